@@ -1,0 +1,17 @@
+//! What an eBPF object file offers and needs, as a pure function of its bytes.
+//!
+//! Nothing here does I/O or knows the host: the same bytes give the same answer on every machine, whatever
+//! byte order the object has. Builder (labels), images (the checks of a pulled layer) and loader (the checks
+//! before the kernel is asked) read objects through this crate and no other.
+
+mod elf;
+mod error;
+mod map_type;
+mod program_type;
+mod section;
+
+pub use elf::{ByteOrder, MAX_OBJECT_BYTES, MapInfo, ObjectInfo, ProgramInfo};
+pub use error::ObjectError;
+pub use map_type::map_type_name;
+pub use program_type::{ProgramType, UnknownProgramType};
+pub use section::Section;

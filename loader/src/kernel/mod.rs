@@ -1,0 +1,212 @@
+//! The one thin trait between the loader and a kernel: `linux` is the real one (aya, and raw `bpf(2)` calls where
+//! aya has none), `fake` the one of the tests.
+//!
+//! Each method is one step that can fail by itself, so that a test can make the Nth of them fail. Paths are
+//! absolute and lie under our bpffs. A [`Kernel::Handle`] keeps its kernel object alive, as a file descriptor does.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::program::KernelState;
+use crate::request::XdpMode;
+use bytecode_object::ProgramType;
+
+/// How a program of an object is to be loaded.
+#[derive(Debug)]
+pub enum LoadAs<'a, H> {
+    /// With the type of its section.
+    Plain,
+    /// As `BPF_PROG_TYPE_EXT` for a function of a dispatcher.
+    Extension {
+        /// The loaded dispatcher.
+        target: &'a H,
+        /// Function in it whose signature the program must have (`compat_test`).
+        function: &'a str,
+    },
+}
+
+/// One program to load.
+#[derive(Debug)]
+pub struct ProgramSpec<'a, H> {
+    /// Function name in the object.
+    pub function: &'a str,
+    /// What it is to be.
+    pub program_type: ProgramType,
+    /// Kernel function, for fentry and fexit.
+    pub attach_function: Option<&'a str>,
+    /// How.
+    pub load_as: LoadAs<'a, H>,
+}
+
+/// One object to load: its maps are made (or opened), then the programs named, and no other.
+#[derive(Debug)]
+pub struct LoadSpec<'a, H> {
+    /// The ELF file, unchanged.
+    pub object: &'a [u8],
+    /// Programs wanted.
+    pub programs: Vec<ProgramSpec<'a, H>>,
+    /// Globals to set.
+    pub globals: &'a BTreeMap<String, Vec<u8>>,
+    /// Maps that exist already: name → pin to open instead of making a new one.
+    pub shared_maps: BTreeMap<String, PathBuf>,
+}
+
+/// A program that was loaded; not pinned yet.
+#[derive(Debug)]
+pub struct LoadedProgram<H> {
+    /// Function name.
+    pub function: String,
+    /// Handle.
+    pub handle: H,
+    /// Kernel id.
+    pub id: u32,
+    /// Whether it was loaded from `xdp.frags`.
+    pub xdp_frags: bool,
+}
+
+/// A map of the object; not pinned yet, unless it was shared.
+#[derive(Debug)]
+pub struct LoadedMap<H> {
+    /// Name in the object.
+    pub name: String,
+    /// Handle.
+    pub handle: H,
+    /// Kernel id.
+    pub id: u32,
+}
+
+/// What a load made: programs in the order asked, maps sorted by name.
+#[derive(Debug)]
+pub struct Loaded<H> {
+    /// Programs.
+    pub programs: Vec<LoadedProgram<H>>,
+    /// Maps, compiler's sections included.
+    pub maps: Vec<LoadedMap<H>>,
+}
+
+/// Contents of the XDP dispatcher's `.rodata` (`struct xdp_dispatcher_conf` of libxdp, version 2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct XdpDispatcherConfig {
+    /// Slots in use, 0 to 10.
+    pub num_progs_enabled: u8,
+    /// Whether the dispatcher is loaded with `BPF_F_XDP_HAS_FRAGS`.
+    pub is_xdp_frags: bool,
+    /// One mask a slot: bit `1 << action` set means "go on".
+    pub chain_call_actions: [u32; 10],
+    /// One priority a slot.
+    pub run_prios: [u32; 10],
+    /// Load flags of each slot's program.
+    pub program_flags: [u32; 10],
+}
+
+/// A link to make.
+#[derive(Debug)]
+pub enum LinkSpec<'a, H> {
+    /// `BPF_LINK_CREATE` of an XDP program on an interface (kernel 5.9).
+    Xdp {
+        /// Program (a dispatcher, or a plain XDP program).
+        program: &'a H,
+        /// Interface index in that namespace.
+        ifindex: u32,
+        /// `None`: no mode flag, the kernel takes the driver's hook where there is one and the generic one else.
+        mode: Option<XdpMode>,
+        /// Network namespace, `None` for ours.
+        netns: Option<&'a Path>,
+    },
+    /// `BPF_LINK_CREATE` of an EXT program in place of a function of a dispatcher (kernel 5.10).
+    Extension {
+        /// EXT program.
+        program: &'a H,
+        /// Dispatcher.
+        target: &'a H,
+        /// `prog0` … `prog9`.
+        function: &'a str,
+    },
+    /// Perf event of a tracepoint with a BPF link on it (kernel 5.15).
+    Tracepoint {
+        /// Program.
+        program: &'a H,
+        /// Category.
+        category: &'a str,
+        /// Name.
+        name: &'a str,
+    },
+}
+
+/// An interface in a network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interface {
+    /// Index in its namespace.
+    pub ifindex: u32,
+    /// Inode of the namespace.
+    pub nsid: u64,
+}
+
+/// What a kernel can be asked to do. One call, one step.
+pub trait Kernel {
+    /// Owned handle to a program, map or link.
+    type Handle;
+
+    /// Mounts a bpffs at `dir` unless one is there; makes `dir` when absent.
+    fn mount_bpffs(&self, dir: &Path) -> Result<(), KernelError>;
+    /// Makes maps, loads programs. All or nothing: on failure no handle outlives the call.
+    fn load(&self, spec: &LoadSpec<'_, Self::Handle>) -> Result<Loaded<Self::Handle>, KernelError>;
+    /// Loads the embedded XDP dispatcher.
+    fn load_xdp_dispatcher(&self, config: &XdpDispatcherConfig) -> Result<Self::Handle, KernelError>;
+    /// State of a program.
+    fn program_state(&self, program: &Self::Handle) -> Result<KernelState, KernelError>;
+    /// Opens a program by id; `None` when there is none.
+    fn program_by_id(&self, id: u32) -> Result<Option<Self::Handle>, KernelError>;
+    /// The smallest program id above `id`.
+    fn next_program_id(&self, id: u32) -> Result<Option<u32>, KernelError>;
+    /// Pins with mode 0660.
+    fn pin(&self, handle: &Self::Handle, path: &Path) -> Result<(), KernelError>;
+    /// Opens a pin; `None` when nothing is there.
+    fn open_pin(&self, path: &Path) -> Result<Option<Self::Handle>, KernelError>;
+    /// Removes a pin; one that is gone already is no error.
+    fn unpin(&self, path: &Path) -> Result<(), KernelError>;
+    /// Makes a folder (mode 0770) and its parents in bpffs; one that is there is no error.
+    fn create_dir(&self, path: &Path) -> Result<(), KernelError>;
+    /// Removes an empty folder; one that is gone already is no error.
+    fn remove_dir(&self, path: &Path) -> Result<(), KernelError>;
+    /// Names in a folder, sorted; a folder that is gone has none.
+    fn list_dir(&self, path: &Path) -> Result<Vec<String>, KernelError>;
+    /// Makes a link. It goes when its last handle and pin go.
+    fn link(&self, spec: &LinkSpec<'_, Self::Handle>) -> Result<Self::Handle, KernelError>;
+    /// Puts another program under a link in one step (`BPF_LINK_UPDATE`).
+    fn update_link(&self, link: &Self::Handle, program: &Self::Handle) -> Result<(), KernelError>;
+    /// Looks an interface up.
+    fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError>;
+    /// Id of the XDP program on an interface (`IFLA_XDP_PROG_ID`), for the message when it is not ours.
+    fn xdp_program_on(&self, ifindex: u32, netns: Option<&Path>) -> Result<Option<u32>, KernelError>;
+}
+
+/// A step that a kernel refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// A system call failed.
+    #[error("{call}: {source}")]
+    Syscall {
+        /// Which call, and on what.
+        call: String,
+        /// Its errno.
+        source: std::io::Error,
+    },
+    /// The verifier said no.
+    #[error("the verifier rejected `{function}`: {source}")]
+    Rejected {
+        /// Program.
+        function: String,
+        /// Its whole log.
+        log: String,
+        /// Errno of `BPF_PROG_LOAD`.
+        source: std::io::Error,
+    },
+    /// The kernel takes no EXT programs (lockdown, no trampolines on this architecture).
+    #[error("this kernel refuses EXT programs: {source}")]
+    NoExtensions {
+        /// Errno.
+        source: std::io::Error,
+    },
+}

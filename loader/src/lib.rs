@@ -1,0 +1,20 @@
+//! eBPF bytecode into the kernel and onto its hooks.
+//!
+//! The loader takes bytes and a request; it knows nothing of images, never prints and never talks to a network.
+//! What was asked ([`LoadRequest`], [`AttachRequest`]), what the store keeps (private records) and what is shown
+//! ([`Program`], [`Link`]) are three sets of types. Every change is planned, written to a journal and undone when
+//! a step fails: see `docs/architecture.md`.
+
+mod error;
+pub mod kernel;
+mod link;
+mod program;
+mod request;
+
+pub use error::LoaderError;
+pub use link::{Attachment, Link};
+pub use program::{KernelState, ManagedState, Program};
+pub use request::{
+    AttachPoint, AttachRequest, LinkFilter, LoadRequest, ProceedOn, ProgramFilter, ProgramRequest, Source,
+    XdpMode,
+};

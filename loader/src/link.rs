@@ -1,0 +1,44 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bytecode_object::ProgramType;
+
+/// A link as it is shown.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// Id, ours, stable while a dispatcher is rebuilt under it.
+    pub id: u32,
+    /// Program it belongs to.
+    pub program_id: u32,
+    /// Its function name, whole.
+    pub function: String,
+    /// What that program was loaded as.
+    pub program_type: ProgramType,
+    /// Where it is attached.
+    pub attachment: Attachment,
+    /// The program's metadata and its own, its own winning.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Where a link is attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attachment {
+    /// XDP on an interface.
+    Xdp {
+        /// Interface name.
+        iface: String,
+        /// 1 to 1000.
+        priority: u32,
+        /// Place in the chain, from 0.
+        position: u32,
+        /// Words after which the chain goes on, in the kernel's order of their codes.
+        proceed_on: Vec<String>,
+        /// Network namespace, `None` for ours.
+        netns: Option<PathBuf>,
+    },
+    /// A kernel tracepoint.
+    Tracepoint {
+        /// `category/name`.
+        tracepoint: String,
+    },
+}
