@@ -6,8 +6,10 @@
 //! a step fails: see `docs/architecture.md`.
 
 mod error;
+pub mod globals;
 pub mod kernel;
 mod link;
+pub mod object;
 mod program;
 mod request;
 

@@ -99,6 +99,17 @@ pub struct XdpDispatcherConfig {
     pub program_flags: [u32; 10],
 }
 
+/// What a list shows of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramBrief {
+    /// Kernel id.
+    pub id: u32,
+    /// Name, at most 15 bytes.
+    pub name: String,
+    /// Type word, as in [`KernelState::program_type`], except that a member of a dispatcher shows as `ext`.
+    pub program_type: String,
+}
+
 /// A link to make.
 #[derive(Debug)]
 pub enum LinkSpec<'a, H> {
@@ -153,7 +164,9 @@ pub trait Kernel {
     fn load(&self, spec: &LoadSpec<'_, Self::Handle>) -> Result<Loaded<Self::Handle>, KernelError>;
     /// Loads the embedded XDP dispatcher.
     fn load_xdp_dispatcher(&self, config: &XdpDispatcherConfig) -> Result<Self::Handle, KernelError>;
-    /// State of a program.
+    /// What a list shows of a program, at the lowest cost; `None` when there is none with that id.
+    fn program_brief(&self, id: u32) -> Result<Option<ProgramBrief>, KernelError>;
+    /// State of a program, its memory included (one read of its fdinfo).
     fn program_state(&self, program: &Self::Handle) -> Result<KernelState, KernelError>;
     /// Opens a program by id; `None` when there is none.
     fn program_by_id(&self, id: u32) -> Result<Option<Self::Handle>, KernelError>;
@@ -208,5 +221,90 @@ pub enum KernelError {
     NoExtensions {
         /// Errno.
         source: std::io::Error,
+    },
+    /// The kernel takes no fentry and fexit programs (lockdown, no trampolines on this architecture).
+    #[error("this kernel refuses fentry and fexit programs: {source}")]
+    NoTracing {
+        /// Errno.
+        source: std::io::Error,
+    },
+    /// A function was asked for that the object does not have.
+    #[error("no program `{function}` in the object; it has {}", .available.join(", "))]
+    NoSuchFunction {
+        /// Function asked for.
+        function: String,
+        /// Programs there are, sorted.
+        available: Vec<String>,
+    },
+    /// The program's section and what it is asked to be do not go together.
+    #[error("program `{function}` is in section `{section}` and cannot be loaded as {program_type}")]
+    WrongSection {
+        /// Program.
+        function: String,
+        /// Its ELF section.
+        section: String,
+        /// What was asked.
+        program_type: ProgramType,
+    },
+    /// The object is no eBPF object, or a damaged one.
+    #[error("reading the object: {source}")]
+    Object {
+        /// What is wrong with it.
+        #[source]
+        source: bytecode_object::ObjectError,
+    },
+    /// The object's headers could not be rewritten.
+    #[error("preparing the object: {source}")]
+    Normalise {
+        /// What is wrong with it.
+        #[source]
+        source: crate::object::NormaliseError,
+    },
+    /// aya could not make sense of the object, its maps, its relocations or its BTF.
+    #[error("loading the object: {source}")]
+    Aya {
+        /// aya's own error, with its causes.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// aya panicked on the object.
+    #[error("the object made the eBPF library fail: {message}")]
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
+    /// A global was asked for that does not fit the object.
+    #[error(transparent)]
+    Global(#[from] crate::globals::GlobalError),
+    /// fentry or fexit on a function that the running kernel's BTF does not have.
+    #[error("the kernel has no function `{function}` that can be traced")]
+    NoKernelFunction {
+        /// Function asked for.
+        function: String,
+    },
+    /// No tracepoint of that name.
+    #[error("the kernel has no tracepoint `{category}/{name}` ({path} is not there)")]
+    NoTracepoint {
+        /// Category.
+        category: String,
+        /// Name.
+        name: String,
+        /// Its id file.
+        path: PathBuf,
+    },
+    /// Neither tracefs nor debugfs is mounted where it belongs.
+    #[error("tracefs is not mounted (neither at /sys/kernel/tracing nor at /sys/kernel/debug/tracing)")]
+    NoTracefs,
+    /// No interface of that name in the namespace.
+    #[error("no interface `{name}`")]
+    NoInterface {
+        /// Name asked for.
+        name: String,
+    },
+    /// A function that is not in a dispatcher.
+    #[error("the dispatcher has no function `{function}`")]
+    NoSlot {
+        /// Function asked for.
+        function: String,
     },
 }
