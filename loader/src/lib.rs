@@ -5,18 +5,24 @@
 //! ([`Program`], [`Link`]) are three sets of types. Every change is planned, written to a journal and undone when
 //! a step fails: see `docs/architecture.md`.
 
+mod config;
 mod error;
 pub mod globals;
 pub mod kernel;
 mod link;
+mod loader;
 pub mod object;
 mod program;
 mod request;
+mod state;
 
+pub use config::Config;
 pub use error::LoaderError;
 pub use link::{Attachment, Link};
-pub use program::{KernelState, ManagedState, Program};
+pub use loader::Loader;
+pub use program::{KernelState, ManagedState, ManagedSummary, Program, ProgramSummary};
 pub use request::{
-    AttachPoint, AttachRequest, LinkFilter, LoadRequest, ProceedOn, ProgramFilter, ProgramRequest, Source,
-    XdpMode,
+    AttachPoint, AttachRequest, LinkFilter, LoadRequest, ProceedOn, ProgramFilter, ProgramRequest,
+    Source, XdpMode,
 };
+pub use state::Guard;

@@ -69,3 +69,29 @@ pub struct KernelState {
     /// Instructions that the verifier walked (kernel 5.16), 0 when unknown.
     pub verified_instructions: u32,
 }
+
+/// A program as it stands in a list: cheap to make, see [`Program`] for the whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramSummary {
+    /// Program id.
+    pub id: u32,
+    /// The kernel's name, at most 15 bytes.
+    pub name: String,
+    /// Type in the guide's words, see [`KernelState::program_type`].
+    pub kernel_type: String,
+    /// What we keep of it; `None` for a program that somebody else loaded.
+    pub managed: Option<ManagedSummary>,
+}
+
+/// Our part of a [`ProgramSummary`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagedSummary {
+    /// Function name, whole.
+    pub function: String,
+    /// What it was loaded as.
+    pub program_type: ProgramType,
+    /// Metadata; the application is `bpfman_application`.
+    pub metadata: BTreeMap<String, String>,
+    /// Link ids, in the order they were made.
+    pub links: Vec<u32>,
+}
