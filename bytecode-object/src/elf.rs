@@ -1,9 +1,24 @@
 use std::collections::BTreeMap;
 
-use crate::{ObjectError, Section};
+use object::elf::{self, FileHeader64, SectionHeader64};
+use object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym};
+use object::{Endianness, SectionIndex};
+
+use crate::btf::{Btf, has_core_relocations};
+use crate::reader::Reader;
+use crate::{ObjectError, Section, map_type_name};
 
 /// Largest object that is read, in bytes: 32 MiB. The largest known (full debug info of big agents) are below 8 MiB.
 pub const MAX_OBJECT_BYTES: u64 = 32 << 20;
+
+/// Most programs that one object may have. The largest known have a few hundred; each costs a name and a label entry.
+pub const MAX_PROGRAMS: usize = 4096;
+
+/// Most maps that one object may have, for the same reason as [`MAX_PROGRAMS`].
+pub const MAX_MAPS: usize = 4096;
+
+/// Most sections that are looked at: what fits the 16-bit field of the ELF header. Each name is read once.
+const MAX_SECTIONS: usize = 0xffff;
 
 /// Byte order of an object; it must be the host's to be loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,23 +60,332 @@ pub struct ObjectInfo {
     pub needs_kernel_btf: bool,
 }
 
+impl std::fmt::Display for ByteOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Little => "little-endian",
+            Self::Big => "big-endian",
+        })
+    }
+}
+
 impl ObjectInfo {
     /// Reads an object.
     ///
+    /// Programs are the global and weak functions of the executable sections other than `.text`; maps are the variables
+    /// of `.maps` (described by BTF) and the symbols of a legacy `maps` section (`struct bpf_map_def`).
+    ///
     /// # Errors
     ///
-    /// When the bytes are not a relocatable eBPF ELF, are damaged, or hold no program.
-    pub fn parse(_bytes: &[u8]) -> Result<Self, ObjectError> {
-        Err(ObjectError::Empty)
+    /// When the bytes are not a relocatable eBPF ELF, are damaged, hold no program, or exceed
+    /// [`MAX_OBJECT_BYTES`], [`MAX_PROGRAMS`] or [`MAX_MAPS`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
+        let file = File::open(bytes)?;
+        let programs = file.programs()?;
+        if programs.is_empty() {
+            return Err(ObjectError::NoProgram);
+        }
+        Ok(Self {
+            byte_order: file.order,
+            programs,
+            maps: file.maps()?,
+            license: file.license()?,
+            needs_kernel_btf: match file.section(".BTF.ext") {
+                Some(section) => has_core_relocations(file.data(section)?, file.order)?,
+                None => false,
+            },
+        })
     }
 
     /// The `io.ebpf.programs` label: JSON, sorted by name, no spaces.
     pub fn programs_label(&self) -> String {
-        String::new()
+        let entries = self.programs.iter();
+        json(entries.map(|(name, program)| (name, program.section.label().to_owned())))
     }
 
-    /// The `io.ebpf.maps` label: JSON, sorted by name, no spaces.
+    /// The `io.ebpf.maps` label: JSON, sorted by name, no spaces. A type newer than [`map_type_name`] knows is
+    /// written as its number.
     pub fn maps_label(&self) -> String {
-        String::new()
+        let entries = self.maps.iter();
+        json(entries.map(|(name, map)| {
+            let number = map.map_type;
+            (
+                name,
+                map_type_name(number).map_or_else(|| number.to_string(), str::to_owned),
+            )
+        }))
+    }
+}
+
+fn json<'a>(entries: impl Iterator<Item = (&'a String, String)>) -> String {
+    let entries = entries.map(|(name, value)| (name.clone(), serde_json::Value::String(value)));
+    serde_json::Value::Object(entries.collect()).to_string()
+}
+
+/// An ELF file whose headers have been read.
+struct File<'a> {
+    bytes: &'a [u8],
+    endian: Endianness,
+    order: ByteOrder,
+    table: SectionTable<'a, FileHeader64<Endianness>>,
+    /// Names of the sections, by index.
+    names: Vec<&'a str>,
+}
+
+type SectionRef<'a> = &'a SectionHeader64<Endianness>;
+
+impl<'a> File<'a> {
+    fn open(bytes: &'a [u8]) -> Result<Self, ObjectError> {
+        if bytes.is_empty() {
+            return Err(ObjectError::Empty);
+        }
+        if bytes.len() as u64 > MAX_OBJECT_BYTES {
+            return Err(ObjectError::TooLarge {
+                size: bytes.len() as u64,
+                limit: MAX_OBJECT_BYTES,
+            });
+        }
+        if !bytes.starts_with(&elf::ELFMAG) {
+            return Err(ObjectError::NotElf);
+        }
+        let order = byte_order(bytes)?;
+        check_kind(bytes, order)?;
+        let header = FileHeader64::<Endianness>::parse(bytes).map_err(damaged("file header"))?;
+        let endian = header.endian().map_err(damaged("byte order"))?;
+        let table = header
+            .sections(endian, bytes)
+            .map_err(damaged("section table"))?;
+        if table.len() > MAX_SECTIONS {
+            return Err(too_many("sections", MAX_SECTIONS));
+        }
+        let strings = header
+            .section_strings_index(endian, bytes)
+            .and_then(|index| table.section(index))
+            .and_then(|section| section.data(endian, bytes))
+            .map_err(damaged("names of the sections"))?;
+        let strings = Reader::new(strings, order, "names of the sections");
+        let names = table
+            .iter()
+            .map(|section| strings.string(section.sh_name(endian) as usize));
+        Ok(Self {
+            bytes,
+            endian,
+            order,
+            table,
+            names: names.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn section(&self, name: &str) -> Option<SectionRef<'a>> {
+        let index = self.names.iter().position(|&candidate| candidate == name)?;
+        self.table.section(SectionIndex(index)).ok()
+    }
+
+    fn data(&self, section: SectionRef<'a>) -> Result<&'a [u8], ObjectError> {
+        section
+            .data(self.endian, self.bytes)
+            .map_err(damaged("section data"))
+    }
+
+    fn license(&self) -> Result<Option<String>, ObjectError> {
+        let Some(section) = self.section("license") else {
+            return Ok(None);
+        };
+        let license = Reader::new(self.data(section)?, self.order, "license").string(0)?;
+        Ok(Some(license.to_owned()))
+    }
+
+    fn programs(&self) -> Result<BTreeMap<String, ProgramInfo>, ObjectError> {
+        let mut programs = BTreeMap::new();
+        self.each_symbol(|symbol| {
+            if symbol.kind != elf::STT_FUNC || symbol.local || !self.holds_programs(&symbol) {
+                return Ok(());
+            }
+            if programs.len() >= MAX_PROGRAMS {
+                return Err(too_many("programs", MAX_PROGRAMS));
+            }
+            let name = symbol.name()?;
+            let program = ProgramInfo {
+                section_name: symbol.section_name.to_owned(),
+                section: Section::parse(symbol.section_name),
+            };
+            match programs.insert(name.to_owned(), program) {
+                Some(_) => Err(twice("program", name)),
+                None => Ok(()),
+            }
+        })?;
+        Ok(programs)
+    }
+
+    fn holds_programs(&self, symbol: &Symbol<'a, '_>) -> bool {
+        let executable = symbol
+            .section
+            .sh_flags(self.endian)
+            .contains(elf::SHF_EXECINSTR);
+        // What programs call lies in `.text`, or in `.text.*` with -ffunction-sections.
+        let called = symbol.section_name == ".text" || symbol.section_name.starts_with(".text.");
+        symbol.section.sh_type(self.endian) == elf::SHT_PROGBITS && executable && !called
+    }
+
+    fn maps(&self) -> Result<BTreeMap<String, MapInfo>, ObjectError> {
+        let mut maps = BTreeMap::new();
+        let mut insert = |name: &str, map_type| {
+            if maps.len() >= MAX_MAPS {
+                return Err(too_many("maps", MAX_MAPS));
+            }
+            match maps.insert(name.to_owned(), MapInfo { map_type }) {
+                Some(_) => Err(twice("map", name)),
+                None => Ok(()),
+            }
+        };
+        if self.section(".maps").is_some() {
+            let btf = self.section(".BTF").ok_or(ObjectError::NoBtf)?;
+            for (name, map_type) in Btf::parse(self.data(btf)?, self.order)?.maps()? {
+                insert(name, map_type)?;
+            }
+        }
+        if self.names.iter().any(|name| is_legacy_maps(name)) {
+            self.each_symbol(|symbol| {
+                let variable = symbol.kind == elf::STT_OBJECT || symbol.kind == elf::STT_NOTYPE;
+                // Assemblers may leave nameless symbols.
+                if !variable || symbol.name == 0 || !is_legacy_maps(symbol.section_name) {
+                    return Ok(());
+                }
+                // `type` is the first member of struct bpf_map_def.
+                let definitions =
+                    Reader::new(self.data(symbol.section)?, self.order, symbol.section_name);
+                let at = usize::try_from(symbol.value).unwrap_or(usize::MAX);
+                insert(symbol.name()?, definitions.u32(at)?)
+            })?;
+        }
+        Ok(maps)
+    }
+
+    /// Shows every symbol that is defined in a section.
+    fn each_symbol(
+        &self,
+        mut visit: impl FnMut(Symbol<'a, '_>) -> Result<(), ObjectError>,
+    ) -> Result<(), ObjectError> {
+        let table = self
+            .table
+            .symbols(self.endian, self.bytes, elf::SHT_SYMTAB)
+            .map_err(damaged("symbol table"))?;
+        if table.is_empty() {
+            return Ok(());
+        }
+        let strings = self.table.section(table.string_section());
+        let strings = self.data(strings.map_err(damaged("names of the symbols"))?)?;
+        let strings = Reader::new(strings, self.order, "names of the symbols");
+        for (index, symbol) in table.enumerate() {
+            let section = table
+                .symbol_section(self.endian, symbol, index)
+                .map_err(damaged("section of a symbol"))?;
+            let Some(index) = section else { continue };
+            let section = self
+                .table
+                .section(index)
+                .map_err(damaged("section of a symbol"))?;
+            visit(Symbol {
+                name: symbol.st_name(self.endian) as usize,
+                strings: &strings,
+                kind: symbol.st_type(),
+                local: symbol.is_local(),
+                value: symbol.st_value(self.endian),
+                section,
+                section_name: self.names.get(index.0).copied().unwrap_or_default(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn is_legacy_maps(section_name: &str) -> bool {
+    section_name == "maps" || section_name.starts_with("maps/")
+}
+
+struct Symbol<'a, 'f> {
+    /// Offset in `strings`: most symbols are passed over without reading it.
+    name: usize,
+    strings: &'f Reader<'a>,
+    kind: elf::SymbolType,
+    local: bool,
+    /// Offset in the section.
+    value: u64,
+    section: SectionRef<'a>,
+    section_name: &'a str,
+}
+
+impl<'a> Symbol<'a, '_> {
+    fn name(&self) -> Result<&'a str, ObjectError> {
+        self.strings.string(self.name)
+    }
+}
+
+fn byte_order(bytes: &[u8]) -> Result<ByteOrder, ObjectError> {
+    match bytes.get(5) {
+        Some(&value) if value == elf::ELFDATA2LSB.0 => Ok(ByteOrder::Little),
+        Some(&value) if value == elf::ELFDATA2MSB.0 => Ok(ByteOrder::Big),
+        found => Err(ObjectError::Damaged {
+            what: format!("byte order {found:?} in the file header"),
+        }),
+    }
+}
+
+/// Type and machine stand at the same place in 32 and 64-bit files, so that any ELF can be named in the error.
+fn check_kind(bytes: &[u8], order: ByteOrder) -> Result<(), ObjectError> {
+    let header = Reader::new(bytes, order, "file header");
+    let machine = header.u16(18)?;
+    if machine != elf::EM_BPF.0 {
+        let known = MACHINES.iter().find(|(number, _)| number.0 == machine);
+        return Err(ObjectError::NotBpf {
+            found: match known {
+                Some((_, name)) => (*name).to_owned(),
+                None => format!("machine {machine}"),
+            },
+        });
+    }
+    let kind = header.u16(16)?;
+    if kind != elf::ET_REL.0 {
+        return Err(ObjectError::NotRelocatable {
+            found: match elf::FileType(kind) {
+                elf::ET_EXEC => "ET_EXEC (a linked program)".to_owned(),
+                elf::ET_DYN => "ET_DYN (a shared library)".to_owned(),
+                elf::ET_CORE => "ET_CORE (a core dump)".to_owned(),
+                _ => kind.to_string(),
+            },
+        });
+    }
+    Ok(())
+}
+
+/// The machines whose files are most often given by mistake.
+const MACHINES: [(elf::Machine, &str); 10] = [
+    (elf::EM_386, "x86"),
+    (elf::EM_X86_64, "x86-64"),
+    (elf::EM_ARM, "arm"),
+    (elf::EM_AARCH64, "arm64"),
+    (elf::EM_LOONGARCH, "loongarch"),
+    (elf::EM_MIPS, "mips"),
+    (elf::EM_PPC, "powerpc"),
+    (elf::EM_PPC64, "powerpc64"),
+    (elf::EM_RISCV, "riscv"),
+    (elf::EM_S390, "s390"),
+];
+
+fn damaged(reading: &'static str) -> impl Fn(object::Error) -> ObjectError {
+    move |error| ObjectError::Damaged {
+        what: format!("{reading}: {error}"),
+    }
+}
+
+fn too_many(what: &str, limit: usize) -> ObjectError {
+    ObjectError::Damaged {
+        what: format!("more than {limit} {what}"),
+    }
+}
+
+fn twice(what: &str, name: &str) -> ObjectError {
+    ObjectError::Damaged {
+        what: format!("{what} `{}` is defined twice", name.escape_debug()),
     }
 }

@@ -34,6 +34,11 @@ pub enum ObjectError {
         /// What was being read, and what was wrong with it.
         what: String,
     },
+    /// A `.maps` section that nothing describes.
+    #[error(
+        "it has a .maps section but no .BTF section that describes its maps; compile it with -g"
+    )]
+    NoBtf,
     /// Nothing to load.
     #[error("no eBPF program in it")]
     NoProgram,

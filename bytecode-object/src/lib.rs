@@ -4,13 +4,17 @@
 //! byte order the object has. Builder (labels), images (the checks of a pulled layer) and loader (the checks
 //! before the kernel is asked) read objects through this crate and no other.
 
+mod btf;
 mod elf;
 mod error;
 mod map_type;
 mod program_type;
+mod reader;
 mod section;
 
-pub use elf::{ByteOrder, MAX_OBJECT_BYTES, MapInfo, ObjectInfo, ProgramInfo};
+pub use elf::{
+    ByteOrder, MAX_MAPS, MAX_OBJECT_BYTES, MAX_PROGRAMS, MapInfo, ObjectInfo, ProgramInfo,
+};
 pub use error::ObjectError;
 pub use map_type::map_type_name;
 pub use program_type::{ProgramType, UnknownProgramType};

@@ -31,7 +31,9 @@ pub enum ProgramType {
 
 /// A word that is none of the eight TYPE words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown program type `{0}`: expected one of fentry, fexit, kprobe, tc, tcx, tracepoint, uprobe, xdp")]
+#[error(
+    "unknown program type `{0}`: expected one of fentry, fexit, kprobe, tc, tcx, tracepoint, uprobe, xdp"
+)]
 pub struct UnknownProgramType(pub String);
 
 impl ProgramType {

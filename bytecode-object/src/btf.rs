@@ -1,0 +1,238 @@
+//! As much of BTF as labels need (`Documentation/bpf/btf.rst`, `include/uapi/linux/btf.h`): the map definitions
+//! of the `.maps` data section, and whether `.BTF.ext` has CO-RE relocations. The file's own byte order is used.
+
+use crate::elf::MAX_MAPS;
+use crate::reader::Reader;
+use crate::{ByteOrder, ObjectError};
+
+const MAGIC: u16 = 0xeb9f;
+
+/// How many modifiers (typedef, const…) may stand before a type; `MAX_RESOLVE_DEPTH` of `kernel/bpf/btf.c`.
+const MAX_MODIFIERS: usize = 32;
+
+/// How many members a map definition may have; libbpf knows twelve, and each map reads its definition anew.
+const MAX_MEMBERS: u32 = 64;
+
+/// Bytes of a `struct btf_type` without what follows it.
+const TYPE_BYTES: usize = 12;
+
+mod kind {
+    pub(super) const INT: u32 = 1;
+    pub(super) const PTR: u32 = 2;
+    pub(super) const ARRAY: u32 = 3;
+    pub(super) const STRUCT: u32 = 4;
+    pub(super) const UNION: u32 = 5;
+    pub(super) const ENUM: u32 = 6;
+    pub(super) const FWD: u32 = 7;
+    pub(super) const TYPEDEF: u32 = 8;
+    pub(super) const VOLATILE: u32 = 9;
+    pub(super) const CONST: u32 = 10;
+    pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
+    pub(super) const FUNC_PROTO: u32 = 13;
+    pub(super) const VAR: u32 = 14;
+    pub(super) const DATASEC: u32 = 15;
+    pub(super) const FLOAT: u32 = 16;
+    pub(super) const DECL_TAG: u32 = 17;
+    pub(super) const TYPE_TAG: u32 = 18;
+    pub(super) const ENUM64: u32 = 19;
+}
+
+/// One `struct btf_type`; `at` is where its own data begins in the type section.
+#[derive(Clone, Copy)]
+struct Type {
+    name: u32,
+    kind: u32,
+    vlen: u32,
+    /// `size` or `type`, by kind.
+    target: u32,
+    at: usize,
+}
+
+/// A `.BTF` section.
+pub(crate) struct Btf<'a> {
+    types: Reader<'a>,
+    strings: Reader<'a>,
+    /// Where type id 1, 2, … begins in `types`.
+    offsets: Vec<usize>,
+}
+
+impl<'a> Btf<'a> {
+    /// Reads the header and finds every type.
+    pub(crate) fn parse(bytes: &'a [u8], order: ByteOrder) -> Result<Self, ObjectError> {
+        let file = Reader::new(bytes, order, ".BTF");
+        let header = Header::parse(&file)?;
+        let types = file.range(header.at(&file, 8)?, file.size(12)?)?;
+        let strings = file.range(header.at(&file, 16)?, file.size(20)?)?;
+        let mut btf = Self {
+            types,
+            strings,
+            offsets: Vec::new(),
+        };
+        let mut at = 0;
+        while at < btf.types.len() {
+            btf.offsets.push(at);
+            at = btf.after(&btf.type_at(at)?)?;
+        }
+        Ok(btf)
+    }
+
+    /// Name and `enum bpf_map_type` of each variable of the `.maps` section.
+    pub(crate) fn maps(&self) -> Result<Vec<(&'a str, u32)>, ObjectError> {
+        let mut maps = Vec::new();
+        for &at in &self.offsets {
+            let section = self.type_at(at)?;
+            if section.kind != kind::DATASEC
+                || !self.strings.has_string(section.name as usize, ".maps")?
+            {
+                continue;
+            }
+            for index in 0..section.vlen as usize {
+                // struct btf_var_secinfo { type, offset, size }
+                let variable = self.by_id(self.types.u32(section.at + index * 12)?)?;
+                if variable.kind != kind::VAR {
+                    return Err(self.damaged("something that is no variable in .maps"));
+                }
+                if maps.len() >= MAX_MAPS {
+                    return Err(self.damaged(&format!("more than {MAX_MAPS} maps")));
+                }
+                let name = self.strings.string(variable.name as usize)?;
+                maps.push((name, self.map_type(name, variable.target)?));
+            }
+        }
+        Ok(maps)
+    }
+
+    /// The number that a map definition's `type` member holds: `int (*type)[N]`.
+    fn map_type(&self, map: &str, definition: u32) -> Result<u32, ObjectError> {
+        let definition = self.resolve(definition)?;
+        if definition.kind != kind::STRUCT {
+            return Err(self.damaged(&format!("map `{map}` is no struct")));
+        }
+        if definition.vlen > MAX_MEMBERS {
+            return Err(self.damaged(&format!("map `{map}` has {} members", definition.vlen)));
+        }
+        for index in 0..definition.vlen as usize {
+            // struct btf_member { name_off, type, offset }
+            let member = definition.at + index * 12;
+            if !self.strings.has_string(self.types.size(member)?, "type")? {
+                continue;
+            }
+            let pointer = self.resolve(self.types.u32(member + 4)?)?;
+            if pointer.kind != kind::PTR {
+                break;
+            }
+            let array = self.resolve(pointer.target)?;
+            if array.kind != kind::ARRAY {
+                break;
+            }
+            // struct btf_array { type, index_type, nelems }
+            return self.types.u32(array.at + 8);
+        }
+        Err(self.damaged(&format!(
+            "map `{map}` has no member `type` that is a pointer to an array"
+        )))
+    }
+
+    /// The type behind typedefs, qualifiers and tags.
+    fn resolve(&self, id: u32) -> Result<Type, ObjectError> {
+        let mut found = self.by_id(id)?;
+        for _ in 0..MAX_MODIFIERS {
+            match found.kind {
+                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+                    found = self.by_id(found.target)?;
+                }
+                _ => return Ok(found),
+            }
+        }
+        Err(self.damaged(&format!(
+            "more than {MAX_MODIFIERS} modifiers before type {id}"
+        )))
+    }
+
+    fn by_id(&self, id: u32) -> Result<Type, ObjectError> {
+        let at = (id as usize)
+            .checked_sub(1)
+            .and_then(|index| self.offsets.get(index));
+        match at {
+            Some(&at) => self.type_at(at),
+            None => Err(self.damaged(&format!("type {id} of {}", self.offsets.len()))),
+        }
+    }
+
+    fn type_at(&self, at: usize) -> Result<Type, ObjectError> {
+        let info = self.types.u32(at.saturating_add(4))?;
+        Ok(Type {
+            name: self.types.u32(at)?,
+            kind: (info >> 24) & 0x1f,
+            vlen: info & 0xffff,
+            target: self.types.u32(at.saturating_add(8))?,
+            at: at.saturating_add(TYPE_BYTES),
+        })
+    }
+
+    /// Where the next type begins.
+    fn after(&self, found: &Type) -> Result<usize, ObjectError> {
+        let vlen = found.vlen as usize;
+        let own = match found.kind {
+            kind::INT | kind::VAR | kind::DECL_TAG => 4,
+            kind::ARRAY => 12,
+            kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => vlen * 12,
+            kind::ENUM | kind::FUNC_PROTO => vlen * 8,
+            kind::PTR
+            | kind::FWD
+            | kind::TYPEDEF
+            | kind::VOLATILE
+            | kind::CONST
+            | kind::RESTRICT
+            | kind::FUNC
+            | kind::FLOAT
+            | kind::TYPE_TAG => 0,
+            other => return Err(self.damaged(&format!("type of unknown kind {other}"))),
+        };
+        let end = found.at.saturating_add(own);
+        if end > self.types.len() {
+            return Err(self.damaged("the last type goes past the end"));
+        }
+        Ok(end)
+    }
+
+    fn damaged(&self, what: &str) -> ObjectError {
+        ObjectError::Damaged {
+            what: format!(".BTF: {what}"),
+        }
+    }
+}
+
+/// Whether a `.BTF.ext` section has CO-RE relocations (`struct btf_ext_header`, libbpf's `btf.c`).
+pub(crate) fn has_core_relocations(bytes: &[u8], order: ByteOrder) -> Result<bool, ObjectError> {
+    let file = Reader::new(bytes, order, ".BTF.ext");
+    let header = Header::parse(&file)?;
+    // Headers from before CO-RE end at 24.
+    if header.len < 32 {
+        return Ok(false);
+    }
+    let relocations = file.range(header.at(&file, 24)?, file.size(28)?)?;
+    // The first four bytes are the size of a record.
+    Ok(relocations.len() > 4)
+}
+
+/// What `.BTF` and `.BTF.ext` begin with: magic, version, flags, length of the header; offsets count from its end.
+struct Header {
+    len: usize,
+}
+
+impl Header {
+    fn parse(file: &Reader<'_>) -> Result<Self, ObjectError> {
+        let magic = file.u16(0)?;
+        if magic != MAGIC {
+            return Err(file.damaged(&format!("magic {magic:#06x}, not {MAGIC:#06x}")));
+        }
+        Ok(Self { len: file.size(4)? })
+    }
+
+    /// The place in the file of the offset that stands at `field`.
+    fn at(&self, file: &Reader<'_>, field: usize) -> Result<usize, ObjectError> {
+        Ok(self.len.saturating_add(file.size(field)?))
+    }
+}

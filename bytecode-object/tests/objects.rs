@@ -1,0 +1,137 @@
+//! Objects of a real compiler, in both byte orders.
+
+mod compile;
+
+use bytecode_object::{ByteOrder, ObjectError, ObjectInfo, Section};
+use compile::object;
+
+const TARGETS: [(&str, ByteOrder); 2] = [("bpfel", ByteOrder::Little), ("bpfeb", ByteOrder::Big)];
+
+#[test]
+fn labels_are_the_same_in_both_byte_orders() {
+    let table = [
+        (
+            "counter",
+            r#"{"count":"xdp"}"#,
+            r#"{"counts":"per_cpu_array"}"#,
+            Some("Dual BSD/GPL"),
+            false,
+        ),
+        (
+            "many",
+            concat!(
+                r#"{"allocate":"uprobe","caller":"xdp","enter":"kprobe","leave":"kprobe","leaving":"cgroup_skb","#,
+                r#""one":"tc","opened":"tracepoint","reading":"fentry","strange":"unspec","two":"tc","weak_one":"xdp"}"#
+            ),
+            concat!(
+                r#"{"events":"ringbuf","first":"array","from_the_future":"250","outer":"array_of_maps","#,
+                r#""qualified":"hash"}"#
+            ),
+            None,
+            false,
+        ),
+        (
+            "legacy",
+            r#"{"filter":"tc"}"#,
+            r#"{"jump":"prog_array","table":"hash"}"#,
+            Some("GPL"),
+            false,
+        ),
+        (
+            "relocated",
+            r#"{"scheduled":"fexit"}"#,
+            "{}",
+            Some("GPL"),
+            true,
+        ),
+    ];
+    for (source, programs, maps, license, needs_kernel_btf) in table {
+        for (target, order) in TARGETS {
+            let Some(bytes) = object(source, target, &["-g"]) else {
+                return;
+            };
+            let info = ObjectInfo::parse(&bytes)
+                .unwrap_or_else(|error| panic!("{source} {target}: {error}"));
+            assert_eq!(info.byte_order, order, "{source} {target}");
+            assert_eq!(info.programs_label(), programs, "{source} {target}");
+            assert_eq!(info.maps_label(), maps, "{source} {target}");
+            assert_eq!(info.license.as_deref(), license, "{source} {target}");
+            assert_eq!(info.needs_kernel_btf, needs_kernel_btf, "{source} {target}");
+        }
+    }
+}
+
+#[test]
+fn section_names_are_kept_as_they_stand() {
+    let Some(bytes) = object("many", "bpfel", &["-g"]) else {
+        return;
+    };
+    let info = ObjectInfo::parse(&bytes).expect("a good object");
+    let opened = &info.programs["opened"];
+    assert_eq!(opened.section_name, "?tracepoint/syscalls/sys_enter_openat");
+    assert_eq!(opened.section, Section::Tracepoint);
+    assert_eq!(info.programs["leave"].section, Section::Kretprobe);
+    assert_eq!(info.programs["strange"].section, Section::Unknown);
+}
+
+#[test]
+fn an_object_at_any_alignment_is_read() {
+    let Some(bytes) = object("counter", "bpfel", &["-g"]) else {
+        return;
+    };
+    for shift in 0..8 {
+        let shifted: Vec<u8> = std::iter::repeat_n(0, shift)
+            .chain(bytes.iter().copied())
+            .collect();
+        assert_eq!(
+            ObjectInfo::parse(&shifted[shift..]),
+            ObjectInfo::parse(&bytes),
+            "shift {shift}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_object_is_named() {
+    let Some(good) = object("counter", "bpfel", &["-g"]) else {
+        return;
+    };
+    let Some(without_btf) = object("counter", "bpfel", &[]) else {
+        return;
+    };
+    let Some(library) = object("nothing", "bpfel", &["-g"]) else {
+        return;
+    };
+    let host =
+        std::fs::read(std::env::current_exe().expect("this test")).expect("this test's file");
+
+    let parse = |bytes: &[u8]| ObjectInfo::parse(bytes).expect_err("refused");
+    assert_eq!(parse(&[]), ObjectError::Empty);
+    assert_eq!(parse(b"\x7fEL"), ObjectError::NotElf);
+    assert_eq!(parse(b"#!/bin/sh"), ObjectError::NotElf);
+    assert_eq!(parse(&without_btf), ObjectError::NoBtf);
+    assert_eq!(parse(&library), ObjectError::NoProgram);
+    assert!(matches!(parse(&host[..4096]), ObjectError::NotBpf { .. }));
+    assert!(matches!(
+        parse(&good[..good.len() / 2]),
+        ObjectError::Damaged { .. }
+    ));
+    assert!(matches!(parse(&good[..40]), ObjectError::Damaged { .. }));
+    let mut linked = good.clone();
+    linked[16] = 3;
+    assert_eq!(
+        parse(&linked),
+        ObjectError::NotRelocatable {
+            found: "ET_DYN (a shared library)".to_owned()
+        }
+    );
+    let mut padded = good;
+    padded.resize((32 << 20) + 1, 0);
+    assert_eq!(
+        parse(&padded),
+        ObjectError::TooLarge {
+            size: (32 << 20) + 1,
+            limit: 32 << 20
+        }
+    );
+}
