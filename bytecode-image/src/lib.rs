@@ -3,12 +3,17 @@
 //! A tag is resolved to a digest once; from then on only digests are fetched, checked, kept and handed out.
 //! Parsing of bytes that nobody vouches for (labels, layers, manifests) is pure and apart from I/O, with documented
 //! caps ([`limits`]). Nothing here knows of kernels, and nothing prints.
+//!
+//! An error's `Display` says what was being done to what and what was found; its cause is its `source()`, so print
+//! the whole chain. [`pull::PullError::hint`] and [`registry::RegistryError::hint`] say what to do, where that is known.
 
 pub mod digest;
 pub mod labels;
 pub mod layer;
 pub mod limits;
+pub mod manifest;
 pub mod platform;
+mod progress;
 pub mod pull;
 pub mod reference;
 pub mod registry;

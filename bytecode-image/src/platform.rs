@@ -1,1 +1,193 @@
-//! (in work)
+//! Platforms by the names that images use: GOOS, GOARCH and the variant (OCI image-spec, image-index.md, "platform").
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytecode_object::ByteOrder;
+use serde::{Deserialize, Serialize};
+
+/// What an image is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Platform {
+    /// GOOS: `linux`.
+    pub os: String,
+    /// GOARCH: `amd64`, `arm64`, `s390x`…
+    pub architecture: String,
+    /// `v7` of `linux/arm/v7`; most architectures have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+/// A text that is not `os/architecture` or `os/architecture/variant`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a platform: expected OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/arm64"
+)]
+pub struct PlatformError(pub String);
+
+/// Architecture variants in the order of what a host can run: a v7 host runs v6 and v5 too.
+const ARM_VARIANTS: [&str; 4] = ["v8", "v7", "v6", "v5"];
+
+impl Platform {
+    /// `linux/<architecture>` without a variant.
+    pub fn linux(architecture: impl Into<String>) -> Self {
+        Self {
+            os: "linux".to_owned(),
+            architecture: architecture.into(),
+            variant: None,
+        }
+    }
+
+    /// The platform that this program was built for.
+    pub fn host() -> Self {
+        let little = cfg!(target_endian = "little");
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "x86" => "386",
+            "aarch64" => "arm64",
+            "loongarch64" => "loong64",
+            "mips" if little => "mipsle",
+            "mips64" if little => "mips64le",
+            "powerpc64" if little => "ppc64le",
+            "powerpc64" => "ppc64",
+            other => other,
+        };
+        Self::linux(architecture)
+    }
+
+    /// Byte order of the architecture, for those that bytecode images are made for (`shared/formats` table of
+    /// thirteen); `None` for any other.
+    pub fn byte_order(&self) -> Option<ByteOrder> {
+        match self.architecture.as_str() {
+            "386" | "amd64" | "arm" | "arm64" | "loong64" | "mipsle" | "mips64le" | "ppc64le"
+            | "riscv64" => Some(ByteOrder::Little),
+            "mips" | "mips64" | "ppc64" | "s390x" => Some(ByteOrder::Big),
+            _ => None,
+        }
+    }
+
+    /// How well an image for `offered` serves a host of this platform: 0 is exact, higher is worse, `None` is not at all.
+    ///
+    /// Without a variant asked for, any variant will do. `arm` asked with a variant takes the nearest lower one.
+    pub fn distance(&self, offered: &Self) -> Option<usize> {
+        if self.os != offered.os || self.architecture != offered.architecture {
+            return None;
+        }
+        let (Some(wanted), Some(found)) = (self.variant.as_deref(), offered.variant.as_deref())
+        else {
+            return Some(usize::from(self.variant != offered.variant));
+        };
+        if wanted == found {
+            return Some(0);
+        }
+        let rank = |variant: &str| ARM_VARIANTS.iter().position(|known| *known == variant);
+        match (self.architecture.as_str(), rank(wanted), rank(found)) {
+            ("arm", Some(wanted), Some(found)) if found > wanted => Some(1 + found - wanted),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match &self.variant {
+            Some(variant) => write!(f, "/{variant}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Platform {
+    type Err = PlatformError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = || PlatformError(text.to_owned());
+        let mut parts = text.split('/');
+        let mut next = || match parts.next() {
+            Some(part)
+                if part.is_empty()
+                    || !part
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) =>
+            {
+                Err(refused())
+            }
+            part => Ok(part.map(str::to_owned)),
+        };
+        let os = next()?.ok_or_else(refused)?;
+        let architecture = next()?.ok_or_else(refused)?;
+        let variant = next()?;
+        match next()? {
+            None => Ok(Self {
+                os,
+                architecture,
+                variant,
+            }),
+            Some(_) => Err(refused()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_back() {
+        for text in [
+            "linux/amd64",
+            "linux/arm/v7",
+            "linux/s390x",
+            "windows/amd64",
+        ] {
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "linux",
+            "linux/",
+            "/amd64",
+            "linux//v7",
+            "linux/arm/v7/x",
+            "linux/arm/",
+            "li nux/arm",
+        ] {
+            assert!(text.parse::<Platform>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn host_is_one_of_the_thirteen() {
+        let host = Platform::host();
+        let order = if cfg!(target_endian = "little") {
+            ByteOrder::Little
+        } else {
+            ByteOrder::Big
+        };
+        assert_eq!(host.byte_order(), Some(order), "{host}");
+    }
+
+    #[test]
+    fn distances() {
+        let cases = [
+            ("linux/amd64", "linux/amd64", Some(0)),
+            ("linux/arm64", "linux/arm64/v8", Some(1)),
+            ("linux/arm/v7", "linux/arm", Some(1)),
+            ("linux/arm/v7", "linux/arm/v7", Some(0)),
+            ("linux/arm/v7", "linux/arm/v6", Some(2)),
+            ("linux/arm/v7", "linux/arm/v5", Some(3)),
+            ("linux/arm/v6", "linux/arm/v7", None),
+            ("linux/amd64/v2", "linux/amd64/v3", None),
+            ("linux/arm", "linux/arm64", None),
+            ("linux/amd64", "windows/amd64", None),
+        ];
+        for (wanted, offered, expected) in cases {
+            let distance = wanted
+                .parse::<Platform>()
+                .unwrap()
+                .distance(&offered.parse().unwrap());
+            assert_eq!(distance, expected, "{wanted} from {offered}");
+        }
+    }
+}

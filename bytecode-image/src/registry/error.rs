@@ -1,0 +1,206 @@
+use std::fmt;
+
+use crate::digest::Digest;
+use crate::manifest::ManifestError;
+
+/// A request to a registry that failed: what was asked of which registry, and as `source()` why it failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} at registry {registry}")]
+pub struct RegistryError {
+    /// Host and port that were asked.
+    pub registry: String,
+    /// What was asked.
+    pub action: Action,
+    /// Why it failed.
+    #[source]
+    pub reason: Box<Reason>,
+}
+
+/// What is asked of a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Get ready to speak to it.
+    Prepare,
+    /// Fetch a manifest or an index.
+    FetchManifest(String),
+    /// Fetch a blob of a repository.
+    FetchBlob(Digest, String),
+    /// Get a token from this realm.
+    Token(String),
+    /// Send a blob to a repository.
+    PushBlob(Digest, String),
+    /// Send a manifest or an index.
+    PushManifest(String),
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prepare => f.write_str("prepare requests"),
+            Self::FetchManifest(reference) => write!(f, "fetch the manifest of {reference}"),
+            Self::FetchBlob(digest, repository) => write!(f, "fetch blob {digest} of {repository}"),
+            Self::Token(realm) => write!(f, "get a token from {realm}"),
+            Self::PushBlob(digest, repository) => write!(f, "push blob {digest} to {repository}"),
+            Self::PushManifest(reference) => write!(f, "push the manifest of {reference}"),
+        }
+    }
+}
+
+/// Why a request to a registry failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// No connection: refused, no route, unknown name, TLS handshake.
+    #[error("no connection to the registry")]
+    Connect(#[source] reqwest::Error),
+    /// Nothing came for longer than a documented time.
+    #[error("the registry did not answer in time")]
+    Timeout(#[source] reqwest::Error),
+    /// A redirect that is not followed.
+    #[error("a redirect that is not followed")]
+    Redirect(#[source] reqwest::Error),
+    /// The connection broke, or what came was not HTTP.
+    #[error("the transfer broke off")]
+    Transfer(#[source] reqwest::Error),
+    /// 401 after all that we have was tried.
+    #[error("{}", if *.with_credentials { "the registry does not accept these credentials" } else { "the registry asks for credentials, and none were given" })]
+    Unauthorized {
+        /// Whether credentials were sent.
+        with_credentials: bool,
+    },
+    /// A 401 whose challenge is missing, unreadable, or of another scheme than Basic and Bearer.
+    #[error("the registry answered 401 with a challenge that is not understood: {challenge:?}")]
+    Challenge {
+        /// The `WWW-Authenticate` header.
+        challenge: String,
+    },
+    /// A token realm that must not see credentials.
+    #[error(
+        "token realm `{realm}` is refused: expected an https URL, or plain http on loopback for a loopback registry"
+    )]
+    Realm {
+        /// The URL that the challenge named.
+        realm: String,
+    },
+    /// A token answer without a token.
+    #[error("the token service's answer has no token in it")]
+    Token(#[source] serde_json::Error),
+    /// 403.
+    #[error("access denied{}", described(.message))]
+    Denied {
+        /// What the registry said.
+        message: Option<String>,
+    },
+    /// 404.
+    #[error("not found{}", described(.message))]
+    NotFound {
+        /// What the registry said.
+        message: Option<String>,
+    },
+    /// Any other status than the request can be answered with.
+    #[error("HTTP status {status}{}", described(.message))]
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// What the registry said.
+        message: Option<String>,
+    },
+    /// More bytes than the cap of its kind.
+    #[error("it has {} bytes: at most {limit} are read", match .found { Some(found) => found.to_string(), None => format!("more than {limit}") })]
+    TooLarge {
+        /// Bytes announced, where they were.
+        found: Option<u64>,
+        /// The cap.
+        limit: u64,
+    },
+    /// Another length than the descriptor says.
+    #[error("wrong length: expected {expected} bytes, found {found}{}", if .found > .expected { " or more" } else { "" })]
+    Length {
+        /// Bytes that the descriptor says.
+        expected: u64,
+        /// Bytes that came, or were announced.
+        found: u64,
+    },
+    /// Other content than the digest says.
+    #[error("wrong digest: expected {expected}, found {found}")]
+    Digest {
+        /// The digest asked for.
+        expected: Digest,
+        /// The digest of what came.
+        found: Digest,
+    },
+    /// A `Docker-Content-Digest` header that is another digest than the body's.
+    #[error("the registry says that the content is {header:?}, but it is {found}")]
+    DigestHeader {
+        /// The header.
+        header: String,
+        /// The digest of what came.
+        found: Digest,
+    },
+    /// A manifest that is refused.
+    #[error("its manifest is refused")]
+    Manifest(#[source] ManifestError),
+    /// A header that the answer needs and has not, or that cannot be used.
+    #[error("the registry's answer has no usable {name} header")]
+    Header {
+        /// Name of the header.
+        name: &'static str,
+    },
+    /// An upload address that would send content over plain http to another machine.
+    #[error(
+        "the registry wants the upload at `{location}`: expected https, or plain http on loopback"
+    )]
+    Location {
+        /// Where the upload should go.
+        location: String,
+    },
+    /// What came could not be written down.
+    #[error("cannot write what was fetched")]
+    Write(#[source] std::io::Error),
+}
+
+fn described(message: &Option<String>) -> String {
+    message
+        .as_ref()
+        .map(|message| format!(": {message}"))
+        .unwrap_or_default()
+}
+
+impl RegistryError {
+    pub(crate) fn new(registry: &str, action: Action, reason: Reason) -> Self {
+        Self {
+            registry: registry.to_owned(),
+            action,
+            reason: Box::new(reason),
+        }
+    }
+
+    /// What to do, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        let registry = &self.registry;
+        Some(match &*self.reason {
+            Reason::Connect(_) => format!("check that {registry} is the right host and port, and that it is reachable from here"),
+            Reason::Timeout(_) => format!("check the network between here and {registry}, then try again"),
+            Reason::Unauthorized { with_credentials: false } => {
+                "give --registry-auth the base64 form of USERNAME:PASSWORD".to_owned()
+            }
+            Reason::Unauthorized { with_credentials: true } => {
+                format!("check user name and password, and that they are for {registry}")
+            }
+            Reason::Denied { .. } => "check that these credentials may do this in this repository".to_owned(),
+            Reason::NotFound { .. } => match &self.action {
+                Action::FetchManifest(_) => {
+                    "check the spelling of repository and tag; some registries answer so when credentials are needed".to_owned()
+                }
+                _ => format!("the image is incomplete at {registry}: push it again"),
+            },
+            Reason::Digest { .. } | Reason::Length { .. } | Reason::DigestHeader { .. } => {
+                format!("the content was changed at {registry} or on the way here: nothing of it was kept")
+            }
+            Reason::Status { status: 429, .. } => "too many requests: wait a while, or give credentials".to_owned(),
+            Reason::Status { status: 500.., .. } => format!("{registry} has a problem of its own: try again later"),
+            _ => return None,
+        })
+    }
+}
