@@ -1,0 +1,55 @@
+# Every habit is one word. `make` alone prints them.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help
+help: ## print these words
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the release binary, in target/release
+	@tests/setup/install build
+	cargo build --release --locked -p bpfman
+
+.PHONY: install
+install: build ## the release binary, into $(DESTDIR)$(PREFIX)/bin (PREFIX: /usr/local)
+	install -D -m 0755 $(TARGET)/release/bpfman $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/bpfman
+
+.PHONY: demo
+demo: ## from a .o file to counted packets: a real registry, a real kernel in a VM
+	@tests/setup/install build vm registry bench
+	@cargo build --release --locked -p bpfman
+	@tests/demo $(TARGET)/release/bpfman
+
+.PHONY: test
+test: ## every lane of tests; LANES="lint unit" for some of them
+	@tests/setup/install
+	@tests/lanes $(LANES)
+
+.PHONY: bench
+bench: ## our speed and memory against bpftool, crane, oras and skopeo; CASES="pull" for some
+	@tests/setup/install build registry bench
+	@cargo build --release --locked -p bpfman -p bpfman-tests
+	@$(TARGET)/release/bench $(TARGET)/release/bpfman $(CASES)
+
+.PHONY: examples
+examples: ## the example programs, for several architectures
+	$(MAKE) -C examples/xdp-counter
+	$(MAKE) -C examples/tracepoint-counter
+
+.PHONY: fmt
+fmt: ## format the sources
+	cargo fmt --all
+
+.PHONY: lint
+lint: ## format check, clippy, shell scripts, licences and sources of what we use
+	@tests/setup/install build lint
+	@tests/lanes lint
+
+.PHONY: clean
+clean: ## what was built; what was downloaded stays in the cache
+	cargo clean
+	$(MAKE) -C examples/xdp-counter clean
+	$(MAKE) -C examples/tracepoint-counter clean

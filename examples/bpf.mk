@@ -1,0 +1,21 @@
+# Compiles ../NAME/*.bpf.c for every architecture of the example, under bpf2go's file names: bpf_<arch>_<bpfel|bpfeb>.o.
+# Included by the Makefile of an example, which sets SOURCE.
+
+CLANG ?= clang
+STRIP ?= llvm-strip
+# <asm/types.h> lies in the folder of the machine that compiles; what the examples use of it is the same everywhere.
+MULTIARCH := $(shell $(CLANG) -print-target-triple 2>/dev/null | sed 's/-pc-\|-unknown-/-/')
+BPF_CFLAGS := -O2 -g -Wall -Wextra -Werror -mcpu=v3 -idirafter /usr/include/$(MULTIARCH)
+
+OBJECTS := bpf_x86_bpfel.o bpf_arm64_bpfel.o bpf_powerpc_bpfel.o bpf_s390_bpfeb.o
+
+.PHONY: all clean
+all: $(OBJECTS)
+
+# bpf_x86_bpfel.o: target x86 (for PT_REGS and the like), byte order bpfel. BTF stays, DWARF goes.
+bpf_%.o: $(SOURCE) ../bpf.mk
+	$(CLANG) $(BPF_CFLAGS) -target $(word 2,$(subst _, ,$*)) -D__TARGET_ARCH_$(word 1,$(subst _, ,$*)) -c $< -o $@
+	$(STRIP) --strip-debug $@
+
+clean:
+	rm -f $(OBJECTS)
