@@ -1,5 +1,8 @@
 //! Objects of a real compiler, in both byte orders.
 
+// Helpers outside #[test] functions are test code too.
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
 mod compile;
 
 use bytecode_object::{ByteOrder, ObjectError, ObjectInfo, Section};

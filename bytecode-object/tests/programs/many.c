@@ -13,7 +13,7 @@ typedef struct {
 	int (*max_entries)[16];
 } hash_map_t;
 
-const volatile hash_map_t qualified SEC(".maps") = {};
+volatile hash_map_t qualified SEC(".maps");
 
 struct inner_map {
 	int (*type)[2];
