@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * A chain of up to ten XDP programs on one interface.
+ *
+ * It speaks version 2 of libxdp's dispatcher protocol (xdp-tools, lib/libxdp/protocol.org), so that xdp-loader and
+ * others who know it understand our chains: the names, the layout of the configuration, the value that an empty slot
+ * returns and the version record are that protocol's.
+ *
+ * No header is included: what is needed of the kernel's interface is below, so that any clang with a BPF back end
+ * compiles this, whatever headers its machine has.
+ */
+
+typedef unsigned char __u8;
+typedef unsigned int __u32;
+
+#define SECTION(name) __attribute__((section(name), used))
+
+/* linux/bpf.h. The verifier knows a function's argument by the name of its type. */
+struct xdp_md {
+	__u32 data;
+	__u32 data_end;
+	__u32 data_meta;
+	__u32 ingress_ifindex;
+	__u32 rx_queue_index;
+	__u32 egress_ifindex;
+};
+
+enum xdp_action {
+	XDP_ABORTED = 0,
+	XDP_DROP,
+	XDP_PASS,
+	XDP_TX,
+	XDP_REDIRECT,
+};
+
+/* What a slot returns that no program stands in: its bit is in every mask. */
+#define DISPATCHER_RETURN 31
+/* No action, and in no mask: what no slot that the chain goes on from has returned. */
+#define UNSEEN 30
+#define SLOTS 10
+#define VERSION 2
+
+struct xdp_dispatcher_config {
+	__u8 magic;
+	__u8 dispatcher_version;
+	__u8 num_progs_enabled;
+	__u8 is_xdp_frags;
+	__u32 chain_call_actions[SLOTS];
+	__u32 run_prios[SLOTS];
+	__u32 program_flags[SLOTS];
+};
+
+/*
+ * Written by the loader before the map is frozen. The verifier reads a frozen map as constants and walks only the
+ * branches that they leave; `volatile` keeps the compiler from doing so with the zeros here.
+ */
+const volatile struct xdp_dispatcher_config conf = {};
+
+/*
+ * A function that an EXT program can stand in for: global, so that it is verified by itself, and with a result that
+ * the compiler cannot know.
+ */
+#define SLOT(name)                                             \
+	__attribute__((noinline)) int name(struct xdp_md *ctx) \
+	{                                                      \
+		volatile int ret = DISPATCHER_RETURN;          \
+		if (!ctx)                                      \
+			return XDP_ABORTED;                    \
+		return ret;                                    \
+	}
+
+SLOT(prog0)
+SLOT(prog1)
+SLOT(prog2)
+SLOT(prog3)
+SLOT(prog4)
+SLOT(prog5)
+SLOT(prog6)
+SLOT(prog7)
+SLOT(prog8)
+SLOT(prog9)
+
+/* Members are verified against this one when they are loaded; nothing is ever attached to it. */
+SLOT(compat_test)
+
+#define RUN(i)                                           \
+	if (enabled <= i)                                \
+		goto out;                                \
+	ret = prog##i(ctx);                              \
+	if (!((1U << ret) & conf.chain_call_actions[i])) \
+		return ret;
+
+SECTION("xdp")
+int xdp_dispatcher(struct xdp_md *ctx)
+{
+	__u8 enabled = conf.num_progs_enabled;
+	int ret = UNSEEN;
+
+	RUN(0)
+	RUN(1)
+	RUN(2)
+	RUN(3)
+	RUN(4)
+	RUN(5)
+	RUN(6)
+	RUN(7)
+	RUN(8)
+	RUN(9)
+out:
+	/*
+	 * A global function that no walked path calls is removed (kernel 6.8, "validate global subprogs lazily"), and
+	 * then nothing can be loaded against it. Of a slot's result the verifier knows nothing, so this path is walked.
+	 */
+	if (ret == UNSEEN)
+		compat_test(ctx);
+	return XDP_PASS;
+}
+
+/* How libxdp knows a dispatcher: a number that only BTF carries, as the length of an array. */
+SECTION("xdp_metadata")
+int (*dispatcher_version)[VERSION];
+
+SECTION("license")
+char _license[] = "Dual BSD/GPL";

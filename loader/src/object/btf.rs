@@ -1,0 +1,287 @@
+//! `.BTF` and `.BTF.ext` (`Documentation/bpf/btf.rst`), as far as leaving programs out and renaming sections changes
+//! them.
+
+use std::collections::BTreeMap;
+
+use object::Endianness;
+
+use super::NormaliseError;
+
+/// `magic version flags hdr_len type_off type_len str_off str_len`.
+const HEADER_BYTES: usize = 24;
+/// `magic version flags hdr_len` and offset and length of the function, line and CO-RE parts.
+const EXT_HEADER_BYTES: usize = 32;
+/// Bytes of a `struct btf_type` without what follows it.
+const TYPE_BYTES: usize = 12;
+
+mod kind {
+    pub(super) const INT: u32 = 1;
+    pub(super) const ARRAY: u32 = 3;
+    pub(super) const STRUCT: u32 = 4;
+    pub(super) const UNION: u32 = 5;
+    pub(super) const ENUM: u32 = 6;
+    pub(super) const FUNC: u32 = 12;
+    pub(super) const FUNC_PROTO: u32 = 13;
+    pub(super) const VAR: u32 = 14;
+    pub(super) const DATASEC: u32 = 15;
+    pub(super) const DECL_TAG: u32 = 17;
+    pub(super) const ENUM64: u32 = 19;
+}
+
+/// `BTF_VAR_GLOBAL_EXTERN` and `BTF_FUNC_EXTERN`.
+const EXTERN: u32 = 2;
+
+/// Numbers in the byte order of the file.
+#[derive(Clone, Copy)]
+struct Words(Endianness);
+
+impl Words {
+    fn get(self, bytes: &[u8], at: usize) -> Result<u32, NormaliseError> {
+        let bytes = at.checked_add(4).and_then(|end| bytes.get(at..end));
+        let bytes: [u8; 4] = bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(DAMAGED)?;
+        Ok(match self.0 {
+            Endianness::Little => u32::from_le_bytes(bytes),
+            Endianness::Big => u32::from_be_bytes(bytes),
+        })
+    }
+
+    fn bytes(self, value: u32) -> [u8; 4] {
+        match self.0 {
+            Endianness::Little => value.to_le_bytes(),
+            Endianness::Big => value.to_be_bytes(),
+        }
+    }
+
+    fn set(self, bytes: &mut [u8], at: usize, value: u32) -> Result<(), NormaliseError> {
+        let place = at.checked_add(4).and_then(|end| bytes.get_mut(at..end)).ok_or(DAMAGED)?;
+        place.copy_from_slice(&self.bytes(value));
+        Ok(())
+    }
+
+    fn push(self, bytes: &mut Vec<u8>, value: u32) {
+        bytes.extend_from_slice(&self.bytes(value));
+    }
+}
+
+/// A `.BTF` section that is being changed.
+pub(super) struct Btf {
+    words: Words,
+    /// `magic`, `version` and `flags`.
+    start: Vec<u8>,
+    types: Vec<u8>,
+    strings: Vec<u8>,
+    /// Length of the strings in the file.
+    strings_before: usize,
+    /// Whether the types were changed.
+    types_changed: bool,
+}
+
+impl Btf {
+    pub(super) fn parse(data: &[u8], endian: Endianness) -> Result<Self, NormaliseError> {
+        let words = Words(endian);
+        let header = words.get(data, 4)? as usize;
+        let part = |offset: usize, length: usize| -> Result<Vec<u8>, NormaliseError> {
+            let start = header.checked_add(words.get(data, offset)? as usize).ok_or(DAMAGED)?;
+            let end = start.checked_add(words.get(data, length)? as usize).ok_or(DAMAGED)?;
+            Ok(data.get(start..end).ok_or(DAMAGED)?.to_vec())
+        };
+        let strings = part(16, 20)?;
+        if strings.last().is_some_and(|&last| last != 0) {
+            return Err(DAMAGED);
+        }
+        Ok(Self {
+            words,
+            start: data.get(..4).ok_or(DAMAGED)?.to_vec(),
+            types: part(8, 12)?,
+            strings_before: strings.len(),
+            strings,
+            types_changed: false,
+        })
+    }
+
+    /// Adds a string, gives its offset.
+    pub(super) fn add(&mut self, string: &str) -> Result<u32, NormaliseError> {
+        let at = u32::try_from(self.strings.len()).map_err(|_| DAMAGED)?;
+        self.strings.extend_from_slice(string.as_bytes());
+        self.strings.push(0);
+        Ok(at)
+    }
+
+    fn string(&self, at: u32) -> Result<&[u8], NormaliseError> {
+        let rest = self.strings.get(at as usize..).ok_or(DAMAGED)?;
+        let end = rest.iter().position(|&byte| byte == 0).ok_or(DAMAGED)?;
+        rest.get(..end).ok_or(DAMAGED)
+    }
+
+    /// Makes the types of externs (`.ksyms`, `.kconfig`) such as the kernel takes: it has no word for an extern
+    /// variable or function, and aya none for a data section that the ELF file does not have. Each type keeps its
+    /// number and length. Programs that use externs were refused before, so nothing reads these.
+    pub(super) fn defuse_externs(&mut self, has_section: impl Fn(&[u8]) -> bool) -> Result<(), NormaliseError> {
+        let mut names = vec![0];
+        let mut sections = Vec::new();
+        let mut at = 0;
+        while at < self.types.len() {
+            let name = self.words.get(&self.types, at)?;
+            let info = self.words.get(&self.types, at + 4)?;
+            let (kind, length) = ((info >> 24) & 0x1f, info & 0xffff);
+            let extra = at + TYPE_BYTES;
+            names.push(name);
+            match kind {
+                kind::FUNC if length == EXTERN => {
+                    self.words.set(&mut self.types, at + 4, kind::FUNC << 24)?;
+                    self.types_changed = true;
+                }
+                kind::VAR if self.words.get(&self.types, extra)? == EXTERN => {
+                    // An `int` of 32 bits: as long as a variable, and needs no other type.
+                    self.words.set(&mut self.types, at + 4, kind::INT << 24)?;
+                    self.words.set(&mut self.types, at + 8, 4)?;
+                    self.words.set(&mut self.types, extra, 32)?;
+                    self.types_changed = true;
+                }
+                kind::DATASEC if !has_section(self.string(name)?) => sections.push((at, length)),
+                _ => {}
+            }
+            at = extra.checked_add(payload(kind, length)?).ok_or(DAMAGED)?;
+        }
+        for (at, length) in sections {
+            // Names and values of an enum stand where types, offsets and sizes of variables stood.
+            self.words.set(&mut self.types, at, 0)?;
+            self.words.set(&mut self.types, at + 4, (kind::ENUM64 << 24) | length)?;
+            self.words.set(&mut self.types, at + 8, 8)?;
+            for entry in (at + TYPE_BYTES..).step_by(12).take(length as usize) {
+                let id = self.words.get(&self.types, entry)? as usize;
+                let name = names.get(id).copied().ok_or(DAMAGED)?;
+                self.words.set(&mut self.types, entry, name)?;
+                self.words.set(&mut self.types, entry + 4, 0)?;
+                self.words.set(&mut self.types, entry + 8, 0)?;
+            }
+            self.types_changed = true;
+        }
+        Ok(())
+    }
+
+    /// The section, when it differs from the one in the file.
+    pub(super) fn changed(&self) -> Option<Vec<u8>> {
+        if !self.types_changed && self.strings.len() == self.strings_before {
+            return None;
+        }
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let mut out = self.start.clone();
+        for field in [
+            HEADER_BYTES as u32,
+            0,
+            length(&self.types),
+            length(&self.types),
+            length(&self.strings),
+        ] {
+            self.words.push(&mut out, field);
+        }
+        out.extend_from_slice(&self.types);
+        out.extend_from_slice(&self.strings);
+        Some(out)
+    }
+}
+
+/// What follows a `struct btf_type`, in bytes.
+fn payload(kind: u32, length: u32) -> Result<usize, NormaliseError> {
+    let length = length as usize;
+    Ok(match kind {
+        kind::INT | kind::VAR | kind::DECL_TAG => 4,
+        kind::ARRAY => 12,
+        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => 12 * length,
+        kind::ENUM | kind::FUNC_PROTO => 8 * length,
+        1..=19 => 0,
+        _ => return Err(DAMAGED),
+    })
+}
+
+/// What is to be left of a section in `.BTF.ext`.
+pub(super) struct Keep<'a> {
+    /// Functions, as byte ranges; `None` for all.
+    pub(super) ranges: Option<&'a std::collections::BTreeSet<(u64, u64)>>,
+    /// Offset of the section's new name in the strings, where it gets one.
+    pub(super) name: Option<u32>,
+}
+
+/// Leaves in `.BTF.ext` only the records of the sections and functions to keep.
+pub(super) fn filter_ext(data: &[u8], btf: &Btf, keep: &BTreeMap<&str, Keep<'_>>) -> Result<Vec<u8>, NormaliseError> {
+    let words = btf.words;
+    let header = words.get(data, 4)? as usize;
+    let mut out = data.get(..4).ok_or(DAMAGED)?.to_vec();
+    words.push(&mut out, EXT_HEADER_BYTES as u32);
+    out.resize(EXT_HEADER_BYTES, 0);
+    // Function, line and CO-RE records; each begins with the instruction that it is for.
+    for (field, shortest) in [(8, 8), (16, 16), (24, 16)] {
+        if header < field + 8 {
+            break;
+        }
+        let start = header.checked_add(words.get(data, field)? as usize).ok_or(DAMAGED)?;
+        let length = words.get(data, field + 4)? as usize;
+        let part = start.checked_add(length).and_then(|end| data.get(start..end)).ok_or(DAMAGED)?;
+        let at = out.len();
+        if length > 0 {
+            filter_part(part, shortest, btf, keep, &mut out)?;
+        }
+        // Offsets count from the header's end.
+        let offset = u32::try_from(at - EXT_HEADER_BYTES).map_err(|_| DAMAGED)?;
+        let length = u32::try_from(out.len() - at).map_err(|_| DAMAGED)?;
+        words.set(&mut out, field, offset)?;
+        words.set(&mut out, field + 4, length)?;
+    }
+    Ok(out)
+}
+
+fn filter_part(
+    part: &[u8],
+    shortest: usize,
+    btf: &Btf,
+    keep: &BTreeMap<&str, Keep<'_>>,
+    out: &mut Vec<u8>,
+) -> Result<(), NormaliseError> {
+    let words = btf.words;
+    let size = words.get(part, 0)? as usize;
+    if size < shortest || size % 4 != 0 {
+        return Err(DAMAGED);
+    }
+    let before = out.len();
+    words.push(out, size as u32);
+    let mut rest = part.get(4..).ok_or(DAMAGED)?;
+    while !rest.is_empty() {
+        let name = words.get(rest, 0)?;
+        let records = size.checked_mul(words.get(rest, 4)? as usize).ok_or(DAMAGED)?;
+        rest = rest.get(8..).ok_or(DAMAGED)?;
+        let (records, after) = rest.split_at_checked(records).ok_or(DAMAGED)?;
+        rest = after;
+        let section = std::str::from_utf8(btf.string(name)?).map_err(|_| DAMAGED)?;
+        let Some(keep) = keep.get(section) else { continue };
+        let at = out.len();
+        words.push(out, keep.name.unwrap_or(name));
+        words.push(out, 0);
+        let mut count = 0;
+        for record in records.chunks_exact(size) {
+            let offset = u64::from(words.get(record, 0)?);
+            let kept = |ranges: &std::collections::BTreeSet<(u64, u64)>| {
+                let before = ranges.range(..=(offset, u64::MAX)).next_back();
+                before.is_some_and(|&(_, end)| offset < end)
+            };
+            if keep.ranges.is_none_or(kept) {
+                out.extend_from_slice(record);
+                count += 1;
+            }
+        }
+        if count == 0 {
+            // The kernel and aya want no empty section here.
+            out.truncate(at);
+        } else {
+            words.set(out, at + 4, count)?;
+        }
+    }
+    if out.len() == before + 4 {
+        out.truncate(before);
+    }
+    Ok(())
+}
+
+const DAMAGED: NormaliseError = NormaliseError::Damaged {
+    what: "BTF that contradicts its own sizes",
+};
