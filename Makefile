@@ -21,7 +21,7 @@ install: build ## the release binary, into $(DESTDIR)$(PREFIX)/bin (PREFIX: /usr
 demo: ## from a .o file to counted packets: a real registry, a real kernel in a VM
 	@tests/setup/install build vm registry bench
 	@cargo build --release --locked -p bpfman
-	@tests/demo $(TARGET)/release/bpfman
+	@tests/demo/run $(TARGET)/release/bpfman
 
 .PHONY: test
 test: ## every lane of tests; LANES="lint unit" for some of them

@@ -1,0 +1,92 @@
+//! Which lanes can run here. A lane whose tool is missing is skipped with its reason, and fails under `CI=true`.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The root of the repository.
+#[must_use]
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the repository")
+        .to_owned()
+}
+
+/// Says that the running test is skipped and why: a line on stderr and in the file `BPFMAN_TEST_SKIPS`, which
+/// `tests/lanes` counts. The test then has to return.
+///
+/// # Panics
+///
+/// Under `CI=true`, where nothing may be skipped.
+pub fn skip_or_fail(reason: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{test} would be skipped: {reason}; under CI=true it fails"
+    );
+    eprintln!("skipped {test}: {reason}");
+    if let Some(path) = std::env::var_os("BPFMAN_TEST_SKIPS") {
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path);
+        let mut file = file.expect("the file of BPFMAN_TEST_SKIPS can be written");
+        writeln!(file, "{test}: {reason}").expect("the file of BPFMAN_TEST_SKIPS can be written");
+    }
+}
+
+/// The path of a program, or `None` after the test was skipped for want of it (see [`skip_or_fail`]).
+#[must_use]
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let found = find(name);
+    if found.is_none() {
+        skip_or_fail(&format!("no {name}: tests/setup/install"));
+    }
+    found
+}
+
+/// The path of a program of another suite (`crane`, `oras`, `cosign2`, `cosign3`), or `None` after the test was skipped.
+#[must_use]
+pub fn foreign_tool(name: &str) -> Option<PathBuf> {
+    let script = repository().join("tests/setup/fetch-tool");
+    let output = Command::new(script)
+        .arg(name)
+        .output()
+        .expect("tests/setup/fetch-tool can be run");
+    if output.status.success() {
+        let path = String::from_utf8(output.stdout).expect("a path is text");
+        return Some(PathBuf::from(path.trim()));
+    }
+    skip_or_fail(&format!(
+        "no {name}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    ));
+    None
+}
+
+/// Whether the test runs as root; if not, the test was skipped.
+#[must_use]
+pub fn root() -> bool {
+    let uid = Command::new("id")
+        .arg("-u")
+        .output()
+        .expect("id can be run")
+        .stdout;
+    let root = uid.trim_ascii() == b"0";
+    if !root {
+        skip_or_fail("it changes this machine's kernel, which takes root");
+    }
+    root
+}
+
+/// A program in `PATH` or where system programs lie.
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(system)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
