@@ -1,3 +1,10 @@
+use std::path::PathBuf;
+
+use bytecode_object::{ByteOrder, ObjectError, ProgramType};
+
+use crate::kernel::KernelError;
+use crate::state::StateError;
+
 /// Why the loader could not do what was asked. The text says what was being done and what was found; the cause below
 /// it is the [`source`](std::error::Error::source), what to do about it the [`hint`](LoaderError::hint).
 #[derive(Debug, thiserror::Error)]
@@ -12,17 +19,317 @@ pub enum LoaderError {
         /// Id asked for.
         id: u32,
     },
+    /// The program is the kernel's, but was not loaded by us.
+    #[error("program {id} was not loaded by bpfman")]
+    NotOurs {
+        /// Id asked for.
+        id: u32,
+    },
     /// No such link of ours.
     #[error("there is no link with id {id}")]
     NoSuchLink {
         /// Id asked for.
         id: u32,
     },
+    /// The program whose maps are to be shared is none of ours.
+    #[error("sharing the maps of program {id}: bpfman has no program with that id")]
+    NoSuchMapOwner {
+        /// Id asked for.
+        id: u32,
+    },
+    /// We have a record of a program that the kernel or bpffs no longer has.
+    #[error("program {id} is recorded but gone: {} is not there", .path.display())]
+    ProgramGone {
+        /// Its id.
+        id: u32,
+        /// Its pin.
+        path: PathBuf,
+    },
+    /// A chain whose pin is gone while its links are still recorded.
+    #[error("the XDP chain on {iface} is recorded but gone: {} is not there", .path.display())]
+    ChainGone {
+        /// Interface name.
+        iface: String,
+        /// Pin of its XDP link.
+        path: PathBuf,
+        /// Links recorded on it.
+        links: Vec<u32>,
+    },
+    /// The object cannot be read.
+    #[error("reading the object of {from}")]
+    Object {
+        /// File or image.
+        from: String,
+        /// What is wrong with it.
+        source: ObjectError,
+    },
+    /// Compiled for hosts of the other byte order.
+    #[error("loading {from}: the object is {found:?}-endian, this host is {host:?}-endian")]
+    ByteOrder {
+        /// File or image.
+        from: String,
+        /// Byte order of the object.
+        found: ByteOrder,
+        /// Byte order of this host.
+        host: ByteOrder,
+    },
+    /// Nothing to load was named.
+    #[error("loading {from}: no program was asked for")]
+    NothingAsked {
+        /// File or image.
+        from: String,
+    },
+    /// A function that the object does not have.
+    #[error("loading {from}: the object has no program `{function}`; it has {}", .available.join(", "))]
+    FunctionNotFound {
+        /// File or image.
+        from: String,
+        /// Function asked for.
+        function: String,
+        /// Programs there are, sorted.
+        available: Vec<String>,
+        /// The one of them that was most likely meant.
+        near: Option<String>,
+    },
+    /// A function asked for twice in one load.
+    #[error("loading {from}: program `{function}` was asked for twice")]
+    AskedTwice {
+        /// File or image.
+        from: String,
+        /// Function.
+        function: String,
+    },
+    /// TYPE and section do not go together.
+    #[error(
+        "loading `{function}` of {from} as {asked}: it is in section `{section}`, which is for {}",
+        types(.fits)
+    )]
+    TypeMismatch {
+        /// File or image.
+        from: String,
+        /// Function.
+        function: String,
+        /// TYPE asked for.
+        asked: ProgramType,
+        /// ELF section of the function.
+        section: String,
+        /// TYPEs that section is good for; none for sections that cannot be loaded.
+        fits: Vec<ProgramType>,
+    },
+    /// fentry or fexit without its kernel function.
+    #[error("loading `{function}` as {program_type}: the kernel function to trace is missing")]
+    NoAttachFunction {
+        /// Function.
+        function: String,
+        /// fentry or fexit.
+        program_type: ProgramType,
+    },
+    /// A program of another type than the hook's.
+    #[error("attaching program {id} to {hook}: it was loaded as {program_type}")]
+    WrongHook {
+        /// Program.
+        id: u32,
+        /// Hook asked for.
+        hook: ProgramType,
+        /// What it was loaded as.
+        program_type: ProgramType,
+    },
+    /// A priority that no chain has.
+    #[error("attaching program {id} to {iface}: priority {found} is outside 1 to 1000")]
+    Priority {
+        /// Program.
+        id: u32,
+        /// Interface name.
+        iface: String,
+        /// Priority asked for.
+        found: u32,
+    },
+    /// A `--proceed-on` word that is no XDP action.
+    #[error("`{word}` is no XDP action: expected {}", .expected.join(", "))]
+    ProceedOn {
+        /// Word found.
+        word: String,
+        /// Words there are.
+        expected: Vec<&'static str>,
+    },
+    /// A tracepoint without category or name.
+    #[error("`{found}` is no tracepoint: expected category/name, as in syscalls/sys_enter_openat")]
+    TracepointName {
+        /// What was asked for.
+        found: String,
+    },
+    /// All slots of the dispatcher are taken.
+    #[error(
+        "attaching program {id} to {iface}: its XDP chain has {limit} programs, the most there can be"
+    )]
+    ChainFull {
+        /// Program.
+        id: u32,
+        /// Interface name.
+        iface: String,
+        /// Ten.
+        limit: usize,
+    },
+    /// Somebody else's XDP program is there.
+    #[error(
+        "attaching program {id} to {iface}: XDP program {foreign}, not loaded by bpfman, is attached there"
+    )]
+    ForeignXdp {
+        /// Program.
+        id: u32,
+        /// Interface name.
+        iface: String,
+        /// Id of the program there.
+        foreign: u32,
+    },
+    /// Without EXT programs there are no chains, and the one place is taken.
+    #[error(
+        "attaching program {id} to {iface}: program {holder} is attached there without a dispatcher, \
+         because this kernel refused EXT programs when one of the two was loaded"
+    )]
+    NoChain {
+        /// Program.
+        id: u32,
+        /// Interface name.
+        iface: String,
+        /// The other program.
+        holder: u32,
+    },
+    /// The mode asked for is not the chain's.
+    #[error(
+        "attaching program {id} to {iface} in {asked} mode: the chain there is in {found} mode"
+    )]
+    ModeDiffers {
+        /// Program.
+        id: u32,
+        /// Interface name.
+        iface: String,
+        /// Mode asked for.
+        asked: &'static str,
+        /// Mode of the chain.
+        found: &'static str,
+    },
+    /// The driver does not do the mode that was asked for.
+    #[error("attaching program {id} to {iface}: it does not take XDP programs in {mode} mode")]
+    ModeRefused {
+        /// Program.
+        id: u32,
+        /// Interface name.
+        iface: String,
+        /// Mode asked for.
+        mode: &'static str,
+        /// What the kernel said.
+        source: KernelError,
+    },
+    /// A step that the kernel refused.
+    #[error("{what}")]
+    Kernel {
+        /// What was being done to what.
+        what: String,
+        /// What the kernel said.
+        source: KernelError,
+    },
+    /// What a process that died had left cannot be finished.
+    #[error("finishing what an interrupted command left ({what})")]
+    Recovery {
+        /// That command.
+        what: String,
+        /// The step that failed.
+        source: Box<LoaderError>,
+    },
+    /// Lock, journal or records.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+fn types(fits: &[ProgramType]) -> String {
+    if fits.is_empty() {
+        return "no type that bpfman loads".to_owned();
+    }
+    let words: Vec<_> = fits.iter().map(|kind| kind.as_str()).collect();
+    words.join(" or ")
 }
 
 impl LoaderError {
     /// What to do about it, where that is known: one sentence.
     pub fn hint(&self) -> Option<String> {
-        None
+        match self {
+            Self::NoSuchProgram { .. } | Self::NotOurs { .. } | Self::NoSuchMapOwner { .. } => {
+                Some("`bpfman list programs` shows the programs that bpfman loaded".to_owned())
+            }
+            Self::NoSuchLink { .. } => {
+                Some("`bpfman list links` shows the links there are".to_owned())
+            }
+            Self::ProgramGone { id, .. } => Some(format!(
+                "was bpffs unmounted? `bpfman unload {id}` removes the record"
+            )),
+            Self::ChainGone { links, .. } => {
+                let ids: Vec<_> = links.iter().map(u32::to_string).collect();
+                Some(format!(
+                    "was bpffs unmounted? `bpfman detach` of {} removes the records",
+                    ids.join(", ")
+                ))
+            }
+            Self::ByteOrder { .. } => {
+                Some("load the object that was compiled for this host".to_owned())
+            }
+            Self::FunctionNotFound { near, .. } => {
+                near.as_ref().map(|name| format!("did you mean `{name}`?"))
+            }
+            Self::TypeMismatch { function, fits, .. } => fits
+                .first()
+                .map(|kind| format!("ask for `{kind}:{function}`")),
+            Self::NoAttachFunction {
+                function,
+                program_type,
+            } => Some(format!(
+                "name it: `{program_type}:{function}:<kernel function>`"
+            )),
+            Self::WrongHook {
+                id, program_type, ..
+            } => Some(format!("`bpfman attach {id} {program_type} …`")),
+            Self::ChainFull { .. } => {
+                Some("detach one of them first: `bpfman list links`".to_owned())
+            }
+            Self::ForeignXdp { iface, foreign, .. } => Some(format!(
+                "see `bpftool prog show id {foreign}` and detach it with the tool that attached it, \
+                 or with `ip link set dev {iface} xdp off`"
+            )),
+            Self::NoChain { holder, .. } => Some(format!(
+                "detach program {holder} first; several XDP programs on one interface need a kernel with EXT programs: \
+                 not in lockdown, 5.10 or newer, with BPF trampolines; reload both programs there"
+            )),
+            Self::ModeDiffers { .. } => {
+                Some("leave --mode out, or detach the programs that are there first".to_owned())
+            }
+            Self::ModeRefused { .. } => Some("try --mode skb, or leave --mode out".to_owned()),
+            Self::State(StateError::Locked { .. }) => Some(
+                "raise max_retries or millisec_delay under [database] in the configuration"
+                    .to_owned(),
+            ),
+            Self::Kernel {
+                source: KernelError::NoExtensions { .. },
+                ..
+            } => Some(
+                "EXT programs need kernel 5.10 or newer with BPF trampolines, and no lockdown"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// Says what was being done when the kernel refused.
+pub(crate) trait Doing<T> {
+    /// `what` as in "pinning program 7".
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T, LoaderError>;
+}
+
+impl<T> Doing<T> for Result<T, KernelError> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T, LoaderError> {
+        self.map_err(|source| LoaderError::Kernel {
+            what: what(),
+            source,
+        })
     }
 }

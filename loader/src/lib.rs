@@ -5,16 +5,24 @@
 //! ([`Program`], [`Link`]) are three sets of types. Every change is planned, written to a journal and undone when
 //! a step fails: see `docs/architecture.md`.
 
+mod attach;
+mod change;
 mod config;
+mod dispatcher;
 mod error;
 pub mod globals;
 pub mod kernel;
 mod link;
+mod load;
 mod loader;
+mod near;
 pub mod object;
+mod paths;
 mod program;
 mod request;
+mod show;
 mod state;
+mod unload;
 
 pub use config::Config;
 pub use error::LoaderError;
@@ -25,4 +33,4 @@ pub use request::{
     AttachPoint, AttachRequest, LinkFilter, LoadRequest, ProceedOn, ProgramFilter, ProgramRequest,
     Source, XdpMode,
 };
-pub use state::Guard;
+pub use state::{Guard, StateError};

@@ -1,8 +1,9 @@
+use crate::change;
+use crate::error::Doing;
 use crate::kernel::Kernel;
-use crate::state::Guard;
-use crate::{
-    AttachRequest, Config, Link, LinkFilter, LoadRequest, LoaderError, Program, ProgramFilter, ProgramSummary,
-};
+use crate::paths::Pins;
+use crate::state::{Guard, Missing, ProgramRecord};
+use crate::{Config, LoaderError};
 
 /// Loads, attaches, detaches, unloads and shows programs on one kernel, with one runtime folder.
 #[derive(Debug)]
@@ -24,83 +25,55 @@ impl<K: Kernel> Loader<K> {
     ///
     /// When another process holds the lock for longer than the configuration allows, or lock and journal cannot be used.
     pub fn lock(&self) -> Result<Guard, LoaderError> {
-        Err(LoaderError::NotBuiltYet("lock"))
+        self.acquire(Missing::Empty)
     }
 
-    /// Loads the programs asked for, or none: in the order asked.
-    ///
-    /// # Errors
-    ///
-    /// When the request does not fit the object, the kernel refuses, or the store cannot be written.
-    pub fn load(&self, _guard: &mut Guard, _request: LoadRequest) -> Result<Vec<Program>, LoaderError> {
-        Err(LoaderError::NotBuiltYet("load"))
+    /// Makes the runtime folder, unless it is there, and turns an empty guard into a lock.
+    pub(crate) fn establish(&self, guard: &mut Guard) -> Result<(), LoaderError> {
+        if !guard.is_locked() {
+            *guard = self.acquire(Missing::Create)?;
+        }
+        self.prepare()?;
+        Ok(guard.create_records()?)
     }
 
-    /// Attaches a program of ours.
-    ///
-    /// # Errors
-    ///
-    /// When the hook does not fit the program, is full or taken, or the kernel refuses.
-    pub fn attach(
-        &self,
-        _guard: &mut Guard,
-        _program_id: u32,
-        _request: AttachRequest,
-    ) -> Result<Link, LoaderError> {
-        Err(LoaderError::NotBuiltYet("attach"))
+    fn acquire(&self, missing: Missing) -> Result<Guard, LoaderError> {
+        let mut guard = Guard::acquire(&self.config, missing)?;
+        if guard.is_locked() {
+            change::recover(&self.kernel, &mut guard)?;
+        }
+        Ok(guard)
     }
 
-    /// Takes a link away.
-    ///
-    /// # Errors
-    ///
-    /// [`LoaderError::NoSuchLink`], or a refusal of the kernel.
-    pub fn detach(&self, _guard: &mut Guard, _link_id: u32) -> Result<(), LoaderError> {
-        Err(LoaderError::NotBuiltYet("detach"))
+    /// Mounts bpffs and makes the folders that stay.
+    pub(crate) fn prepare(&self) -> Result<(), LoaderError> {
+        let pins = self.pins();
+        let mounted = self.kernel.mount_bpffs(pins.fs());
+        mounted.doing(|| format!("mounting a BPF file system at {}", pins.fs().display()))?;
+        for folder in pins.standing() {
+            let made = self.kernel.create_dir(&folder);
+            made.doing(|| format!("making the folder {}", folder.display()))?;
+        }
+        Ok(())
     }
 
-    /// Takes a program and its links away.
-    ///
-    /// # Errors
-    ///
-    /// [`LoaderError::NoSuchProgram`], or a refusal of the kernel.
-    pub fn unload(&self, _guard: &mut Guard, _program_id: u32) -> Result<(), LoaderError> {
-        Err(LoaderError::NotBuiltYet("unload"))
+    pub(crate) fn pins(&self) -> Pins {
+        Pins::new(&self.config.runtime_dir)
     }
 
-    /// Programs, by ascending id.
-    ///
-    /// # Errors
-    ///
-    /// When the store or the kernel cannot be read.
-    pub fn programs(&self, _guard: &Guard, _filter: &ProgramFilter) -> Result<Vec<ProgramSummary>, LoaderError> {
-        Err(LoaderError::NotBuiltYet("list programs"))
-    }
-
-    /// Links of ours, by program and then in the order they were made.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be read.
-    pub fn links(&self, _guard: &Guard, _filter: &LinkFilter) -> Result<Vec<Link>, LoaderError> {
-        Err(LoaderError::NotBuiltYet("list links"))
-    }
-
-    /// One program, ours or not.
-    ///
-    /// # Errors
-    ///
-    /// [`LoaderError::NoSuchProgram`], or store or kernel cannot be read.
-    pub fn program(&self, _guard: &Guard, _id: u32) -> Result<Program, LoaderError> {
-        Err(LoaderError::NotBuiltYet("get program"))
-    }
-
-    /// One link of ours.
-    ///
-    /// # Errors
-    ///
-    /// [`LoaderError::NoSuchLink`], or the store cannot be read.
-    pub fn link(&self, _guard: &Guard, _id: u32) -> Result<Link, LoaderError> {
-        Err(LoaderError::NotBuiltYet("get link"))
+    /// The record of a program of ours.
+    pub(crate) fn managed(&self, guard: &Guard, id: u32) -> Result<ProgramRecord, LoaderError> {
+        let record = match guard.records()? {
+            Some(records) => records.program(id)?,
+            None => None,
+        };
+        if let Some(record) = record {
+            return Ok(record);
+        }
+        let known = self.kernel.program_brief(id);
+        match known.doing(|| format!("looking for program {id}"))? {
+            Some(_) => Err(LoaderError::NotOurs { id }),
+            None => Err(LoaderError::NoSuchProgram { id }),
+        }
     }
 }

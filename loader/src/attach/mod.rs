@@ -1,0 +1,96 @@
+//! Attaching: one file a hook.
+
+mod tracepoint;
+mod xdp;
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+
+use bytecode_object::ProgramType;
+
+use crate::kernel::Kernel;
+use crate::state::{Guard, LinkRecord, ProgramRecord};
+use crate::{AttachPoint, AttachRequest, Link, Loader, LoaderError};
+
+/// A program that is to be attached, and what its link will be.
+struct Attaching {
+    program_id: u32,
+    program: ProgramRecord,
+    link_id: u32,
+    sequence: u64,
+    metadata: BTreeMap<String, String>,
+    /// Every link there is.
+    links: BTreeMap<u32, LinkRecord>,
+}
+
+impl<K: Kernel> Loader<K> {
+    /// Attaches a program of ours.
+    ///
+    /// # Errors
+    ///
+    /// When the hook does not fit the program, is full or taken, or the kernel refuses.
+    pub fn attach(
+        &self,
+        guard: &mut Guard,
+        program_id: u32,
+        request: AttachRequest,
+    ) -> Result<Link, LoaderError> {
+        let program = self.managed(guard, program_id)?;
+        let hook = match request.point {
+            AttachPoint::Xdp { .. } => ProgramType::Xdp,
+            AttachPoint::Tracepoint { .. } => ProgramType::Tracepoint,
+        };
+        if program.program_type != hook {
+            return Err(LoaderError::WrongHook {
+                id: program_id,
+                hook,
+                program_type: program.program_type,
+            });
+        }
+        let links = guard.records_of_change()?.links()?;
+        let last = links.values().map(|link| link.sequence).max().unwrap_or(0);
+        let attaching = Attaching {
+            program_id,
+            program,
+            link_id: unused_id(&links),
+            sequence: last + 1,
+            metadata: request.metadata,
+            links,
+        };
+        match request.point {
+            AttachPoint::Xdp {
+                iface,
+                priority,
+                proceed_on,
+                mode,
+                netns,
+            } => {
+                let hook = xdp::Hook {
+                    iface,
+                    priority,
+                    proceed_on,
+                    mode,
+                    netns,
+                };
+                self.attach_xdp(guard, attaching, hook)
+            }
+            AttachPoint::Tracepoint { tracepoint } => {
+                self.attach_tracepoint(guard, attaching, tracepoint)
+            }
+        }
+    }
+}
+
+/// A random id, so that scripts do not take it for a position, and an old id does not come back soon.
+fn unused_id(links: &BTreeMap<u32, LinkRecord>) -> u32 {
+    let random = RandomState::new();
+    let mut attempt = 0_u64;
+    loop {
+        let [a, b, c, d, ..] = random.hash_one(attempt).to_ne_bytes();
+        let id = u32::from_ne_bytes([a, b, c, d]);
+        if id != 0 && !links.contains_key(&id) {
+            return id;
+        }
+        attempt += 1;
+    }
+}

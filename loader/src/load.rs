@@ -1,0 +1,290 @@
+//! Loading the programs of one object.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use bytecode_object::{ByteOrder, ObjectInfo, ProgramType};
+use log::warn;
+
+use crate::change::{self, Change};
+use crate::dispatcher::plan;
+use crate::error::Doing;
+use crate::kernel::{Kernel, KernelError, LoadAs, LoadSpec, Loaded, ProgramSpec};
+use crate::near::nearest;
+use crate::paths::can_be_pinned;
+use crate::state::{Guard, HexBytes, Key, ProgramRecord, XdpRecord};
+use crate::{KernelState, LoadRequest, Loader, LoaderError, Program, ProgramRequest, Source};
+
+/// Function of a dispatcher whose signature its members must have.
+const COMPAT_TEST: &str = "compat_test";
+
+/// What a load made, with how it was done.
+struct Made<H> {
+    loaded: Loaded<H>,
+    /// XDP programs are made for a dispatcher.
+    extension: bool,
+}
+
+/// Maps of a program that is loaded already.
+struct Shared {
+    folder: u32,
+    pins: BTreeMap<String, PathBuf>,
+}
+
+impl<K: Kernel> Loader<K> {
+    /// Loads the programs asked for, or none, and returns them in the order asked.
+    ///
+    /// # Errors
+    ///
+    /// When the request does not fit the object, the kernel refuses, or the store cannot be written.
+    pub fn load(
+        &self,
+        guard: &mut Guard,
+        request: LoadRequest,
+    ) -> Result<Vec<Program>, LoaderError> {
+        let from = describe(&request.source);
+        let object = ObjectInfo::parse(&request.object).map_err(|source| LoaderError::Object {
+            from: from.clone(),
+            source,
+        })?;
+        check(&object, &request.programs, &from)?;
+        self.establish(guard)?;
+        let shared = self.shared(guard, request.map_owner_id)?;
+        let what = format!("loading {from}");
+        let loaded = change::run(&self.kernel, guard, &what, |change| {
+            self.build(change, &what, &request, shared)
+        })?;
+        let programs = guard.records_of_change()?.programs()?;
+        let view = |(id, record, kernel)| self.view(id, record, kernel, &programs, Vec::new());
+        Ok(loaded.into_iter().map(view).collect())
+    }
+
+    /// The maps of the owner, by the names that they are pinned under.
+    fn shared(&self, guard: &Guard, owner: Option<u32>) -> Result<Option<Shared>, LoaderError> {
+        let Some(id) = owner else { return Ok(None) };
+        let Some(owner) = guard.records_of_change()?.program(id)? else {
+            return Err(LoaderError::NoSuchMapOwner { id });
+        };
+        let path = self.pins().maps(owner.maps_folder);
+        let names = self.kernel.list_dir(&path);
+        let names = names.doing(|| format!("listing {}", path.display()))?;
+        Ok(Some(Shared {
+            folder: owner.maps_folder,
+            pins: names
+                .into_iter()
+                .map(|name| (name.clone(), path.join(name)))
+                .collect(),
+        }))
+    }
+
+    fn build(
+        &self,
+        change: &mut Change<'_, K>,
+        what: &str,
+        request: &LoadRequest,
+        shared: Option<Shared>,
+    ) -> Result<Vec<(u32, ProgramRecord, KernelState)>, LoaderError> {
+        let shared_pins = shared
+            .as_ref()
+            .map(|shared| shared.pins.clone())
+            .unwrap_or_default();
+        let Made { loaded, extension } = self.load_object(what, request, shared_pins.clone())?;
+        let pins = self.pins();
+        let folder = match &shared {
+            Some(shared) => shared.folder,
+            None => loaded.programs.first().map_or(0, |program| program.id),
+        };
+        let maps = pins.maps(folder);
+        if shared.is_none() {
+            change.create_dir(&maps)?;
+        }
+        for map in &loaded.maps {
+            if can_be_pinned(&map.name) && !shared_pins.contains_key(&map.name) {
+                change.pin(&map.handle, &maps.join(&map.name))?;
+            }
+        }
+        let mut made = Vec::new();
+        let mut puts = Vec::new();
+        for (program, asked) in loaded.programs.iter().zip(&request.programs) {
+            change.pin(&program.handle, &pins.program(program.id))?;
+            let state = self.kernel.program_state(&program.handle);
+            let state = state.doing(|| format!("reading program {}", program.id))?;
+            let record = record(request, asked, folder, extension, program.xdp_frags);
+            puts.push(
+                change
+                    .records()?
+                    .put(Key::Program(program.id), Some(&record))?,
+            );
+            made.push((program.id, record, state));
+        }
+        change.record(puts)?;
+        Ok(made)
+    }
+
+    /// Loads with XDP programs made for the dispatcher, or as they are where the kernel refuses that.
+    fn load_object(
+        &self,
+        what: &str,
+        request: &LoadRequest,
+        shared_maps: BTreeMap<String, PathBuf>,
+    ) -> Result<Made<K::Handle>, LoaderError> {
+        let has_xdp = request
+            .programs
+            .iter()
+            .any(|program| program.program_type == ProgramType::Xdp);
+        let dispatcher = if has_xdp {
+            let template = self.kernel.load_xdp_dispatcher(&plan::config(&[]));
+            match template {
+                Ok(template) => Some(template),
+                Err(error @ KernelError::NoExtensions { .. }) => {
+                    warn_no_extensions(&error);
+                    None
+                }
+                Err(error) => return Err(error).doing(|| "loading the XDP dispatcher".to_owned()),
+            }
+        } else {
+            None
+        };
+        let mut spec = LoadSpec {
+            object: &request.object,
+            programs: request
+                .programs
+                .iter()
+                .map(|asked| spec(asked, dispatcher.as_ref()))
+                .collect(),
+            globals: &request.globals,
+            shared_maps,
+        };
+        let extension = dispatcher.is_some();
+        match self.kernel.load(&spec) {
+            Err(error @ KernelError::NoExtensions { .. }) if extension => {
+                warn_no_extensions(&error);
+                spec.programs = request
+                    .programs
+                    .iter()
+                    .map(|asked| self::spec(asked, None))
+                    .collect();
+                let loaded = self.kernel.load(&spec).doing(|| what.to_owned())?;
+                Ok(Made {
+                    loaded,
+                    extension: false,
+                })
+            }
+            loaded => Ok(Made {
+                loaded: loaded.doing(|| what.to_owned())?,
+                extension,
+            }),
+        }
+    }
+}
+
+fn warn_no_extensions(error: &KernelError) {
+    warn!(
+        "{error}: XDP programs are loaded without a dispatcher, at most one can be attached to an interface"
+    );
+}
+
+fn spec<'a, H>(asked: &'a ProgramRequest, dispatcher: Option<&'a H>) -> ProgramSpec<'a, H> {
+    ProgramSpec {
+        function: &asked.function,
+        program_type: asked.program_type,
+        attach_function: asked.attach_function.as_deref(),
+        load_as: match dispatcher {
+            Some(target) if asked.program_type == ProgramType::Xdp => LoadAs::Extension {
+                target,
+                function: COMPAT_TEST,
+            },
+            _ => LoadAs::Plain,
+        },
+    }
+}
+
+fn record(
+    request: &LoadRequest,
+    asked: &ProgramRequest,
+    maps_folder: u32,
+    extension: bool,
+    frags: bool,
+) -> ProgramRecord {
+    let globals = request
+        .globals
+        .iter()
+        .map(|(name, value)| (name.clone(), HexBytes(value.clone())));
+    ProgramRecord {
+        function: asked.function.clone(),
+        program_type: asked.program_type,
+        attach_function: asked.attach_function.clone(),
+        source: request.source.clone().into(),
+        globals: globals.collect(),
+        metadata: request.metadata.clone(),
+        maps_folder,
+        xdp: (asked.program_type == ProgramType::Xdp).then_some(XdpRecord { extension, frags }),
+    }
+}
+
+fn describe(source: &Source) -> String {
+    match source {
+        Source::File { path } => path.clone(),
+        Source::Image { url, .. } => url.clone(),
+    }
+}
+
+/// Whether the object has what is asked for. Asks no kernel.
+fn check(object: &ObjectInfo, programs: &[ProgramRequest], from: &str) -> Result<(), LoaderError> {
+    let host = if cfg!(target_endian = "big") {
+        ByteOrder::Big
+    } else {
+        ByteOrder::Little
+    };
+    if object.byte_order != host {
+        return Err(LoaderError::ByteOrder {
+            from: from.to_owned(),
+            found: object.byte_order,
+            host,
+        });
+    }
+    if programs.is_empty() {
+        return Err(LoaderError::NothingAsked {
+            from: from.to_owned(),
+        });
+    }
+    let mut seen = BTreeSet::new();
+    for asked in programs {
+        let function = asked.function.clone();
+        let Some(found) = object.programs.get(&function) else {
+            let near = nearest(&function, object.programs.keys().map(String::as_str));
+            return Err(LoaderError::FunctionNotFound {
+                from: from.to_owned(),
+                near: near.map(str::to_owned),
+                available: object.programs.keys().cloned().collect(),
+                function,
+            });
+        };
+        if !asked.program_type.fits(&found.section) {
+            return Err(LoaderError::TypeMismatch {
+                from: from.to_owned(),
+                function,
+                asked: asked.program_type,
+                section: found.section_name.clone(),
+                fits: ProgramType::ALL
+                    .into_iter()
+                    .filter(|kind| kind.fits(&found.section))
+                    .collect(),
+            });
+        }
+        let traces = matches!(asked.program_type, ProgramType::Fentry | ProgramType::Fexit);
+        if traces && asked.attach_function.is_none() {
+            return Err(LoaderError::NoAttachFunction {
+                function,
+                program_type: asked.program_type,
+            });
+        }
+        if !seen.insert(&asked.function) {
+            return Err(LoaderError::AskedTwice {
+                from: from.to_owned(),
+                function,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! What is kept, and under which keys. Nothing that the kernel or bpffs can tell.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use bytecode_object::ProgramType;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The hook of an XDP chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ChainKey {
+    /// Inode of the network namespace.
+    pub(crate) nsid: u64,
+    /// Interface index in it.
+    pub(crate) ifindex: u32,
+}
+
+/// Key of a record. Numbers are padded, so that a scan gives them in ascending order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Program(u32),
+    Link(u32),
+    Chain(ChainKey),
+}
+
+/// What the keys of programs begin with.
+pub(crate) const PROGRAMS: &str = "program/";
+/// What the keys of links begin with.
+pub(crate) const LINKS: &str = "link/";
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(id) => write!(f, "{PROGRAMS}{id:010}"),
+            Self::Link(id) => write!(f, "{LINKS}{id:010}"),
+            Self::Chain(key) => write!(f, "xdp/{}/{}", key.nsid, key.ifindex),
+        }
+    }
+}
+
+/// A program of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProgramRecord {
+    pub(crate) function: String,
+    pub(crate) program_type: ProgramType,
+    pub(crate) attach_function: Option<String>,
+    pub(crate) source: SourceRecord,
+    pub(crate) globals: BTreeMap<String, HexBytes>,
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// Program after which the folder of its maps is named.
+    pub(crate) maps_folder: u32,
+    pub(crate) xdp: Option<XdpRecord>,
+}
+
+/// Bytes, written in hex: JSON has none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HexBytes(pub(crate) Vec<u8>);
+
+impl Serialize for HexBytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for HexBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <Cow<'_, str>>::deserialize(deserializer)?;
+        let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
+        let digits = digits.filter(|digits| digits.len() % 2 == 0);
+        let digits =
+            digits.ok_or_else(|| D::Error::custom("bytes are an even number of hex digits"))?;
+        let pairs = digits.chunks_exact(2);
+        let bytes = pairs.map(|pair| {
+            pair.iter()
+                .fold(0_u8, |byte, digit| (byte << 4) | (*digit as u8))
+        });
+        Ok(Self(bytes.collect()))
+    }
+}
+
+/// What a chain must know of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct XdpRecord {
+    /// Loaded for the dispatcher; else the kernel refused EXT programs and it is a plain XDP program.
+    pub(crate) extension: bool,
+    /// From `xdp.frags`.
+    pub(crate) frags: bool,
+}
+
+/// Where an object came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SourceRecord {
+    File {
+        path: String,
+    },
+    Image {
+        url: String,
+        digest: String,
+        pull_policy: String,
+    },
+}
+
+/// A link of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LinkRecord {
+    pub(crate) program_id: u32,
+    /// Counts up: which link was made first.
+    pub(crate) sequence: u64,
+    /// Its own metadata, without the program's.
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) place: PlaceRecord,
+}
+
+/// Where a link is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PlaceRecord {
+    Xdp {
+        iface: String,
+        nsid: u64,
+        ifindex: u32,
+        priority: u32,
+        /// One bit an action.
+        proceed_on: u32,
+        netns: Option<PathBuf>,
+    },
+    Tracepoint {
+        tracepoint: String,
+    },
+}
+
+impl LinkRecord {
+    /// The XDP chain it is in.
+    pub(crate) fn chain(&self) -> Option<ChainKey> {
+        match self.place {
+            PlaceRecord::Xdp { nsid, ifindex, .. } => Some(ChainKey { nsid, ifindex }),
+            PlaceRecord::Tracepoint { .. } => None,
+        }
+    }
+}
+
+/// An XDP chain. Its members are the links with its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ChainRecord {
+    /// Revision of the dispatcher that is attached, 0 for none (`direct`).
+    pub(crate) revision: u32,
+    /// Kernel id of the program that is attached: the dispatcher, or the one member itself.
+    pub(crate) program_id: u32,
+    /// Mode the link was made with, `None` for the kernel's choice.
+    pub(crate) mode: Option<ModeRecord>,
+    /// The one member is attached without a dispatcher.
+    pub(crate) direct: bool,
+}
+
+/// A mode of XDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ModeRecord {
+    Drv,
+    Skb,
+    Hw,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_survive_json() {
+        for (bytes, text) in [(vec![], "\"\""), (vec![0, 0x7f, 0xff], "\"007fff\"")] {
+            let bytes = HexBytes(bytes);
+            assert_eq!(serde_json::to_string(&bytes).unwrap(), text);
+            assert_eq!(serde_json::from_str::<HexBytes>(text).unwrap(), bytes);
+        }
+        for spoiled in ["\"0\"", "\"0g\"", "7"] {
+            assert!(
+                serde_json::from_str::<HexBytes>(spoiled).is_err(),
+                "{spoiled}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_sort_as_their_numbers() {
+        let keys = [9, 10, u32::MAX].map(|id| Key::Program(id).to_string());
+        assert!(keys.is_sorted(), "{keys:?}");
+    }
+}

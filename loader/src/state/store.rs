@@ -1,0 +1,195 @@
+//! Records in sled.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::StateError;
+use super::record::{ChainKey, ChainRecord, Key, LINKS, LinkRecord, PROGRAMS, ProgramRecord};
+
+/// Bytes that sled may cache. The records of a thousand programs are below half a megabyte.
+const CACHE_BYTES: u64 = 1 << 20;
+/// Bytes a segment. Smaller ones put records into files of their own, larger ones are zeroed for nothing.
+const SEGMENT_BYTES: usize = 32 << 10;
+
+/// One record that changes, with what it was, so that the change can be taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Put {
+    key: String,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+/// In which direction changes are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Forward,
+    Backward,
+}
+
+/// The open database.
+pub(crate) struct Store {
+    path: PathBuf,
+    db: sled::Db,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the database, or makes it.
+    pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None)
+            .segment_size(SEGMENT_BYTES);
+        let db = on_one_cpu(|| config.open()).map_err(|source| StateError::Database {
+            doing: "opening",
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            db,
+        })
+    }
+
+    fn failed(&self, doing: &'static str) -> impl FnOnce(sled::Error) -> StateError {
+        let path = self.path.clone();
+        move |source| StateError::Database {
+            doing,
+            path,
+            source,
+        }
+    }
+
+    fn get<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, StateError> {
+        let key = key.to_string();
+        let found = self.db.get(&key).map_err(self.failed("reading"))?;
+        found.map(|bytes| decode(&key, &bytes)).transpose()
+    }
+
+    /// Every record whose key begins with `prefix`, by the number after it.
+    fn scan<T: DeserializeOwned>(&self, prefix: &str) -> Result<BTreeMap<u32, T>, StateError> {
+        let mut records = BTreeMap::new();
+        for entry in self.db.scan_prefix(prefix) {
+            let (key, value) = entry.map_err(self.failed("reading"))?;
+            let key = String::from_utf8_lossy(&key);
+            let id = key
+                .strip_prefix(prefix)
+                .and_then(|number| number.parse().ok());
+            let id = id.ok_or_else(|| StateError::Key {
+                key: key.to_string(),
+            })?;
+            records.insert(id, decode(&key, &value)?);
+        }
+        Ok(records)
+    }
+
+    pub(crate) fn program(&self, id: u32) -> Result<Option<ProgramRecord>, StateError> {
+        self.get(Key::Program(id))
+    }
+
+    pub(crate) fn programs(&self) -> Result<BTreeMap<u32, ProgramRecord>, StateError> {
+        self.scan(PROGRAMS)
+    }
+
+    pub(crate) fn link(&self, id: u32) -> Result<Option<LinkRecord>, StateError> {
+        self.get(Key::Link(id))
+    }
+
+    pub(crate) fn links(&self) -> Result<BTreeMap<u32, LinkRecord>, StateError> {
+        self.scan(LINKS)
+    }
+
+    pub(crate) fn chain(&self, key: ChainKey) -> Result<Option<ChainRecord>, StateError> {
+        self.get(Key::Chain(key))
+    }
+
+    /// Plans a change of one record; `None` removes it.
+    pub(crate) fn put<T: Serialize>(&self, key: Key, after: Option<&T>) -> Result<Put, StateError> {
+        let before = self.get::<Value>(key)?;
+        let key = key.to_string();
+        let after = after.map(serde_json::to_value).transpose();
+        let after = after.map_err(|source| StateError::Record {
+            key: key.clone(),
+            source,
+        })?;
+        Ok(Put { key, before, after })
+    }
+
+    /// Plans the removal of a record.
+    pub(crate) fn remove(&self, key: Key) -> Result<Put, StateError> {
+        self.put::<Value>(key, None)
+    }
+
+    /// Applies planned changes, all or none, and waits until they are in the file.
+    pub(crate) fn apply(&self, puts: &[Put], direction: Direction) -> Result<(), StateError> {
+        let mut batch = sled::Batch::default();
+        for put in puts {
+            let value = match direction {
+                Direction::Forward => &put.after,
+                Direction::Backward => &put.before,
+            };
+            match value {
+                Some(value) => batch.insert(put.key.as_str(), encode(&put.key, value)?),
+                None => batch.remove(put.key.as_str()),
+            }
+        }
+        self.db.apply_batch(batch).map_err(self.failed("writing"))?;
+        self.db.flush().map_err(self.failed("flushing"))?;
+        Ok(())
+    }
+
+    /// Everything there is, for comparing.
+    #[cfg(test)]
+    pub(crate) fn dump(&self) -> BTreeMap<String, String> {
+        let text = |bytes: sled::IVec| String::from_utf8_lossy(&bytes).into_owned();
+        self.db
+            .iter()
+            .map(|entry| entry.map(|(key, value)| (text(key), text(value))).unwrap())
+            .collect()
+    }
+}
+
+fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StateError> {
+    serde_json::from_slice(bytes).map_err(|source| StateError::Record {
+        key: key.to_owned(),
+        source,
+    })
+}
+
+fn encode(key: &str, value: &Value) -> Result<Vec<u8>, StateError> {
+    serde_json::to_vec(value).map_err(|source| StateError::Record {
+        key: key.to_owned(),
+        source,
+    })
+}
+
+/// sled starts seven threads that spin until the last of them is started (`init_queue` in threadpool.rs of 0.34.7):
+/// on a machine with few CPUs the starting thread loses a time slice, some 3 ms, to them. Threads inherit the CPUs
+/// of the thread that starts them, and on the same CPU as that thread they do not run before it is done.
+fn on_one_cpu<T>(open: impl FnOnce() -> T) -> T {
+    let Ok(before) = sched_getaffinity(None) else {
+        return open();
+    };
+    let mut one = CpuSet::new();
+    one.set(sched_getcpu());
+    if sched_setaffinity(None, &one).is_err() {
+        return open();
+    }
+    let opened = open();
+    // A failure leaves this thread on its one CPU: slower, not wrong.
+    let _ = sched_setaffinity(None, &before);
+    opened
+}

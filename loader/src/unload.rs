@@ -1,0 +1,111 @@
+//! Taking links and programs away.
+
+use std::collections::BTreeMap;
+
+use crate::change::{self, Change};
+use crate::dispatcher::xdp;
+use crate::error::Doing;
+use crate::kernel::Kernel;
+use crate::paths::Pins;
+use crate::state::{ChainKey, CommitStep, Guard, Key, LinkRecord, ProgramRecord};
+use crate::{Loader, LoaderError};
+
+impl<K: Kernel> Loader<K> {
+    /// Takes a link away.
+    ///
+    /// # Errors
+    ///
+    /// [`LoaderError::NoSuchLink`], or a refusal of the kernel.
+    pub fn detach(&self, guard: &mut Guard, link_id: u32) -> Result<(), LoaderError> {
+        let missing = LoaderError::NoSuchLink { id: link_id };
+        let Some(records) = guard.records()? else {
+            return Err(missing);
+        };
+        let link = records.link(link_id)?.ok_or(missing)?;
+        let what = format!("detaching link {link_id}");
+        change::run(&self.kernel, guard, &what, |change| {
+            remove(
+                change,
+                &self.pins(),
+                BTreeMap::from([(link_id, link)]),
+                None,
+            )
+        })
+    }
+
+    /// Takes a program and its links away. A program whose pins are gone is taken out of the records.
+    ///
+    /// # Errors
+    ///
+    /// [`LoaderError::NoSuchProgram`], or a refusal of the kernel.
+    pub fn unload(&self, guard: &mut Guard, program_id: u32) -> Result<(), LoaderError> {
+        let program = self.managed(guard, program_id)?;
+        let mut links = guard.records_of_change()?.links()?;
+        links.retain(|_, link| link.program_id == program_id);
+        let what = format!("unloading program {program_id}");
+        change::run(&self.kernel, guard, &what, |change| {
+            remove(change, &self.pins(), links, Some((program_id, program)))
+        })
+    }
+}
+
+/// Removes links and, with them, the program that they are of: one change for all.
+fn remove<K: Kernel>(
+    change: &mut Change<'_, K>,
+    pins: &Pins,
+    links: BTreeMap<u32, LinkRecord>,
+    program: Option<(u32, ProgramRecord)>,
+) -> Result<(), LoaderError> {
+    let mut steps = Vec::new();
+    let mut puts = Vec::new();
+    let mut rest = Vec::new();
+    let mut chains: BTreeMap<ChainKey, Vec<u32>> = BTreeMap::new();
+    for (id, link) in links {
+        match link.chain() {
+            Some(key) => chains.entry(key).or_default().push(id),
+            None => rest.push(CommitStep::Unpin {
+                path: pins.link(id),
+            }),
+        }
+        puts.push(change.records()?.remove(Key::Link(id))?);
+    }
+    for (key, gone) in chains {
+        let shrunk = xdp::shrink(change, pins, key, &gone)?;
+        steps.extend(shrunk.swaps);
+        puts.extend(shrunk.puts);
+        rest.extend(shrunk.rest);
+    }
+    if let Some((id, record)) = program {
+        puts.push(change.records()?.remove(Key::Program(id))?);
+        rest.push(CommitStep::Unpin {
+            path: pins.program(id),
+        });
+        rest.extend(maps_removal(change, pins, id, record.maps_folder)?);
+    }
+    steps.push(CommitStep::Records { puts });
+    steps.extend(rest);
+    change.commit(steps)
+}
+
+/// The folder of maps goes with the last program that uses it.
+fn maps_removal<K: Kernel>(
+    change: &Change<'_, K>,
+    pins: &Pins,
+    program_id: u32,
+    folder: u32,
+) -> Result<Vec<CommitStep>, LoaderError> {
+    let programs = change.records()?.programs()?;
+    let mut others = programs.iter().filter(|(id, _)| **id != program_id);
+    if others.any(|(_, program)| program.maps_folder == folder) {
+        return Ok(Vec::new());
+    }
+    let folder = pins.maps(folder);
+    let names = change.kernel.list_dir(&folder);
+    let names = names.doing(|| format!("listing {}", folder.display()))?;
+    let unpins = names.iter().map(|name| CommitStep::Unpin {
+        path: folder.join(name),
+    });
+    let mut steps: Vec<_> = unpins.collect();
+    steps.push(CommitStep::RemoveDir { path: folder });
+    Ok(steps)
+}
