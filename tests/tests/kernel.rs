@@ -1,0 +1,250 @@
+//! What `bpfman` does to a real kernel, with real packets: in a VM, so that the machine's own kernel does not matter.
+
+use bpfman_tests::objects::Object;
+use bpfman_tests::vm::{Vm, VmOutcome};
+
+/// Two ends of a link: `veth0` (10.1.0.1) and, in the namespace `peer`, `veth1` (10.1.0.2). Then what every script uses.
+const SETUP: &str = r#"
+set -eu
+ip netns add peer
+ip link add veth0 type veth peer name veth1 netns peer
+ip addr add 10.1.0.1/24 dev veth0
+ip link set veth0 up
+ip -n peer addr add 10.1.0.2/24 dev veth1
+ip -n peer link set veth1 up
+ping_from_peer() { ip netns exec peer ping -q -A "$@" 10.1.0.1; }
+field() { sed -n "s/^ *$1: *\([^ ]*\).*/\1/p" | head -n 1; }
+# load FILE TYPE:NAME [OPTION]…: prints the id
+load() {
+    file=$1 program=$2
+    shift 2
+    bpfman load file --path "$file" --programs "$program" "$@" >/tmp/load || { cat /tmp/load; return 1; }
+    field "Program ID" </tmp/load
+}
+# attach ID TYPE [OPTION]…: prints the id of the link
+attach() { bpfman attach "$@" >/tmp/attach || { cat /tmp/attach; return 1; }; field "Link ID" </tmp/attach; }
+# the number in the one entry of a program's map
+value() { bpftool -j map dump pinned "/run/bpfman/fs/maps/$1/$2" | sed 's/.*"formatted":{[^}]*"value":\([0-9]*\).*/\1/'; }
+# what is left behind, said line by line; nothing is what it has to be
+left_behind() {
+    bpfman list programs | tail -n +2
+    bpfman list links | tail -n +2
+    find /run/bpfman/fs -type f
+    bpftool net list dev veth0 | grep 'veth0(' || true
+    bpftool prog list
+}
+"#;
+
+/// A program that notes when it last saw a packet and returns `RETURNS`.
+const MARK: &str = r#"
+volatile const __u32 RETURNS = XDP_PASS;
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u64);
+} seen SEC(".maps");
+SEC("xdp")
+int mark(struct xdp_md *ctx)
+{
+    __u32 key = 0;
+    __u64 *seen_at = bpf_map_lookup_elem(&seen, &key);
+    if (seen_at)
+        *seen_at = bpf_ktime_get_ns();
+    return RETURNS;
+}
+"#;
+
+fn run(object: &Object, script: &str) -> Option<VmOutcome> {
+    let vm = Vm::new()?.tool("bpftool")?.file(object.path(), "/root/program.o");
+    Some(vm.run(&format!("{SETUP}{script}")))
+}
+
+#[test]
+fn ten_xdp_programs_run_in_priority_order_and_the_eleventh_is_refused() {
+    let Some(object) = Object::compile(MARK) else { return };
+    // Not in order, and one priority twice: of those the first attached runs first.
+    let script = r#"
+for priority in 500 20 900 1 50 50 1000 300 21 70; do
+    id=$(load program.o xdp:mark)
+    attach "$id" xdp --iface veth0 --priority "$priority" >/dev/null
+    ids="${ids:-} $id:$priority"
+done
+id=$(load program.o xdp:mark)
+status=0
+bpfman attach "$id" xdp --iface veth0 --priority 5 >/tmp/out 2>/tmp/err || status=$?
+echo "ELEVENTH=$status $(tr '\n' ' ' </tmp/err)"
+bpfman unload "$id"
+ping_from_peer -c 1
+for entry in $ids; do echo "SEEN $(value "${entry%:*}" seen) ${entry#*:} ${entry%:*}"; done
+bpfman list links | sed 's/^/LINK/'
+for entry in $ids; do bpfman unload "${entry%:*}"; done
+left_behind | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(&object, script) else { return };
+    let output = outcome.ok();
+    let words = |prefix: &str| -> Vec<Vec<String>> {
+        let lines = output.lines().filter_map(|line| line.strip_prefix(prefix));
+        lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+
+    let mut seen: Vec<(u64, u32, u64)> = words("SEEN ")
+        .iter()
+        .map(|line| (line[0].parse().unwrap(), line[1].parse().unwrap(), line[2].parse().unwrap()))
+        .collect();
+    assert_eq!(seen.len(), 10);
+    assert!(seen.iter().all(|(time, ..)| *time > 0), "a program saw no packet: {seen:?}");
+    seen.sort_unstable();
+    let order: Vec<u32> = seen.iter().map(|(_, priority, _)| *priority).collect();
+    assert_eq!(order, [1, 20, 21, 50, 50, 70, 300, 500, 900, 1000]);
+    assert!(seen[3].2 < seen[4].2, "of two with one priority the first attached runs first: {seen:?}");
+
+    // The order that is shown is the order that was seen.
+    let shown: Vec<String> = seen
+        .iter()
+        .enumerate()
+        .map(|(position, (.., id))| format!("{id} pos-{position}"))
+        .filter(|place| {
+            let (id, position) = place.split_once(' ').unwrap();
+            !words("LINK").iter().any(|line| line[0] == id && line.last().is_some_and(|word| word == position))
+        })
+        .collect();
+    assert!(shown.is_empty(), "not in `list links`: {shown:?}\n{output}");
+
+    let eleventh = outcome.value("ELEVENTH");
+    assert!(eleventh.starts_with("1 "), "{eleventh}");
+    assert!(eleventh.contains("10") && eleventh.contains("veth0"), "names the limit and the interface: {eleventh}");
+    assert_eq!(words("LEFT "), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn a_chain_goes_on_only_where_proceed_on_says_so() {
+    let Some(object) = Object::compile(MARK) else { return };
+    // Every action, with and without it in the mask of the first program; the second tells whether it was reached.
+    let script = r#"
+chain() { # RETURNS NAME PROCEED…
+    returns=$1 name=$2
+    shift 2
+    first=$(load program.o xdp:mark -g "RETURNS=0${returns}000000")
+    second=$(load program.o xdp:mark)
+    attach "$first" xdp --iface veth0 --priority 1 "$@" >/dev/null
+    attach "$second" xdp --iface veth0 --priority 2 >/dev/null
+    ping_from_peer -c 1 -W 1 >/dev/null && passed=yes || passed=no
+    if [ "$(value "$second" seen)" -gt 0 ]; then reached=yes; else reached=no; fi
+    [ "$(value "$first" seen)" -gt 0 ]
+    echo "CHAIN $name $passed $reached"
+    bpfman unload "$first"
+    bpfman unload "$second"
+}
+# Neighbours are known before a program drops what finds them.
+ping_from_peer -c 1 >/dev/null
+ip -n peer neigh replace 10.1.0.1 lladdr "$(cat /sys/class/net/veth0/address)" dev veth1 nud permanent
+chain 2 pass-default
+chain 1 drop-default
+chain 0 aborted-default
+chain 1 drop-proceeds --proceed-on drop
+chain 0 aborted-proceeds --proceed-on aborted drop
+chain 2 pass-only-drop --proceed-on drop
+chain 3 tx-proceeds --proceed-on tx --proceed-on pass
+chain 3 tx-stops --proceed-on pass
+left_behind | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(&object, script) else { return };
+    let output = outcome.ok();
+    let chains: Vec<&str> = output.lines().filter_map(|line| line.strip_prefix("CHAIN ")).collect();
+    // Name, whether the packet passed, whether the second program saw it.
+    let expected = [
+        "pass-default yes yes",
+        "drop-default no no",
+        "aborted-default no no",
+        "drop-proceeds yes yes",
+        "aborted-proceeds yes yes",
+        "pass-only-drop yes no",
+        "tx-proceeds yes yes",
+        "tx-stops no no",
+    ];
+    assert_eq!(chains, expected, "{output}");
+    assert!(!output.contains("LEFT "), "{output}");
+}
+
+#[test]
+fn twenty_attaches_and_detaches_lose_no_packet() {
+    let Some(object) = Object::compile(MARK) else { return };
+    let script = r#"
+id=$(load program.o xdp:mark)
+ping_from_peer >/tmp/ping &
+ping=$!
+ip netns pids peer >/dev/null
+round() {
+    link=$(attach "$id" xdp --iface veth0 --priority "$1")
+    bpfman detach "$link"
+}
+# From an empty interface to a chain and back, then with a member that stays.
+for n in 1 2 3 4 5 6 7 8 9 10; do round "$n"; done
+stays=$(load program.o xdp:mark)
+attach "$stays" xdp --iface veth0 --priority 5 >/dev/null
+for n in 1 2 3 4 5 6 7 8 9 10; do round "$n"; done
+kill -INT "$(ip netns pids peer)"
+wait "$ping" || true
+sed -n 's/^\([0-9]*\) packets transmitted, \([0-9]*\) packets received.*/PING=\1 \2/p' /tmp/ping
+echo "SEEN=$(value "$stays" seen)"
+bpfman unload "$stays"
+bpfman unload "$id"
+left_behind | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(&object, script) else { return };
+    let output = outcome.ok();
+    let (sent, received) = outcome.value("PING").split_once(' ').unwrap();
+    let (sent, received): (u32, u32) = (sent.parse().unwrap(), received.parse().unwrap());
+    // The last one may have been on its way when ping was told to stop.
+    assert!(sent >= 200, "too few pings to prove anything: {sent}\n{output}");
+    assert!(received + 1 >= sent, "{received} of {sent} came back\n{output}");
+    assert_ne!(outcome.value("SEEN"), "0");
+    assert!(!output.contains("LEFT "), "{output}");
+}
+
+#[test]
+fn twenty_loads_at_once_all_succeed() {
+    let Some(object) = Object::compile(MARK) else { return };
+    let script = r#"
+for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    bpfman load file --path program.o --programs xdp:mark >"/tmp/load.$n" 2>&1 &
+    loads="${loads:-} $!"
+done
+for load in $loads; do wait "$load"; done
+echo "DIFFERENT=$(for out in /tmp/load.*; do field "Program ID" <"$out"; done | sort -u | wc -l)"
+echo "LISTED=$(bpfman list programs | tail -n +2 | wc -l)"
+for id in $(bpfman list programs | tail -n +2 | awk '{ print $1 }'); do bpfman unload "$id"; done
+left_behind | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(&object, script) else { return };
+    assert_eq!((outcome.value("DIFFERENT"), outcome.value("LISTED")), ("20", "20"), "{}", outcome.ok());
+    assert!(!outcome.ok().contains("LEFT "), "{}", outcome.ok());
+}
+
+#[test]
+fn a_tracepoint_counts_while_it_is_attached() {
+    let Some(object) = Object::example("tracepoint-counter") else { return };
+    let script = r#"
+id=$(load program.o tracepoint:tracepoint_kill_recorder)
+# Entry 10 of the map: how often SIGUSR1 was sent.
+count() { bpftool -j map dump pinned "/run/bpfman/fs/maps/$id/kill_stats_map" | sed 's/.*"key":10,"values":\[{"cpu":0,"value":\([0-9]*\).*/\1/'; }
+trap : USR1
+echo "BEFORE=$(count)"
+link=$(attach "$id" tracepoint --tracepoint syscalls/sys_enter_kill)
+for n in 1 2 3 4 5; do kill -USR1 $$; done
+echo "ATTACHED=$(count)"
+bpfman list links
+bpfman detach "$link"
+kill -USR1 $$
+echo "DETACHED=$(count)"
+bpfman unload "$id"
+left_behind | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(&object, script) else { return };
+    let output = outcome.ok();
+    let counts = ["BEFORE", "ATTACHED", "DETACHED"].map(|name| outcome.value(name));
+    assert_eq!(counts, ["0", "5", "5"], "{output}");
+    assert!(output.contains("syscalls/sys_enter_kill"), "{output}");
+    assert!(!output.contains("LEFT "), "{output}");
+}
