@@ -1,0 +1,145 @@
+use std::path::PathBuf;
+
+use bytecode_image::platform::Platform;
+use clap::{Args, Subcommand};
+
+use super::image_build::{BuildArgs, GenerateBuildArgs};
+use super::image_verify::VerifyArgs;
+use super::values::{ImageUrl, OutputArgs, PullPolicyWord};
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    #[command(subcommand)]
+    pub(crate) command: ImageCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Pull an image of eBPF bytecode into the local store
+    Pull(PullArgs),
+    /// Build an image of eBPF bytecode from object files and push it to a registry.
+    ///
+    /// An image is made of a container file (--container-file), a name (--tag) and at least
+    /// one object file, which is given in one of three ways:
+    ///
+    /// * --bytecode: one object, for the architecture of this machine.
+    ///
+    /// * --cilium-ebpf-project: the folder of a cilium/ebpf project, with an object for each
+    ///   architecture in it.
+    ///
+    /// * --bc-386-el .. --bc-s390x-eb: one object each for one or more architectures.
+    ///
+    /// Examples:
+    ///    bpfman image build -f Containerfile.bytecode -t quay.io/<USER>/go-xdp-counter:test \
+    ///      -b ./examples/go-xdp-counter/bpf_x86_bpfel.o
+    #[command(verbatim_doc_comment, override_usage = super::image_build::BUILD_USAGE)]
+    Build(BuildArgs),
+    /// Print the build arguments for a container file that packs the given object files.
+    ///
+    /// At least one object file is given, in one of three ways:
+    ///
+    /// * --bytecode: one object, for the architecture of this machine.
+    ///
+    /// * --cilium-ebpf-project: the folder of a cilium/ebpf project, with an object for each
+    ///   architecture in it.
+    ///
+    /// * --bc-386-el .. --bc-s390x-eb: one object each for one or more architectures.
+    ///
+    /// Examples:
+    ///   bpfman image generate-build-args --bc-amd64-el ./examples/go-xdp-counter/bpf_x86_bpfel.o
+    #[command(verbatim_doc_comment)]
+    GenerateBuildArgs(GenerateBuildArgs),
+    /// List the images in the local store
+    List {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Show an image: labels, digests, platforms, layers, signatures
+    Inspect {
+        /// Required: Image to be shown
+        image: ImageUrl,
+
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Check the signatures of an image
+    Verify(VerifyArgs),
+    /// Remove images from the local store
+    Remove {
+        /// Required: Images to be removed
+        #[arg(required = true)]
+        images: Vec<ImageUrl>,
+    },
+    /// Remove from the local store what no image refers to
+    Prune {
+        /// Optional: Every image too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Write images of the local store to one OCI archive
+    Export {
+        /// Required: Images to be written
+        #[arg(required = true)]
+        images: Vec<ImageUrl>,
+
+        /// Required: Archive to be made
+        #[arg(short, long)]
+        output: PathBuf,
+
+        /// Optional: Every platform, not only this machine's
+        #[arg(long)]
+        all_platforms: bool,
+    },
+    /// Read the images of an OCI archive into the local store
+    Import {
+        /// Required: Archive to be read
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+
+    /// Optional: Platform to pull, when it is not this machine's.
+    /// Format: <OS>/<ARCHITECTURE>[/<VARIANT>]
+    /// Example: --platform linux/arm64
+    #[arg(long, verbatim_doc_comment)]
+    pub(crate) platform: Option<Platform>,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Which image, and how it is asked for.
+#[derive(Debug, Args)]
+pub(crate) struct RegistryArgs {
+    /// Required: Name of the image.
+    /// Example: --image-url quay.io/bpfman-bytecode/xdp_pass:latest
+    #[arg(short, long, verbatim_doc_comment)]
+    pub(crate) image_url: ImageUrl,
+
+    /// Optional: User and password for the registry: '<username>:<password>' in base64, as
+    /// docker and podman keep it in their files.
+    /// Example: --registry-auth "dXNlcjpwYXNzd29yZA=="
+    #[arg(short, long, verbatim_doc_comment)]
+    pub(crate) registry_auth: Option<String>,
+
+    /// Optional: When the registry is asked: each time, only for an image that is not in the
+    /// local store, or never.
+    ///
+    /// [possible values: Always, IfNotPresent, Never]
+    ///
+    /// [default: IfNotPresent]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true,
+        verbatim_doc_comment
+    )]
+    pub(crate) pull_policy: PullPolicyWord,
+}

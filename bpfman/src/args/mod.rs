@@ -1,0 +1,110 @@
+//! The command line: one file a command. The guide's commands, options, value names and defaults, in its order;
+//! what the guide leaves out stands after it. Long texts keep their line ends, so they read the same everywhere.
+
+mod attach;
+mod detach;
+mod doctor;
+mod generate;
+mod get;
+mod image;
+mod image_build;
+mod image_verify;
+mod list;
+mod load;
+mod unload;
+mod values;
+
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub(crate) use attach::{AttachArgs, AttachCommand, TracepointArgs, XdpArgs, XdpModeWord};
+pub(crate) use detach::DetachArgs;
+pub(crate) use doctor::DoctorArgs;
+pub(crate) use generate::{CompletionsArgs, ManArgs};
+pub(crate) use get::{GetArgs, GetCommand};
+pub(crate) use image::{ImageArgs, ImageCommand, PullArgs, RegistryArgs};
+pub(crate) use image_build::{
+    BuildArgs, BuildArgsFormat, BytecodeArgs, GenerateBuildArgs, RuntimeWord,
+};
+pub(crate) use list::{KernelTypeWord, ListArgs, ListCommand, ListLinksArgs, ListProgramsArgs};
+pub(crate) use load::{LoadArgs, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions};
+pub(crate) use unload::UnloadArgs;
+pub(crate) use values::{GlobalValue, KeyValue, OutputFormat};
+
+/// Manage eBPF programs from a compiler's output to the kernel: build images of bytecode,
+/// pull and load them, attach and detach their programs, and show what runs.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bpfman",
+    version,
+    verbatim_doc_comment,
+    disable_version_flag = true
+)]
+pub(crate) struct Cli {
+    /// Optional: Say more on standard error; goes before or after any command.
+    ///
+    /// Once (-v) for what is done, twice (-vv) for every step of it.
+    #[arg(short, long, action = ArgAction::Count, global = true, verbatim_doc_comment, display_order = 900)]
+    pub(crate) verbose: u8,
+
+    /// Print version
+    #[arg(long, action = ArgAction::Version, display_order = 1000)]
+    version: Option<bool>,
+
+    #[command(subcommand)]
+    pub(crate) command: TopCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopCommand {
+    /// Load eBPF programs into the kernel, from a file or an image
+    Load(LoadArgs),
+    /// Unload an eBPF program by its Program Id
+    Unload(UnloadArgs),
+    /// Attach a loaded eBPF program to a hook point by its Program Id
+    Attach(AttachArgs),
+    /// Detach an eBPF program from a hook point by its Link Id
+    Detach(DetachArgs),
+    /// List loaded eBPF programs or the links that attach them
+    List(ListArgs),
+    /// Show everything about one loaded program or one link
+    Get(GetArgs),
+    /// Work with images of eBPF bytecode
+    Image(ImageArgs),
+    /// Compare what is recorded with the kernel and bpffs
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
+}
+
+/// The whole command, as help, completions and manual pages see it.
+pub(crate) fn command() -> Command {
+    let mut command = Cli::command();
+    for subcommand in command.get_subcommands_mut() {
+        hide_verbose(subcommand);
+    }
+    command
+}
+
+/// Reads the arguments of this process.
+pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// `-v` goes with every command but is described once, by `bpfman --help`: a hidden twin with the same id takes the
+/// place of the copy that clap would show in each.
+fn hide_verbose(command: &mut Command) {
+    let twin = Arg::new("verbose")
+        .short('v')
+        .long("verbose")
+        .action(ArgAction::Count)
+        .global(true)
+        .hide(true);
+    *command = std::mem::take(command).arg(twin);
+    for subcommand in command.get_subcommands_mut() {
+        hide_verbose(subcommand);
+    }
+}

@@ -1,0 +1,301 @@
+//! Values that need more than clap knows to be checked while the command line is parsed.
+
+use std::str::FromStr;
+
+use bytecode_image::pull::PullPolicy;
+use bytecode_image::reference::Reference;
+use bytecode_object::ProgramType;
+use clap::{Args, ValueEnum};
+use loader::ProgramRequest;
+
+/// `-o/--output` of the commands that have a result.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Optional: How the result is printed.
+    ///
+    /// [possible values: table, json]
+    ///
+    /// [default: table]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true,
+        verbatim_doc_comment
+    )]
+    pub(crate) output: OutputFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum OutputFormat {
+    #[default]
+    Table,
+    Json,
+}
+
+/// The guide spells pull policies in camel case, and only so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum PullPolicyWord {
+    #[value(name = "Always")]
+    Always,
+    #[default]
+    #[value(name = "IfNotPresent")]
+    IfNotPresent,
+    #[value(name = "Never")]
+    Never,
+}
+
+impl PullPolicyWord {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+}
+
+impl From<PullPolicyWord> for PullPolicy {
+    fn from(word: PullPolicyWord) -> Self {
+        match word {
+            PullPolicyWord::Always => Self::Always,
+            PullPolicyWord::IfNotPresent => Self::IfNotPresent,
+            PullPolicyWord::Never => Self::Never,
+        }
+    }
+}
+
+/// An image's name, as typed (it is shown again) and as understood.
+#[derive(Debug, Clone)]
+pub(crate) struct ImageUrl {
+    pub(crate) typed: String,
+    pub(crate) reference: Reference,
+}
+
+impl FromStr for ImageUrl {
+    type Err = <Reference as FromStr>::Err;
+
+    fn from_str(typed: &str) -> Result<Self, Self::Err> {
+        Ok(Self {
+            typed: typed.to_owned(),
+            reference: typed.parse()?,
+        })
+    }
+}
+
+/// `KEY=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyValue {
+    pub(crate) key: String,
+    pub(crate) value: String,
+}
+
+impl FromStr for KeyValue {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok(Self {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            }),
+            _ => Err(ValueError::KeyValue),
+        }
+    }
+}
+
+/// `NAME=HEX`: a global variable and its bytes in memory order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GlobalValue {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl FromStr for GlobalValue {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, hex) = text
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or(ValueError::Global)?;
+        if hex.is_empty() {
+            return Err(ValueError::NoHex {
+                name: name.to_owned(),
+            });
+        }
+        if let Some(found) = hex.chars().find(|digit| !digit.is_ascii_hexdigit()) {
+            return Err(ValueError::NotHex {
+                name: name.to_owned(),
+                found,
+            });
+        }
+        let digits: Vec<u8> = hex
+            .chars()
+            .filter_map(|digit| digit.to_digit(16))
+            .map(|digit| digit as u8)
+            .collect();
+        let (pairs, rest) = digits.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(ValueError::OddHex {
+                name: name.to_owned(),
+                digits: digits.len(),
+            });
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            bytes: pairs.iter().map(|[high, low]| high << 4 | low).collect(),
+        })
+    }
+}
+
+/// Reads one `--programs` word: `TYPE:FUNC_NAME`, for fentry and fexit `TYPE:FUNC_NAME:ATTACH_FUNC`.
+pub(crate) fn program(text: &str) -> Result<ProgramRequest, ValueError> {
+    let mut parts = text.split(':');
+    let word = parts.next().unwrap_or_default();
+    let program_type: ProgramType = word.parse()?;
+    let function = parts
+        .next()
+        .filter(|name| !name.is_empty())
+        .ok_or(ValueError::NoFunction)?;
+    let attach_function = parts.next().filter(|name| !name.is_empty());
+    if parts.next().is_some() {
+        return Err(ValueError::TooManyParts);
+    }
+    let traced = matches!(program_type, ProgramType::Fentry | ProgramType::Fexit);
+    match attach_function {
+        None if traced => Err(ValueError::NoAttachFunction { program_type }),
+        Some(_) if !traced => Err(ValueError::AttachFunction { program_type }),
+        _ => Ok(ProgramRequest {
+            program_type,
+            function: function.to_owned(),
+            attach_function: attach_function.map(str::to_owned),
+        }),
+    }
+}
+
+/// Reads `CATEGORY/NAME`.
+pub(crate) fn tracepoint(text: &str) -> Result<String, ValueError> {
+    match text.split_once('/') {
+        Some((category, name))
+            if !category.is_empty() && !name.is_empty() && !name.contains('/') =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err(ValueError::Tracepoint),
+    }
+}
+
+/// What is wrong with a value; clap puts the value and its option in front.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ValueError {
+    #[error("expected KEY=VALUE with a key that is not empty")]
+    KeyValue,
+    #[error("expected NAME=HEX, as in GLOBAL_u32=0A0B0C0D")]
+    Global,
+    #[error("`{name}` has no bytes: expected two hex digits a byte after the `=`")]
+    NoHex { name: String },
+    #[error("`{found}` in the value of `{name}` is no hex digit")]
+    NotHex { name: String, found: char },
+    #[error("the value of `{name}` has {digits} hex digits: expected an even number, two a byte")]
+    OddHex { name: String, digits: usize },
+    #[error(transparent)]
+    Type(#[from] bytecode_object::UnknownProgramType),
+    #[error("no function name: expected TYPE:FUNC_NAME")]
+    NoFunction,
+    #[error("more than three parts: expected TYPE:FUNC_NAME or TYPE:FUNC_NAME:ATTACH_FUNC")]
+    TooManyParts,
+    #[error(
+        "{program_type} needs the kernel function that it traces: {program_type}:FUNC_NAME:ATTACH_FUNC"
+    )]
+    NoAttachFunction { program_type: ProgramType },
+    #[error(
+        "{program_type} takes no function to attach to at load: expected {program_type}:FUNC_NAME"
+    )]
+    AttachFunction { program_type: ProgramType },
+    #[error("expected CATEGORY/NAME, as in syscalls/sys_enter_openat")]
+    Tracepoint,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs() {
+        let cases: [(&str, Result<(&str, Option<&str>), &str>); 11] = [
+            ("xdp:pass", Ok(("pass", None))),
+            (
+                "fentry:test_fentry:do_unlinkat",
+                Ok(("test_fentry", Some("do_unlinkat"))),
+            ),
+            ("fexit:f:g", Ok(("f", Some("g")))),
+            ("fentry:f", Err("fentry needs the kernel function")),
+            ("fexit:f:", Err("fexit needs the kernel function")),
+            ("xdp:f:g", Err("xdp takes no function")),
+            ("xdp", Err("no function name")),
+            ("xdp:", Err("no function name")),
+            ("fentry:f:g:h", Err("more than three parts")),
+            ("XDP:f", Err("unknown program type `XDP`")),
+            ("", Err("unknown program type ``")),
+        ];
+        for (text, expected) in cases {
+            match (program(text), expected) {
+                (Ok(found), Ok((function, attach))) => {
+                    assert_eq!(
+                        (found.function.as_str(), found.attach_function.as_deref()),
+                        (function, attach),
+                        "{text}"
+                    );
+                }
+                (Err(found), Err(start)) => {
+                    assert!(found.to_string().starts_with(start), "{text}: {found}")
+                }
+                (found, _) => panic!("{text}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn globals() {
+        let cases: [(&str, Result<&[u8], &str>); 8] = [
+            ("A=01", Ok(&[1])),
+            ("GLOBAL_u32=0A0b0C0d", Ok(&[10, 11, 12, 13])),
+            ("A=", Err("`A` has no bytes")),
+            ("A", Err("expected NAME=HEX")),
+            ("=01", Err("expected NAME=HEX")),
+            ("A=1", Err("the value of `A` has 1 hex digits")),
+            ("A=0x01", Err("`x` in the value of `A`")),
+            ("A=é1", Err("`é` in the value of `A`")),
+        ];
+        for (text, expected) in cases {
+            match (text.parse::<GlobalValue>(), expected) {
+                (Ok(found), Ok(bytes)) => assert_eq!(found.bytes, bytes, "{text}"),
+                (Err(found), Err(start)) => {
+                    assert!(found.to_string().starts_with(start), "{text}: {found}")
+                }
+                (found, _) => panic!("{text}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn keys_values_and_tracepoints() {
+        let pair = |text: &str| {
+            text.parse::<KeyValue>()
+                .ok()
+                .map(|pair| (pair.key, pair.value))
+        };
+        assert_eq!(pair("owner=acme"), Some(("owner".into(), "acme".into())));
+        assert_eq!(pair("a=b=c"), Some(("a".into(), "b=c".into())));
+        assert_eq!(pair("a="), Some(("a".into(), String::new())));
+        assert_eq!(pair("=b"), None);
+        assert_eq!(pair("owner"), None);
+        assert!(tracepoint("syscalls/sys_enter_openat").is_ok());
+        for bad in ["", "a", "a/", "/b", "a/b/c"] {
+            assert!(tracepoint(bad).is_err(), "{bad}");
+        }
+    }
+}

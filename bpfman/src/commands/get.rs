@@ -1,0 +1,18 @@
+use super::capabilities::loader;
+use crate::args::GetCommand;
+use crate::error::Error;
+use crate::output::Printer;
+
+/// `get program` and `get link`.
+pub(super) fn run(command: &GetCommand) -> Result<(), Error> {
+    let loader = loader()?;
+    let guard = loader.lock()?;
+    match command {
+        GetCommand::Program { program_id, output } => {
+            Printer::new(output.output).program(&loader.program(&guard, *program_id)?)
+        }
+        GetCommand::Link { link_id, output } => {
+            Printer::new(output.output).link(&loader.link(&guard, *link_id)?)
+        }
+    }
+}

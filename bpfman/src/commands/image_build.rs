@@ -1,0 +1,116 @@
+use std::collections::BTreeMap;
+use std::fs;
+
+use builder::{Architecture, BuildRequest, Inputs, Runtime};
+use bytecode_image::reference::Reference;
+
+use super::image_pull::credentials;
+use crate::args::{BuildArgs, BuildArgsFormat, BytecodeArgs, GenerateBuildArgs, RuntimeWord};
+use crate::error::Error;
+use crate::output::{Bar, Printer};
+
+/// `image build`: the pushed image by its digest, as the last line.
+pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
+    not_built_yet(&args)?;
+    let runtime = args.runtime.map(runtime);
+    if args.container_file.is_none() && runtime != Some(Runtime::Builtin) {
+        return Err(Error::NoContainerFile);
+    }
+    let request = BuildRequest {
+        inputs: inputs(args.bytecode),
+        tag: tag(args.tag.reference)?,
+        container_file: args.container_file,
+        runtime,
+        credentials: args.registry_auth.as_deref().map(credentials).transpose()?,
+    };
+    let built = builder::build(&request, &Bar::default())?;
+    if let Some(path) = args.digest_file {
+        fs::write(&path, format!("{}\n", built.digest))
+            .map_err(|source| Error::DigestFile { path, source })?;
+    }
+    Printer::default().text(&format!("{}@{}\n", built.reference.name(), built.digest))
+}
+
+/// `image generate-build-args`.
+pub(super) fn generate_build_args(args: GenerateBuildArgs) -> Result<(), Error> {
+    match args.format {
+        BuildArgsFormat::Text => {}
+        BuildArgsFormat::Shell => {
+            return Err(Error::NotBuiltYet(
+                "image generate-build-args --format shell",
+            ));
+        }
+        BuildArgsFormat::Json => {
+            return Err(Error::NotBuiltYet(
+                "image generate-build-args --format json",
+            ));
+        }
+        BuildArgsFormat::Github => {
+            return Err(Error::NotBuiltYet(
+                "image generate-build-args --format github",
+            ));
+        }
+    }
+    let lines = builder::build_args(&inputs(args.bytecode))?;
+    let text: String = lines
+        .iter()
+        .map(|(name, value)| format!("{name}={value}\n"))
+        .collect();
+    Printer::default().text(&text)
+}
+
+fn not_built_yet(args: &BuildArgs) -> Result<(), Error> {
+    let asked = [
+        (args.no_push, "image build --no-push"),
+        (args.output.is_some(), "image build --output"),
+        (!args.annotation.is_empty(), "image build --annotation"),
+    ];
+    match asked.into_iter().find(|(asked, _)| *asked) {
+        Some((_, what)) => Err(Error::NotBuiltYet(what)),
+        None => Ok(()),
+    }
+}
+
+fn tag(reference: Reference) -> Result<Reference, Error> {
+    match reference.digest() {
+        Some(_) => Err(Error::TagWithDigest {
+            tag: reference.to_string(),
+        }),
+        None => Ok(reference),
+    }
+}
+
+fn runtime(word: RuntimeWord) -> Runtime {
+    match word {
+        RuntimeWord::Docker => Runtime::Docker,
+        RuntimeWord::Podman => Runtime::Podman,
+        RuntimeWord::Builtin => Runtime::Builtin,
+    }
+}
+
+/// The command line has exactly one of the three ways.
+fn inputs(args: BytecodeArgs) -> Inputs {
+    match (args.bytecode, args.cilium_ebpf_project) {
+        (Some(file), _) => Inputs::Bytecode(file),
+        (None, Some(folder)) => Inputs::CiliumEbpfProject(folder),
+        (None, None) => Inputs::Architectures(BTreeMap::from_iter(
+            [
+                (Architecture::I386, args.bc_386_el),
+                (Architecture::Amd64, args.bc_amd64_el),
+                (Architecture::Arm, args.bc_arm_el),
+                (Architecture::Arm64, args.bc_arm64_el),
+                (Architecture::Loong64, args.bc_loong64_el),
+                (Architecture::Mips, args.bc_mips_eb),
+                (Architecture::Mipsle, args.bc_mipsle_el),
+                (Architecture::Mips64, args.bc_mips64_eb),
+                (Architecture::Mips64le, args.bc_mips64le_el),
+                (Architecture::Ppc64, args.bc_ppc64_eb),
+                (Architecture::Ppc64le, args.bc_ppc64le_el),
+                (Architecture::Riscv64, args.bc_riscv64_el),
+                (Architecture::S390x, args.bc_s390x_eb),
+            ]
+            .into_iter()
+            .filter_map(|(architecture, file)| Some((architecture, file?))),
+        )),
+    }
+}

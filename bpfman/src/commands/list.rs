@@ -1,0 +1,42 @@
+use loader::{LinkFilter, ProgramFilter};
+
+use super::capabilities::loader;
+use crate::args::{KernelTypeWord, ListCommand, ListLinksArgs, ListProgramsArgs};
+use crate::error::Error;
+use crate::metadata;
+use crate::output::Printer;
+
+/// `list programs` and `list links`.
+pub(super) fn run(command: ListCommand) -> Result<(), Error> {
+    match command {
+        ListCommand::Programs(args) => programs(args),
+        ListCommand::Links(args) => links(args),
+    }
+}
+
+fn programs(args: ListProgramsArgs) -> Result<(), Error> {
+    let filter = ProgramFilter {
+        kernel_type: args
+            .program_type
+            .program_type
+            .and_then(KernelTypeWord::kernel_name),
+        metadata: metadata::collect(args.metadata_selector, args.application)?,
+        all: args.all,
+    };
+    let loader = loader()?;
+    let programs = loader.programs(&loader.lock()?, &filter)?;
+    Printer::new(args.output.output).programs(&programs)
+}
+
+fn links(args: ListLinksArgs) -> Result<(), Error> {
+    let filter = LinkFilter {
+        kernel_type: args
+            .program_type
+            .program_type
+            .and_then(KernelTypeWord::kernel_name),
+        metadata: metadata::collect(args.metadata_selector, args.application)?,
+    };
+    let loader = loader()?;
+    let links = loader.links(&loader.lock()?, &filter)?;
+    Printer::new(args.output.output).links(&links)
+}

@@ -1,0 +1,195 @@
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use bytecode_image::labels::Labels;
+use bytecode_object::{MAX_OBJECT_BYTES, ProgramType};
+use loader::{LoadRequest, ProgramRequest, Source};
+
+use super::capabilities::loader;
+use super::image_pull::pull;
+use crate::args::{
+    GlobalValue, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions, OutputFormat,
+};
+use crate::error::Error;
+use crate::metadata;
+use crate::output::Printer;
+
+/// `load file` and `load image`.
+pub(super) fn run(command: LoadCommand) -> Result<(), Error> {
+    match command {
+        LoadCommand::File(args) => file(args),
+        LoadCommand::Image(args) => image(args),
+    }
+}
+
+fn file(args: LoadFileArgs) -> Result<(), Error> {
+    let request = request(args.programs.programs, args.options)?;
+    let source = Source::File {
+        path: args.path.to_string_lossy().into_owned(),
+    };
+    load(
+        LoadRequest {
+            object: read_object(&args.path)?,
+            source,
+            ..request
+        },
+        args.output.output,
+    )
+}
+
+fn image(args: LoadImageArgs) -> Result<(), Error> {
+    let request = request(args.programs.programs, args.options)?;
+    let image = pull(&args.registry, None)?;
+    check_programs(
+        &args.registry.image_url.typed,
+        &image.labels,
+        &request.programs,
+    )?;
+    let source = Source::Image {
+        url: args.registry.image_url.typed,
+        digest: image.manifest_digest.to_string(),
+        pull_policy: args.registry.pull_policy.as_str().to_owned(),
+    };
+    load(
+        LoadRequest {
+            object: image.object,
+            source,
+            ..request
+        },
+        args.output.output,
+    )
+}
+
+fn load(request: LoadRequest, format: OutputFormat) -> Result<(), Error> {
+    let loader = loader()?;
+    let programs = loader.load(&mut loader.lock()?, request)?;
+    Printer::new(format).loaded(&programs)
+}
+
+/// Everything but the object.
+fn request(programs: Vec<ProgramRequest>, options: LoadOptions) -> Result<LoadRequest, Error> {
+    Ok(LoadRequest {
+        object: Vec::new(),
+        source: Source::File {
+            path: String::new(),
+        },
+        programs,
+        globals: globals(options.global)?,
+        metadata: metadata::collect(options.metadata, options.application)?,
+        map_owner_id: options.map_owner_id,
+    })
+}
+
+fn globals(values: Vec<GlobalValue>) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    let mut globals = BTreeMap::new();
+    for GlobalValue { name, bytes } in values {
+        if globals.contains_key(&name) {
+            return Err(Error::GlobalTwice { name });
+        }
+        globals.insert(name, bytes);
+    }
+    Ok(globals)
+}
+
+/// The file, which may be a pipe, up to the largest size that an object may have.
+fn read_object(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut object = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_OBJECT_BYTES + 1).read_to_end(&mut object))
+        .map_err(|source| Error::ReadObject {
+            path: path.to_owned(),
+            source,
+        })?;
+    if object.len() as u64 > MAX_OBJECT_BYTES {
+        return Err(Error::ObjectTooLarge {
+            path: path.to_owned(),
+            limit: MAX_OBJECT_BYTES,
+        });
+    }
+    Ok(object)
+}
+
+/// Whether the image says that it has what is asked for. An image without labels says nothing; the loader looks at
+/// the object itself in any case.
+fn check_programs(image: &str, labels: &Labels, programs: &[ProgramRequest]) -> Result<(), Error> {
+    for program in programs.iter().filter(|_| !labels.programs.is_empty()) {
+        let Some(found) = labels.programs.get(&program.function) else {
+            let offered: Vec<String> = labels
+                .programs
+                .iter()
+                .map(|(name, kind)| format!("{kind}:{name}"))
+                .collect();
+            return Err(Error::NoSuchProgramInImage {
+                image: image.to_owned(),
+                function: program.function.clone(),
+                offered: offered.join(" "),
+            });
+        };
+        // Older images write the kernel's word, which stands for several of ours.
+        let kernel_type = found
+            .parse()
+            .map_or(found.as_str(), |kind: ProgramType| kind.kernel_type());
+        if kernel_type != program.program_type.kernel_type() {
+            return Err(Error::OtherTypeInImage {
+                image: image.to_owned(),
+                function: program.function.clone(),
+                found: found.clone(),
+                asked: program.program_type.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_against_labels() {
+        let labels = |pairs: &[(&str, &str)]| Labels {
+            programs: pairs
+                .iter()
+                .map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned()))
+                .collect(),
+            maps: BTreeMap::new(),
+        };
+        let check = |labels: &Labels, word: &str| {
+            let (kind, function) = word.split_once(':').unwrap();
+            let program = ProgramRequest {
+                program_type: kind.parse().unwrap(),
+                function: function.to_owned(),
+                attach_function: None,
+            };
+            check_programs("quay.io/a/b", labels, &[program])
+                .map_err(|error| (error.to_string(), error.hint()))
+        };
+        let new = labels(&[("count", "kprobe"), ("pass", "xdp"), ("stats", "tcx")]);
+        let old = labels(&[("count", "probe"), ("stats", "tc")]);
+        for (labels, word) in [
+            (&new, "xdp:pass"),
+            (&new, "kprobe:count"),
+            (&new, "tc:stats"),
+            (&old, "uprobe:count"),
+            (&old, "tcx:stats"),
+            (&labels(&[]), "xdp:anything"),
+        ] {
+            assert_eq!(check(labels, word), Ok(()), "{word}");
+        }
+        let (text, hint) = check(&new, "xdp:drop").unwrap_err();
+        assert_eq!(text, "image quay.io/a/b has no program `drop`");
+        assert_eq!(hint.unwrap(), "it has kprobe:count xdp:pass tcx:stats");
+        let (text, _) = check(&new, "tc:pass").unwrap_err();
+        assert_eq!(text, "image quay.io/a/b has `pass` as xdp, not as tc");
+    }
+
+    #[test]
+    fn a_global_given_twice_is_refused() {
+        let values = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(globals(values(&["a=01", "b=02"])).unwrap().len(), 2);
+        assert!(
+            matches!(globals(values(&["a=01", "a=01"])), Err(Error::GlobalTwice { name }) if name == "a")
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! One file a command: request in, library call, printer out.
+
+mod attach;
+mod capabilities;
+mod detach;
+mod generate;
+mod get;
+mod image_build;
+mod image_pull;
+mod list;
+mod load;
+mod unload;
+
+use crate::args::{ImageCommand, TopCommand};
+use crate::error::Error;
+
+/// Runs a command.
+pub(crate) fn run(command: TopCommand) -> Result<(), Error> {
+    match command {
+        TopCommand::Load(args) => load::run(args.command),
+        TopCommand::Unload(args) => unload::run(&args),
+        TopCommand::Attach(args) => attach::run(args),
+        TopCommand::Detach(args) => detach::run(&args),
+        TopCommand::List(args) => list::run(args.command),
+        TopCommand::Get(args) => get::run(&args.command),
+        TopCommand::Image(args) => image(args.command),
+        TopCommand::Doctor(_) => Err(Error::NotBuiltYet("doctor")),
+        TopCommand::Completions(args) => generate::completions(args.shell),
+        TopCommand::Man(args) => generate::man(&args.dir),
+    }
+}
+
+fn image(command: ImageCommand) -> Result<(), Error> {
+    match command {
+        ImageCommand::Pull(args) => image_pull::run(args),
+        ImageCommand::Build(args) => image_build::build(args),
+        ImageCommand::GenerateBuildArgs(args) => image_build::generate_build_args(args),
+        ImageCommand::List { .. } => Err(Error::NotBuiltYet("image list")),
+        ImageCommand::Inspect { .. } => Err(Error::NotBuiltYet("image inspect")),
+        ImageCommand::Verify(_) => Err(Error::NotBuiltYet("image verify")),
+        ImageCommand::Remove { .. } => Err(Error::NotBuiltYet("image remove")),
+        ImageCommand::Prune { .. } => Err(Error::NotBuiltYet("image prune")),
+        ImageCommand::Export { .. } => Err(Error::NotBuiltYet("image export")),
+        ImageCommand::Import { .. } => Err(Error::NotBuiltYet("image import")),
+    }
+}

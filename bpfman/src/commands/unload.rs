@@ -1,0 +1,14 @@
+use loader::LoaderError;
+
+use super::capabilities::loader;
+use crate::args::UnloadArgs;
+use crate::error::Error;
+
+/// `unload`.
+pub(super) fn run(args: &UnloadArgs) -> Result<(), Error> {
+    let loader = loader()?;
+    match loader.unload(&mut loader.lock()?, args.program_id) {
+        Err(LoaderError::NoSuchProgram { .. }) if args.ignore_missing => Ok(()),
+        other => Ok(other?),
+    }
+}

@@ -1,0 +1,170 @@
+//! Everything that can end a command: what was being done to what, why it failed, what to do; and the exit status.
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+
+use bytecode_image::pull::PullError;
+use bytecode_image::registry::auth::CredentialsError;
+use loader::LoaderError;
+use loader::kernel::KernelError;
+
+use crate::config::ConfigError;
+
+/// Lines of a verifier's log that are shown without `-v`: its verdict stands at the end.
+const LOG_LINES: usize = 20;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("not built yet: {0}")]
+    NotBuiltYet(&'static str),
+    #[error("key `{key}` is given two values, `{first}` and `{second}`")]
+    TwoValues {
+        key: String,
+        first: String,
+        second: String,
+    },
+    #[error("global variable `{name}` is given twice")]
+    GlobalTwice { name: String },
+    #[error("--registry-auth: {0}")]
+    RegistryAuth(CredentialsError),
+    #[error("--tag: `{tag}` carries a digest, which only the finished image has")]
+    TagWithDigest { tag: String },
+    #[error("--container-file is missing: docker and podman build by it")]
+    NoContainerFile,
+    #[error("this command needs {missing}, which this process does not have")]
+    Capabilities { missing: String },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("reading the object file {}", path.display())]
+    ReadObject {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("reading the object file {}: more than the {limit} bytes that an eBPF object may have", path.display())]
+    ObjectTooLarge { path: PathBuf, limit: u64 },
+    #[error("image {image} has no program `{function}`")]
+    NoSuchProgramInImage {
+        image: String,
+        function: String,
+        offered: String,
+    },
+    #[error("image {image} has `{function}` as {found}, not as {asked}")]
+    OtherTypeInImage {
+        image: String,
+        function: String,
+        found: String,
+        asked: String,
+    },
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    #[error(transparent)]
+    Loader(#[from] LoaderError),
+    #[error(transparent)]
+    Build(#[from] builder::BuildError),
+    #[error("writing the manual pages to {}", dir.display())]
+    Man {
+        dir: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("writing the digest to {}", path.display())]
+    DigestFile {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("making JSON of the result")]
+    Json(#[source] serde_json::Error),
+    #[error("writing to standard output")]
+    Print(#[source] std::io::Error),
+}
+
+impl Error {
+    /// 2 for wrong usage, else 1.
+    pub(crate) fn exit_status(&self) -> u8 {
+        match self {
+            Self::TwoValues { .. }
+            | Self::GlobalTwice { .. }
+            | Self::RegistryAuth(_)
+            | Self::TagWithDigest { .. }
+            | Self::NoContainerFile => 2,
+            _ => 1,
+        }
+    }
+
+    /// What happened, then each cause that says something new.
+    pub(crate) fn chain(&self) -> Vec<String> {
+        let mut lines = vec![self.to_string()];
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some errors repeat their cause in their own text.
+            if !lines.iter().any(|line| line.contains(&text)) {
+                lines.push(text);
+            }
+            cause = error.source();
+        }
+        lines
+    }
+
+    /// The verifier's log, where the verifier is why: its last lines, or the whole of it.
+    pub(crate) fn verifier_log(&self, whole: bool) -> Option<Vec<&str>> {
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(KernelError::Rejected { log, .. }) = error.downcast_ref() {
+                let lines: Vec<&str> = log.trim_end().lines().collect();
+                let skipped = if whole {
+                    0
+                } else {
+                    lines.len().saturating_sub(LOG_LINES)
+                };
+                return Some(lines.into_iter().skip(skipped).collect());
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    /// What to do, where that is known.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Pull(error) => error.hint(),
+            Self::Loader(error) => error.hint(),
+            Self::Build(error) => error.hint(),
+            Self::Capabilities { .. } => {
+                Some("run it as root (sudo), or give the process these capabilities".to_owned())
+            }
+            Self::NoSuchProgramInImage { offered, .. } => Some(format!("it has {offered}")),
+            Self::OtherTypeInImage {
+                function, found, ..
+            } => Some(format!("--programs {found}:{function}")),
+            Self::NoContainerFile => Some("--runtime builtin builds without one".to_owned()),
+            Self::RegistryAuth(_) => Some("printf %s USERNAME:PASSWORD | base64".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_is_told_already_is_not_told_again() {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = Error::ReadObject {
+            path: "x.o".into(),
+            source,
+        };
+        assert_eq!(
+            error.chain(),
+            ["reading the object file x.o", "entity not found"]
+        );
+        assert_eq!(Error::NotBuiltYet("x").chain(), ["not built yet: x"]);
+    }
+
+    #[test]
+    fn wrong_usage_is_2_and_failure_1() {
+        assert_eq!(Error::NoContainerFile.exit_status(), 2);
+        assert_eq!(Error::NotBuiltYet("doctor").exit_status(), 1);
+    }
+}

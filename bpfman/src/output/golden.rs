@@ -1,0 +1,321 @@
+//! Every table and every JSON shape against `tests/golden/tables/`, made of the guide's newest samples.
+//! `BPFMAN_UPDATE_GOLDEN=1` writes the files anew.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use bytecode_image::digest::Digest;
+use bytecode_image::labels::Labels;
+use bytecode_image::pull::BytecodeImage;
+use bytecode_object::ProgramType;
+use loader::{
+    Attachment, KernelState, Link, ManagedState, ManagedSummary, Program, ProgramSummary, Source,
+};
+
+use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
+use super::{links, programs};
+
+fn golden(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/tables")
+        .join(name);
+    // The zone of the machine must not decide.
+    let text = text.replace(&time_of(LOADED_AT), "2025-07-22T08:22:05+0000");
+    if std::env::var_os("BPFMAN_UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(
+        text,
+        std::fs::read_to_string(&path).unwrap(),
+        "{name} differs"
+    );
+}
+
+/// 2025-07-22T08:22:05Z.
+const LOADED_AT: u64 = 1_753_172_525;
+
+fn time_of(seconds: u64) -> String {
+    super::time::local(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap()
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn application(name: &str) -> BTreeMap<String, String> {
+    pairs(&[("bpfman_application", name)])
+}
+
+fn kernel(id: u32, name: &str, kernel_type: &str) -> KernelState {
+    KernelState {
+        id,
+        name: name.to_owned(),
+        program_type: kernel_type.to_owned(),
+        loaded_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(LOADED_AT)),
+        tag: [0x0b, 0x9d, 0x1b, 0x2c, 0x14, 0x0e, 0x87, 0xce],
+        gpl_compatible: true,
+        map_ids: vec![60],
+        btf_id: 188,
+        size_translated: 96,
+        size_jitted: 79,
+        memory: 4096,
+        verified_instructions: 9,
+    }
+}
+
+fn managed(id: u32, function: &str, program_type: ProgramType, source: Source) -> ManagedState {
+    ManagedState {
+        function: function.to_owned(),
+        program_type,
+        attach_function: None,
+        source,
+        globals: BTreeMap::new(),
+        metadata: BTreeMap::new(),
+        map_pin_path: format!("/run/bpfman/fs/maps/{id}").into(),
+        map_owner_id: None,
+        maps_used_by: vec![id],
+        links: Vec::new(),
+    }
+}
+
+fn image_source() -> Source {
+    Source::Image {
+        url: "quay.io/bpfman-bytecode/xdp_pass:latest".to_owned(),
+        digest: format!("sha256:{}", "ab".repeat(32)),
+        pull_policy: "IfNotPresent".to_owned(),
+    }
+}
+
+fn xdp_link(id: u32, iface: &str) -> Link {
+    Link {
+        id,
+        program_id: 184,
+        function: "pass".to_owned(),
+        program_type: ProgramType::Xdp,
+        attachment: Attachment::Xdp {
+            iface: iface.to_owned(),
+            priority: 100,
+            position: 0,
+            proceed_on: vec!["pass".to_owned(), "dispatcher_return".to_owned()],
+            netns: None,
+        },
+        metadata: application("XdpPassProgram"),
+    }
+}
+
+fn tracepoint_link() -> Link {
+    Link {
+        id: 1_462_192_047,
+        program_id: 225,
+        function: "tracepoint_kill_recorder".to_owned(),
+        program_type: ProgramType::Tracepoint,
+        attachment: Attachment::Tracepoint {
+            tracepoint: "syscalls/sys_enter_openat".to_owned(),
+        },
+        metadata: pairs(&[]),
+    }
+}
+
+/// The guide's "Loading From Remote Repository".
+fn xdp_pass() -> Program {
+    let mut program = Program {
+        managed: Some(managed(184, "pass", ProgramType::Xdp, image_source())),
+        kernel: kernel(184, "pass", "xdp"),
+    };
+    program.managed.as_mut().unwrap().metadata = application("XdpPassProgram");
+    program
+}
+
+/// The guide's "Setting Global Variables", with what else may be there.
+fn tc_global() -> Program {
+    let path = "tests/integration-test/bpf/.output/tc_pass.bpf/bpf_x86_bpfel.o".to_owned();
+    let mut state = managed(98, "pass", ProgramType::Tc, Source::File { path });
+    state.globals = BTreeMap::from([
+        ("GLOBAL_u8".to_owned(), vec![1]),
+        ("GLOBAL_u32".to_owned(), vec![0x0a, 0x0b, 0x0c, 0x0d]),
+    ]);
+    state.metadata = pairs(&[("owner", "acme"), ("bpfman_application", "TcGlobal")]);
+    state.map_owner_id = Some(90);
+    state.map_pin_path = "/run/bpfman/fs/maps/90".into();
+    state.maps_used_by = vec![90, 98];
+    Program {
+        managed: Some(state),
+        kernel: kernel(98, "pass", "tc"),
+    }
+}
+
+fn attached() -> Program {
+    let mut program = xdp_pass();
+    program.managed.as_mut().unwrap().links = vec![
+        xdp_link(1_301_256_968, "eno4"),
+        xdp_link(18_827_142, "eno3"),
+    ];
+    program
+}
+
+/// A program of somebody else that the kernel says little of.
+fn foreign() -> Program {
+    let mut kernel = kernel(63_643, "sd_fw_ingress", "cgroup_skb");
+    kernel.map_ids = Vec::new();
+    kernel.btf_id = 0;
+    kernel.loaded_at = None;
+    kernel.size_jitted = 0;
+    kernel.verified_instructions = 0;
+    Program {
+        managed: None,
+        kernel,
+    }
+}
+
+/// The guide's "Loading Multiple Programs".
+fn go_app() -> Vec<Program> {
+    [
+        (224, "kprobe_counter", ProgramType::Kprobe),
+        (225, "tracepoint_kill_recorder", ProgramType::Tracepoint),
+        (226, "stats", ProgramType::Tc),
+        (227, "tcx_stats", ProgramType::Tcx),
+        (228, "uprobe_counter", ProgramType::Uprobe),
+        (229, "xdp_stats", ProgramType::Xdp),
+    ]
+    .map(|(id, function, kind)| {
+        let mut state = managed(id, function, kind, image_source());
+        state.metadata = application("go-app");
+        let name = &function[..function.len().min(15)];
+        Program {
+            managed: Some(state),
+            kernel: kernel(id, name, kind.kernel_type()),
+        }
+    })
+    .into()
+}
+
+fn summaries() -> Vec<ProgramSummary> {
+    let foreign = |id, name: &str, kernel_type: &str| ProgramSummary {
+        id,
+        name: name.to_owned(),
+        kernel_type: kernel_type.to_owned(),
+        managed: None,
+    };
+    let ours =
+        |id, name: &str, program_type: ProgramType, metadata, links: &[u32]| ProgramSummary {
+            id,
+            name: name.to_owned(),
+            kernel_type: program_type.kernel_type().to_owned(),
+            managed: Some(ManagedSummary {
+                function: name.to_owned(),
+                program_type,
+                metadata,
+                links: links.to_vec(),
+            }),
+        };
+    vec![
+        foreign(63_638, "sd_devices", "cgroup_device"),
+        ours(
+            63_661,
+            "pass",
+            ProgramType::Xdp,
+            application("XdpPassProgram"),
+            &[1_301_256_968, 18_827_142],
+        ),
+        ours(
+            63_669,
+            "kprobe_counter",
+            ProgramType::Kprobe,
+            application("go-app"),
+            &[],
+        ),
+        ours(
+            63_682,
+            "test_fentry",
+            ProgramType::Fentry,
+            pairs(&[]),
+            &[294_437_142],
+        ),
+    ]
+}
+
+fn pulled() -> BytecodeImage {
+    BytecodeImage {
+        reference: "quay.io/bpfman-bytecode/xdp_pass:latest".parse().unwrap(),
+        digest: Digest::of(b"index"),
+        manifest_digest: Digest::of(b"manifest"),
+        platform: "linux/amd64".parse().unwrap(),
+        labels: Labels {
+            programs: pairs(&[("pass", "xdp")]),
+            maps: pairs(&[]),
+        },
+        object: vec![0; 1234],
+        object_name: "bpf_x86_bpfel.o".to_owned(),
+        from_store: false,
+    }
+}
+
+#[test]
+fn tables() {
+    golden("load-file.txt", &programs::details(&tc_global()));
+    golden("load-image.txt", &programs::details(&xdp_pass()));
+    golden("load-several.txt", &programs::loaded(&go_app()));
+    golden("get-program.txt", &programs::details(&attached()));
+    golden("get-program-foreign.txt", &programs::details(&foreign()));
+    golden(
+        "attach-xdp.txt",
+        &links::details(&xdp_link(713_799_068, "enp1s0")),
+    );
+    golden("attach-tracepoint.txt", &links::details(&tracepoint_link()));
+    golden("list-programs-all.txt", &programs::list(&summaries()));
+    golden("list-programs.txt", &programs::list(&summaries()[1..]));
+    golden("list-programs-empty.txt", &programs::list(&[]));
+    golden(
+        "list-links.txt",
+        &links::list(&[xdp_link(1_301_256_968, "eno4"), tracepoint_link()]),
+    );
+    golden("list-links-empty.txt", &links::list(&[]));
+}
+
+#[test]
+fn json() {
+    let program = |program: &Program| json::render(&ProgramJson::from(program)).unwrap();
+    golden(
+        "load-file.json",
+        &json::render(&[ProgramJson::from(&tc_global())]).unwrap(),
+    );
+    golden("get-program.json", &program(&attached()));
+    golden("get-program-foreign.json", &program(&foreign()));
+    golden(
+        "get-link-xdp.json",
+        &json::render(&LinkJson::from(&xdp_link(713_799_068, "enp1s0"))).unwrap(),
+    );
+    golden(
+        "get-link-tracepoint.json",
+        &json::render(&LinkJson::from(&tracepoint_link())).unwrap(),
+    );
+    let summaries = summaries();
+    golden(
+        "list-programs-all.json",
+        &json::render(
+            &summaries
+                .iter()
+                .map(ProgramSummaryJson::from)
+                .collect::<Vec<_>>(),
+        )
+        .unwrap(),
+    );
+    golden(
+        "image-pull.json",
+        &json::render(&ImageJson::from(&pulled())).unwrap(),
+    );
+}
+
+#[test]
+fn control_characters_of_an_image_do_not_reach_the_terminal() {
+    let mut program = xdp_pass();
+    program.managed.as_mut().unwrap().metadata = pairs(&[("a\u{1b}[2J", "b\nc")]);
+    let text = programs::details(&program);
+    assert!(text.contains("a\\u{1b}[2J=b\\nc"), "{text}");
+    assert!(!text.contains('\u{1b}'));
+}

@@ -1,0 +1,172 @@
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use bytecode_image::pull::BytecodeImage;
+use loader::{Link, Program, ProgramSummary};
+
+use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
+use super::table::printable;
+use super::{links, programs};
+use crate::args::OutputFormat;
+use crate::error::Error;
+
+/// The only writer to stdout. A reader that went away (`bpfman list programs | head -1`) is no error.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Printer {
+    format: OutputFormat,
+}
+
+impl Printer {
+    pub(crate) fn new(format: OutputFormat) -> Self {
+        Self { format }
+    }
+
+    /// Text that is the same in every format.
+    pub(crate) fn text(self, text: &str) -> Result<(), Error> {
+        let mut stdout = io::stdout().lock();
+        match stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+        {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Print(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// `load`: one program in full, several as a list. JSON has them all in full.
+    pub(crate) fn loaded(self, programs: &[Program]) -> Result<(), Error> {
+        match self.format {
+            OutputFormat::Json => {
+                self.json(&programs.iter().map(ProgramJson::from).collect::<Vec<_>>())
+            }
+            OutputFormat::Table => match programs {
+                [program] => self.text(&programs::details(program)),
+                programs => self.text(&programs::loaded(programs)),
+            },
+        }
+    }
+
+    /// `get program`.
+    pub(crate) fn program(self, program: &Program) -> Result<(), Error> {
+        match self.format {
+            OutputFormat::Json => self.json(&ProgramJson::from(program)),
+            OutputFormat::Table => self.text(&programs::details(program)),
+        }
+    }
+
+    /// `list programs`.
+    pub(crate) fn programs(self, programs: &[ProgramSummary]) -> Result<(), Error> {
+        match self.format {
+            OutputFormat::Json => self.json(
+                &programs
+                    .iter()
+                    .map(ProgramSummaryJson::from)
+                    .collect::<Vec<_>>(),
+            ),
+            OutputFormat::Table => self.text(&programs::list(programs)),
+        }
+    }
+
+    /// `attach` and `get link`.
+    pub(crate) fn link(self, link: &Link) -> Result<(), Error> {
+        match self.format {
+            OutputFormat::Json => self.json(&LinkJson::from(link)),
+            OutputFormat::Table => self.text(&links::details(link)),
+        }
+    }
+
+    /// `list links`.
+    pub(crate) fn links(self, links: &[Link]) -> Result<(), Error> {
+        match self.format {
+            OutputFormat::Json => self.json(&links.iter().map(LinkJson::from).collect::<Vec<_>>()),
+            OutputFormat::Table => self.text(&links::list(links)),
+        }
+    }
+
+    /// `image pull`.
+    pub(crate) fn pulled(self, image: &BytecodeImage) -> Result<(), Error> {
+        match self.format {
+            OutputFormat::Json => self.json(&ImageJson::from(image)),
+            OutputFormat::Table => self.text("Successfully downloaded bytecode\n"),
+        }
+    }
+
+    fn json(self, value: &impl serde::Serialize) -> Result<(), Error> {
+        self.text(&json::render(value).map_err(Error::Json)?)
+    }
+}
+
+/// Everything that is not a result. Nobody can be told when writing here fails, so nobody is.
+#[derive(Debug)]
+pub(crate) struct Stderr;
+
+impl Stderr {
+    /// `label: text` on a line of its own.
+    pub(crate) fn labelled(label: &str, text: &str) {
+        let text = printable(text);
+        let colour = match label {
+            "error" => "\x1b[1;31m",
+            "warning" => "\x1b[1;33m",
+            _ => "\x1b[1m",
+        };
+        if coloured(&io::stderr()) {
+            Self::write(&format!("{colour}{label}:\x1b[0m {text}\n"));
+        } else {
+            Self::write(&format!("{label}: {text}\n"));
+        }
+    }
+
+    /// Why a command failed: what, the causes, the verifier's log (its end, or the `whole`), what to do.
+    pub(crate) fn error(error: &Error, whole: bool) {
+        let mut label = "error";
+        for line in error.chain() {
+            Self::labelled(label, &line);
+            label = "cause";
+        }
+        if let Some(log) = error.verifier_log(whole) {
+            Self::labelled(
+                "verifier log",
+                if whole {
+                    ""
+                } else {
+                    "its end; -v shows the whole"
+                },
+            );
+            for line in log {
+                Self::write(&format!("  {}\n", printable(line)));
+            }
+        }
+        if let Some(hint) = error.hint() {
+            Self::labelled("hint", &hint);
+        }
+    }
+
+    fn write(text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// What clap has to say: help and version on stdout, wrong usage on stderr.
+pub(crate) fn clap_message(message: &clap::Error) -> Result<(), Error> {
+    let text = message.render();
+    if message.use_stderr() {
+        let text = if coloured(&io::stderr()) {
+            text.ansi().to_string()
+        } else {
+            text.to_string()
+        };
+        Stderr::write(&text);
+        Ok(())
+    } else {
+        let text = if coloured(&io::stdout()) {
+            text.ansi().to_string()
+        } else {
+            text.to_string()
+        };
+        Printer::default().text(&text)
+    }
+}
+
+/// <https://no-color.org>: a value that is not empty turns colour off.
+fn coloured(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

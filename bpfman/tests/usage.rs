@@ -1,0 +1,302 @@
+//! Exit statuses, and that stdout carries results only: wrong usage, what is not built yet, what needs no kernel.
+
+use std::process::{Command, Output};
+
+fn bpfman(args: &str) -> Output {
+    let args = args.split_whitespace();
+    Command::new(env!("CARGO_BIN_EXE_bpfman"))
+        .args(args)
+        .env("BPFMAN_CONFIG", "/dev/null")
+        .output()
+        .unwrap()
+}
+
+/// Runs a command line that must fail with a status, say something on stderr and nothing on stdout.
+fn fails(args: &str, status: i32, expected: &str) {
+    let output = bpfman(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{args}\n{stderr}");
+    assert!(stderr.contains(expected), "{args}\n{stderr}");
+    assert!(
+        !stderr.contains('\x1b'),
+        "colour without a terminal: {args}\n{stderr}"
+    );
+    assert!(output.stdout.is_empty(), "{args}");
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    let objects = "image generate-build-args";
+    let build = "image build -t localhost:5000/a";
+    let cases = [
+        ("", "Usage: bpfman"),
+        ("no-such-command", "unrecognized subcommand"),
+        ("load", "Usage: bpfman load"),
+        ("load file", "--programs <PROGRAMS>..."),
+        ("load file -p x.o", "--programs <PROGRAMS>..."),
+        ("load file --programs xdp:pass", "--path <PATH>"),
+        ("load file -p x.o --programs", "a value is required"),
+        ("load file -p x.o --programs xdp", "no function name"),
+        (
+            "load file -p x.o --programs xdp:a bogus:b",
+            "unknown program type `bogus`",
+        ),
+        (
+            "load file -p x.o --programs fentry:f",
+            "fentry:FUNC_NAME:ATTACH_FUNC",
+        ),
+        (
+            "load file -p x.o --programs xdp:f:g",
+            "xdp takes no function",
+        ),
+        ("load file -p x.o --programs xdp:f -g A=1", "even number"),
+        (
+            "load file -p x.o --programs xdp:f -g A=01 B",
+            "expected NAME=HEX",
+        ),
+        (
+            "load file -p x.o --programs xdp:f -g A=01 -g A=02",
+            "global variable `A` is given twice",
+        ),
+        (
+            "load file -p x.o --programs xdp:f -m a",
+            "expected KEY=VALUE",
+        ),
+        (
+            "load file -p x.o --programs xdp:f -m a=1 -m a=2",
+            "key `a` is given two values",
+        ),
+        (
+            "load file -p x.o --programs xdp:f --map-owner-id x",
+            "invalid digit",
+        ),
+        (
+            "load file -p x.o --programs xdp:f -o yaml",
+            "[possible values: table, json]",
+        ),
+        ("load image --programs xdp:f", "--image-url <IMAGE_URL>"),
+        (
+            "load image --programs xdp:f -i UPPER/case",
+            "capital letter",
+        ),
+        (
+            "load image --programs xdp:f -i localhost:5000/a -p always",
+            "[possible values: Always, IfNotPresent, Never]",
+        ),
+        (
+            "image pull -i localhost:5000/a -p ifnotpresent",
+            "[possible values: Always, IfNotPresent, Never]",
+        ),
+        (
+            "image pull -i localhost:5000/a -r ===",
+            "--registry-auth: the registry credentials are not base64",
+        ),
+        ("attach", "Usage: bpfman attach <PROGRAM_ID> <COMMAND>"),
+        ("attach 1", "Usage: bpfman attach <PROGRAM_ID> <COMMAND>"),
+        ("attach x xdp -i eth0 -p 1", "invalid digit"),
+        ("attach 1 xdp -i eth0", "--priority <PRIORITY>"),
+        ("attach 1 xdp -p 1", "--iface <IFACE>"),
+        ("attach 1 xdp -i eth0 -p 0", "0 is not in 1..=1000"),
+        ("attach 1 xdp -i eth0 -p 1001", "1001 is not in 1..=1000"),
+        (
+            "attach 1 xdp -i eth0 -p 1 --proceed-on ok",
+            "[possible values: aborted, drop, pass",
+        ),
+        (
+            "attach 1 xdp -i eth0 -p 1 --mode native",
+            "[possible values: drv, skb, hw]",
+        ),
+        ("attach 1 tc -i eth0 -p 1", "--direction <DIRECTION>"),
+        (
+            "attach 1 tc -i eth0 -p 1 -d both",
+            "[possible values: ingress, egress]",
+        ),
+        (
+            "attach 1 tcx -d ingress -i eth0 -p 1 --proceed-on ok",
+            "unexpected argument '--proceed-on'",
+        ),
+        ("attach 1 tracepoint", "--tracepoint <TRACEPOINT>"),
+        ("attach 1 tracepoint -t sys_enter", "expected CATEGORY/NAME"),
+        ("attach 1 kprobe", "--fn-name <FN_NAME>"),
+        ("attach 1 kprobe -f f -o json", "invalid digit"),
+        ("attach 1 uprobe -f f", "--target <TARGET>"),
+        ("detach", "<LINK_ID>"),
+        ("unload -1", "unexpected argument"),
+        ("list", "Usage: bpfman list"),
+        (
+            "list programs -p socket_filter",
+            "invalid value 'socket_filter'",
+        ),
+        ("list links --all", "unexpected argument"),
+        ("get program", "<PROGRAM_ID>"),
+        (objects, "--bytecode <BYTECODE>|--cilium-ebpf-project"),
+        (&format!("{objects} -b a.o -c dir"), "cannot be used with"),
+        (
+            &format!("{objects} -b a.o --bc-amd64-el b.o"),
+            "cannot be used with",
+        ),
+        (
+            &format!("{objects} -c dir --bc-s390x-eb b.o"),
+            "cannot be used with",
+        ),
+        (
+            "image build -f Containerfile.bytecode -b a.o",
+            "--tag <TAG>",
+        ),
+        (&format!("{build} -b a.o"), "--container-file is missing"),
+        (
+            &format!("{build} -b a.o -r docker"),
+            "--container-file is missing",
+        ),
+        (
+            &format!("{build} -b a.o -r buildah"),
+            "[possible values: docker, podman, builtin]",
+        ),
+        (
+            &format!("{build} -f Containerfile.bytecode"),
+            "--bytecode <BYTECODE>|--cilium-ebpf-project",
+        ),
+        ("completions tcsh", "[possible values: bash"),
+        ("man", "<DIR>"),
+    ];
+    for (args, expected) in cases {
+        fails(args, 2, expected);
+    }
+}
+
+/// The password must not reach a log through an error message.
+#[test]
+fn registry_credentials_are_never_repeated() {
+    let output = bpfman("image pull -i localhost:5000/a -r s3cr3t");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cr3t"));
+}
+
+#[test]
+fn what_a_later_version_builds_says_so() {
+    let build = "image build -t localhost:5000/a -r builtin -b a.o";
+    let cases = [
+        ("doctor", "doctor"),
+        ("doctor --repair", "doctor"),
+        ("attach 1 tc -d ingress -i eth0 -p 1", "attach tc"),
+        ("attach 1 tcx -d egress -i eth0 -p 1", "attach tcx"),
+        (
+            "attach 1 kprobe -f try_to_wake_up -o 8 -m a=b",
+            "attach kprobe",
+        ),
+        (
+            "attach 1 uprobe -f malloc -t libc -p 1 -c 2 -o 0",
+            "attach uprobe",
+        ),
+        ("attach 1 fentry", "attach fentry"),
+        ("attach 1 fexit -m a=b", "attach fexit"),
+        (
+            "attach 1 xdp -i eth0 -p 1 -n /run/netns/a",
+            "attach xdp --netns",
+        ),
+        ("image list", "image list"),
+        ("image inspect localhost:5000/a", "image inspect"),
+        (
+            "image verify -i localhost:5000/a --key a.pub b.pub",
+            "image verify",
+        ),
+        (
+            "image remove localhost:5000/a localhost:5000/b",
+            "image remove",
+        ),
+        ("image prune --all", "image prune"),
+        ("image export localhost:5000/a -o a.tar", "image export"),
+        ("image import a.tar", "image import"),
+        (&format!("{build} --no-push"), "image build --no-push"),
+        (&format!("{build} --output oci:dir"), "image build --output"),
+        (
+            &format!("{build} --annotation a=b"),
+            "image build --annotation",
+        ),
+        (
+            "image generate-build-args -b a.o --format json",
+            "image generate-build-args --format json",
+        ),
+    ];
+    for (args, what) in cases {
+        fails(args, 1, &format!("error: not built yet: {what}\n"));
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    fails(
+        "load file -p /nonexistent/x.o --programs xdp:f",
+        1,
+        "error: reading the object file /nonexistent/x.o\ncause: ",
+    );
+}
+
+#[test]
+fn a_broken_configuration_is_named() {
+    let output = Command::new(env!("CARGO_BIN_EXE_bpfman"))
+        .args(["image", "pull", "-i", "localhost:1/a"])
+        .env("BPFMAN_CONFIG", "/nonexistent/bpfman.toml")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.starts_with("error: reading the configuration /nonexistent/bpfman.toml\ncause: "),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn version_completions_and_manual_pages() {
+    let output = bpfman("--version");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("bpfman {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = bpfman(&format!("completions {shell}"));
+        assert!(output.status.success(), "{shell}");
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("generate-build-args"),
+            "{shell}"
+        );
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let output = bpfman(&format!("man {}/pages", dir.path().display()));
+    assert!(output.status.success(), "{output:?}");
+    let page = std::fs::read_to_string(dir.path().join("pages/bpfman-load-file.1")).unwrap();
+    assert!(page.contains("map\\-owner\\-id"), "{page}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_bpfman"))
+        .arg("--help")
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_bpfman"))
+        .arg("--help")
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.starts_with("error: writing to standard output\ncause: No space left"),
+        "{stderr}"
+    );
+}
