@@ -1,0 +1,166 @@
+//! What turns a plan into an image: docker, podman, or this program itself.
+
+mod address;
+mod archive;
+mod builtin;
+mod context;
+mod daemon;
+
+use std::path::{Path, PathBuf};
+
+use bytecode_image::registry::push;
+
+use crate::plan::BuildPlan;
+use crate::{BuildError, Runtime};
+use address::Address;
+pub use archive::ArchiveError;
+use daemon::Daemon;
+
+/// Why an engine made no image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// No daemon at any of the addresses that were tried.
+    #[error("no {} daemon answers; tried {}", names(tried), list(tried))]
+    Unreachable {
+        /// Every address that was tried.
+        tried: Vec<Tried>,
+    },
+    /// `DOCKER_HOST` or `CONTAINER_HOST` that cannot be used.
+    #[error("{variable} is `{found}`: expected unix:///PATH, tcp://HOST:PORT or http://HOST:PORT")]
+    Address {
+        /// The variable.
+        variable: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// docker or podman without a Containerfile.
+    #[error("{runtime} needs a Containerfile")]
+    NoContainerFile {
+        /// The engine.
+        runtime: Runtime,
+    },
+    /// The Containerfile cannot be read.
+    #[error("cannot read the Containerfile {}", path.display())]
+    ContainerFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The archive that is sent to the engine.
+    #[error("cannot put the build context together")]
+    Context(#[source] std::io::Error),
+    /// A step of the Containerfile failed.
+    #[error("{runtime} cannot build the image: {message}{}", last_lines(output))]
+    Step {
+        /// The engine.
+        runtime: Runtime,
+        /// What the engine says went wrong.
+        message: String,
+        /// The last lines of its output.
+        output: Vec<String>,
+    },
+    /// The conversation with the daemon broke down.
+    #[error("{runtime} cannot {doing}")]
+    Api {
+        /// The engine.
+        runtime: Runtime,
+        /// What was asked of it.
+        doing: &'static str,
+        /// What went wrong.
+        #[source]
+        source: Box<bollard::errors::Error>,
+    },
+    /// The image that the engine gave out cannot be used.
+    #[error("cannot use the image that {runtime} built")]
+    Archive {
+        /// The engine.
+        runtime: Runtime,
+        /// What is wrong with it.
+        #[source]
+        source: ArchiveError,
+    },
+}
+
+/// An address at which no daemon answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// Whose it was.
+    pub runtime: Runtime,
+    /// The address.
+    pub address: String,
+    /// Why it is none.
+    pub reason: String,
+}
+
+impl EngineError {
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable { .. } => {
+                Some("start the daemon, or build without one: --runtime builtin".to_owned())
+            }
+            Self::NoContainerFile { .. } => {
+                Some("give --container-file Containerfile.bytecode, or --runtime builtin, which needs none".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn names(tried: &[Tried]) -> String {
+    let mut names: Vec<&str> = tried.iter().map(|tried| tried.runtime.as_str()).collect();
+    names.dedup();
+    names.join(" or ")
+}
+
+fn list(tried: &[Tried]) -> String {
+    let tried = tried
+        .iter()
+        .map(|tried| format!("{} ({})", tried.address, tried.reason));
+    tried.collect::<Vec<_>>().join(", ")
+}
+
+fn last_lines(output: &[String]) -> String {
+    output.iter().map(|line| format!("\n  {line}")).collect()
+}
+
+/// Builds the one image of a plan with the engine asked for, or with the first that answers.
+pub(crate) async fn build(
+    runtime: Option<Runtime>,
+    plan: &BuildPlan,
+    container_file: Option<&Path>,
+) -> Result<push::Image, BuildError> {
+    let candidates = match runtime {
+        Some(Runtime::Builtin) => return builtin::build(plan),
+        Some(runtime) => vec![runtime],
+        None => vec![Runtime::Docker, Runtime::Podman],
+    };
+    let daemon = find(&candidates).await?;
+    let Some(container_file) = container_file else {
+        return Err(EngineError::NoContainerFile {
+            runtime: daemon.runtime,
+        }
+        .into());
+    };
+    daemon.build(plan, container_file).await
+}
+
+/// The first daemon that answers.
+async fn find(runtimes: &[Runtime]) -> Result<Daemon, EngineError> {
+    let mut tried = Vec::new();
+    for &runtime in runtimes {
+        for address in Address::of(runtime, |name| std::env::var(name).ok())? {
+            match Daemon::connect(runtime, &address).await {
+                Ok(daemon) => return Ok(daemon),
+                Err(reason) => tried.push(Tried {
+                    runtime,
+                    address: address.to_string(),
+                    reason,
+                }),
+            }
+        }
+    }
+    Err(EngineError::Unreachable { tried })
+}

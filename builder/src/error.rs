@@ -1,0 +1,45 @@
+use bytecode_image::reference::Reference;
+use bytecode_image::registry::RegistryError;
+
+use crate::{EngineError, ImageError, PlanError};
+
+/// Why an image was not built and pushed. The cause is its `source()`: print the whole chain.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The objects.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The image that was put together or came from the engine.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The registry.
+    #[error("cannot push the image {reference}")]
+    Push {
+        /// Where it was pushed to.
+        reference: Reference,
+        /// What the registry said.
+        #[source]
+        source: RegistryError,
+    },
+    /// No tokio runtime.
+    #[error("cannot start the I/O runtime")]
+    Runtime(#[source] std::io::Error),
+    /// Work of a later version.
+    #[error("not built yet: {0}")]
+    NotBuiltYet(&'static str),
+}
+
+impl BuildError {
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Engine(error) => error.hint(),
+            Self::Push { source, .. } => source.hint().map(Into::into),
+            _ => None,
+        }
+    }
+}

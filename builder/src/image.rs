@@ -1,0 +1,385 @@
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::str::FromStr;
+
+use bytecode_image::digest::Digest;
+use bytecode_image::labels::{MAPS_LABEL, PROGRAMS_LABEL};
+use bytecode_image::layer::{LayerError, read_object};
+use bytecode_image::platform::Platform;
+use bytecode_image::registry::push;
+use flate2::{Compression, GzBuilder};
+use oci_spec::OciSpecError;
+use oci_spec::image::{
+    Arch, ConfigBuilder, Descriptor, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder,
+    ImageManifestBuilder, MediaType, Os, RootFsBuilder, SCHEMA_VERSION,
+};
+
+/// Media type of the one layer.
+const LAYER_MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// Why parts do not make a bytecode image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The object's path ends in no file name.
+    #[error("the bytecode file {path} has no file name for the image")]
+    NoFileName {
+        /// The path.
+        path: String,
+    },
+    /// `SOURCE_DATE_EPOCH` is no number of seconds since 1970 that a date can have.
+    #[error("SOURCE_DATE_EPOCH is `{found}`: expected seconds since 1970-01-01")]
+    SourceDateEpoch {
+        /// What it is.
+        found: String,
+    },
+    /// The tar or its compression.
+    #[error("cannot write the layer")]
+    Layer(#[source] std::io::Error),
+    /// The configuration or manifest.
+    #[error("cannot write or read the image's configuration or manifest")]
+    Spec(#[from] OciSpecError),
+    /// Not exactly one layer.
+    #[error(
+        "the built image has {found} layers: a bytecode image has one (a FROM scratch and a COPY)"
+    )]
+    Layers {
+        /// How many it has.
+        found: usize,
+    },
+    /// The layer holds no object, or other things beside it.
+    #[error("the built image's layer is not one of a bytecode image")]
+    LayerContent(#[source] LayerError),
+    /// The layer holds an object, but another one.
+    #[error(
+        "the built image holds {name}, which is not the bytecode file that was given ({found} and {expected})"
+    )]
+    OtherObject {
+        /// Its name in the layer.
+        name: String,
+        /// Its digest.
+        found: Digest,
+        /// The digest of the file.
+        expected: Digest,
+    },
+    /// A label is missing or says something else.
+    #[error(
+        "label {label} of the built image is {}, expected {expected}: does the Containerfile use the build argument?",
+        found.as_deref().unwrap_or("missing")
+    )]
+    Label {
+        /// Its key.
+        label: &'static str,
+        /// What it is.
+        found: Option<String>,
+        /// What it should be.
+        expected: String,
+    },
+}
+
+/// The labels of a bytecode image.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Labels<'a> {
+    pub(crate) programs: &'a str,
+    pub(crate) maps: &'a str,
+}
+
+impl<'a> Labels<'a> {
+    fn pairs(self) -> [(&'static str, &'a str); 2] {
+        [(PROGRAMS_LABEL, self.programs), (MAPS_LABEL, self.maps)]
+    }
+}
+
+/// An image before it is packed: as plain bytes that one can look into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unpacked {
+    /// Image configuration, JSON.
+    pub(crate) config: Vec<u8>,
+    /// Each layer as a tar.
+    pub(crate) layers: Vec<Vec<u8>>,
+}
+
+impl Unpacked {
+    /// An image of one object: the same arguments always give the same bytes.
+    ///
+    /// `created` is in seconds since 1970.
+    pub(crate) fn new(
+        name: &str,
+        object: &[u8],
+        labels: Labels<'_>,
+        platform: &Platform,
+        created: &str,
+    ) -> Result<Self, ImageError> {
+        let layer = tar(name, object).map_err(ImageError::Layer)?;
+        let created = timestamp(created)?;
+        let labels = labels
+            .pairs()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let config = ImageConfigurationBuilder::default()
+            .created(&created)
+            .architecture(Arch::from(platform.architecture.as_str()))
+            .os(Os::from(platform.os.as_str()))
+            .config(
+                ConfigBuilder::default()
+                    .labels(HashMap::from(labels))
+                    .build()?,
+            )
+            .rootfs(
+                RootFsBuilder::default()
+                    .typ("layers")
+                    .diff_ids(vec![Digest::of(&layer).to_string()])
+                    .build()?,
+            )
+            .history(vec![
+                HistoryBuilder::default()
+                    .created(&created)
+                    .created_by(format!("COPY {name} /"))
+                    .build()?,
+            ])
+            .build()?;
+        Ok(Self {
+            config: sorted(&config)?,
+            layers: vec![layer],
+        })
+    }
+
+    /// Refuses an image that does not hold exactly this object under exactly these labels.
+    pub(crate) fn check(&self, object: &[u8], labels: Labels<'_>) -> Result<(), ImageError> {
+        let [layer] = self.layers.as_slice() else {
+            return Err(ImageError::Layers {
+                found: self.layers.len(),
+            });
+        };
+        let media_type = MediaType::ImageLayer.to_string();
+        let found = read_object(layer.as_slice(), &media_type).map_err(ImageError::LayerContent)?;
+        if found.bytes != object {
+            return Err(ImageError::OtherObject {
+                name: found.name,
+                found: Digest::of(&found.bytes),
+                expected: Digest::of(object),
+            });
+        }
+        let config = ImageConfiguration::from_reader(self.config.as_slice())?;
+        let present = config
+            .config()
+            .as_ref()
+            .and_then(|config| config.labels().as_ref());
+        for (label, expected) in labels.pairs() {
+            let found = present.and_then(|present| present.get(label));
+            if found.map(String::as_str) != Some(expected) {
+                return Err(ImageError::Label {
+                    label,
+                    found: found.cloned(),
+                    expected: expected.to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Says in the configuration what the image is for; other bytes of it stay as they are when it says so already.
+    pub(crate) fn for_platform(mut self, platform: &Platform) -> Result<Self, ImageError> {
+        let mut config = ImageConfiguration::from_reader(self.config.as_slice())?;
+        let architecture = Arch::from(platform.architecture.as_str());
+        let os = Os::from(platform.os.as_str());
+        if *config.architecture() != architecture || *config.os() != os {
+            config.set_architecture(architecture);
+            config.set_os(os);
+            config.set_variant(platform.variant.clone());
+            self.config = sorted(&config)?;
+        }
+        Ok(self)
+    }
+
+    /// Compresses the layers and writes the manifest.
+    pub(crate) fn pack(self) -> Result<push::Image, ImageError> {
+        let mut layers = Vec::with_capacity(self.layers.len());
+        let mut descriptors = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let packed = gzip(layer).map_err(ImageError::Layer)?;
+            descriptors.push(descriptor(MediaType::ImageLayerGzip, &packed)?);
+            layers.push((LAYER_MEDIA_TYPE.to_owned(), packed));
+        }
+        let manifest = ImageManifestBuilder::default()
+            .schema_version(SCHEMA_VERSION)
+            .media_type(MediaType::ImageManifest)
+            .config(descriptor(MediaType::ImageConfig, &self.config)?)
+            .layers(descriptors)
+            .build()?;
+        Ok(push::Image {
+            config: self.config,
+            layers,
+            manifest: sorted(&manifest)?,
+            manifest_media_type: MediaType::ImageManifest.to_string(),
+        })
+    }
+}
+
+fn descriptor(media_type: MediaType, bytes: &[u8]) -> Result<Descriptor, OciSpecError> {
+    let digest = oci_spec::image::Digest::from_str(&Digest::of(bytes).to_string())?;
+    Ok(Descriptor::new(media_type, bytes.len() as u64, digest))
+}
+
+/// JSON with sorted keys: `oci-spec` keeps labels in a map of random order.
+fn sorted(document: &impl serde::Serialize) -> Result<Vec<u8>, OciSpecError> {
+    let mut value = serde_json::to_value(document)?;
+    value.sort_all_objects();
+    Ok(value.to_string().into_bytes())
+}
+
+/// A tar with one file at its root, mode 0644, of root, from 1970.
+fn tar(name: &str, object: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_size(object.len() as u64);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    let mut archive = tar::Builder::new(Vec::with_capacity(object.len() + 4096));
+    archive.append_data(&mut header, name, object)?;
+    archive.into_inner()
+}
+
+/// gzip without a time or a name in its header.
+fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzBuilder::new()
+        .mtime(0)
+        .write(Vec::new(), Compression::best());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
+/// Unpacks a layer that may be gzip, up to `limit` bytes. `None` when there are more.
+pub(crate) fn plain(bytes: &[u8], limit: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let mut plain = Vec::new();
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        flate2::read::MultiGzDecoder::new(bytes)
+            .take(limit + 1)
+            .read_to_end(&mut plain)?;
+    } else {
+        plain.extend_from_slice(bytes);
+    }
+    Ok(Some(plain).filter(|plain| plain.len() as u64 <= limit))
+}
+
+/// Seconds since 1970 as RFC 3339.
+fn timestamp(seconds: &str) -> Result<String, ImageError> {
+    let parsed = seconds
+        .parse()
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    match parsed {
+        Some(time) => Ok(time.to_string()),
+        None => Err(ImageError::SourceDateEpoch {
+            found: seconds.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LABELS: Labels<'static> = Labels {
+        programs: r#"{"pass":"xdp"}"#,
+        maps: "{}",
+    };
+
+    fn image(created: &str) -> push::Image {
+        let object = b"not looked into here";
+        let platform = Platform::linux("s390x");
+        Unpacked::new("pass.o", object, LABELS, &platform, created)
+            .unwrap()
+            .pack()
+            .unwrap()
+    }
+
+    #[test]
+    fn the_same_bytes_every_time() {
+        assert_eq!(image("0"), image("0"));
+        assert_ne!(image("0").config, image("1").config);
+        assert_eq!(image("0").layers, image("1").layers);
+    }
+
+    #[test]
+    fn what_is_in_it() {
+        let image = image("1700000000");
+        let config = String::from_utf8(image.config.clone()).unwrap();
+        for part in [
+            r#""architecture":"s390x""#,
+            r#""os":"linux""#,
+            r#""created":"2023-11-14T22:13:20Z""#,
+            r#""Labels":{"io.ebpf.maps":"{}","io.ebpf.programs":"{\"pass\":\"xdp\"}"}"#,
+        ] {
+            assert!(config.contains(part), "{part} in {config}");
+        }
+        let manifest: serde_json::Value = serde_json::from_slice(&image.manifest).unwrap();
+        assert_eq!(
+            manifest["config"]["digest"],
+            Digest::of(&image.config).to_string()
+        );
+        let (media_type, layer) = &image.layers[0];
+        assert_eq!(manifest["layers"][0]["mediaType"], media_type.as_str());
+        assert_eq!(
+            manifest["layers"][0]["digest"],
+            Digest::of(layer).to_string()
+        );
+        assert_eq!(manifest["layers"][0]["size"], layer.len());
+        assert_eq!(layer[4..8], [0; 4], "gzip time");
+
+        let plain = plain(layer, 1 << 20).unwrap().unwrap();
+        assert!(config.contains(&Digest::of(&plain).to_string()), "diff_id");
+        let mut archive = tar::Archive::new(plain.as_slice());
+        let mut entries = archive.entries().unwrap();
+        let mut entry = entries.next().unwrap().unwrap();
+        assert_eq!(entry.path().unwrap().to_str(), Some("pass.o"));
+        let header = entry.header().clone();
+        assert_eq!(header.mode().unwrap(), 0o644);
+        assert_eq!(
+            (
+                header.uid().unwrap(),
+                header.gid().unwrap(),
+                header.mtime().unwrap()
+            ),
+            (0, 0, 0)
+        );
+        let mut object = Vec::new();
+        entry.read_to_end(&mut object).unwrap();
+        assert_eq!(object, b"not looked into here");
+        assert!(entries.next().is_none());
+    }
+
+    #[test]
+    fn another_platform_is_written_down() {
+        let built = Unpacked::new("pass.o", b"x", LABELS, &Platform::linux("amd64"), "0").unwrap();
+        assert_eq!(
+            built
+                .clone()
+                .for_platform(&Platform::linux("amd64"))
+                .unwrap(),
+            built
+        );
+        let other = built.for_platform(&Platform::linux("arm64")).unwrap();
+        assert!(
+            String::from_utf8(other.config)
+                .unwrap()
+                .contains(r#""architecture":"arm64""#)
+        );
+    }
+
+    #[test]
+    fn a_bomb_is_not_unpacked() {
+        let bomb = gzip(&vec![0; 1 << 20]).unwrap();
+        assert!(plain(&bomb, 1 << 20).unwrap().is_some());
+        assert!(plain(&bomb, (1 << 20) - 1).unwrap().is_none());
+    }
+
+    #[test]
+    fn dates() {
+        assert_eq!(timestamp("0").unwrap(), "1970-01-01T00:00:00Z");
+        for bad in ["", "x", "1.5", "99999999999999999999", "999999999999999999"] {
+            assert!(timestamp(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytecode_image::platform::Platform;
+
+use crate::Architecture;
+
+/// The files that were named on the command line, not read yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inputs {
+    /// `--bytecode FILE`: one object for the host's architecture.
+    Bytecode(PathBuf),
+    /// `--cilium-ebpf-project DIRECTORY`: the objects that bpf2go wrote there.
+    CiliumEbpfProject(PathBuf),
+    /// `--bc-386-el FILE` … `--bc-s390x-eb FILE`: an object an architecture.
+    Architectures(BTreeMap<Architecture, PathBuf>),
+}
+
+/// Why the files of an image are not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// The project's folder cannot be listed.
+    #[error("cannot list the cilium/ebpf project {}", folder.display())]
+    List {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No file of the project has a name of bpf2go.
+    #[error("no object in the cilium/ebpf project {}: expected files like bpf_x86_bpfel.o or bpf_bpfel.o", folder.display())]
+    NoObject {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Two files say that they are for the same architecture.
+    #[error("two objects for {architecture}: {} and {}", first.display(), second.display())]
+    TwoForOne {
+        /// The architecture.
+        architecture: Architecture,
+        /// One of the files.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// No architecture flag at all.
+    #[error("no bytecode file given")]
+    None,
+    /// `--bytecode` on a host that bytecode images are not made for.
+    #[error(
+        "no bytecode image is made for this host's architecture, {host}; name the architecture with a --bc-… flag"
+    )]
+    UnknownHost {
+        /// The host's platform.
+        host: Platform,
+    },
+}
+
+impl Inputs {
+    /// One object for the host's architecture.
+    pub fn bytecode(file: impl Into<PathBuf>) -> Self {
+        Self::Bytecode(file.into())
+    }
+
+    /// The objects of a cilium/ebpf project.
+    pub fn cilium_ebpf_project(folder: impl Into<PathBuf>) -> Self {
+        Self::CiliumEbpfProject(folder.into())
+    }
+
+    /// An object an architecture. Of two for the same architecture the later counts; clap refuses the second.
+    pub fn architectures(files: impl IntoIterator<Item = (Architecture, PathBuf)>) -> Self {
+        Self::Architectures(files.into_iter().collect())
+    }
+
+    /// Which file is for which architecture. Reads the folder of a project, no file.
+    pub(crate) fn slots(&self) -> Result<BTreeMap<Architecture, PathBuf>, InputError> {
+        match self {
+            Self::Bytecode(file) => {
+                let host = Platform::host();
+                match Architecture::from_goarch(&host.architecture) {
+                    Some(architecture) => Ok(BTreeMap::from([(architecture, file.clone())])),
+                    None => Err(InputError::UnknownHost { host }),
+                }
+            }
+            Self::CiliumEbpfProject(folder) => project(folder, list(folder)?),
+            Self::Architectures(files) if files.is_empty() => Err(InputError::None),
+            Self::Architectures(files) => Ok(files.clone()),
+        }
+    }
+}
+
+/// Names of the files of a folder, sorted. Names that are not UTF-8 are not bpf2go's.
+fn list(folder: &Path) -> Result<Vec<String>, InputError> {
+    let failed = |source| InputError::List {
+        folder: folder.to_owned(),
+        source,
+    };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn project(
+    folder: &Path,
+    names: Vec<String>,
+) -> Result<BTreeMap<Architecture, PathBuf>, InputError> {
+    let mut slots = BTreeMap::new();
+    for name in names {
+        for architecture in Architecture::of_file_name(&name) {
+            if let Some(first) = slots.insert(architecture, folder.join(&name)) {
+                return Err(InputError::TwoForOne {
+                    architecture,
+                    first,
+                    second: folder.join(&name),
+                });
+            }
+        }
+    }
+    if slots.is_empty() {
+        return Err(InputError::NoObject {
+            folder: folder.to_owned(),
+        });
+    }
+    Ok(slots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(names: &[&str]) -> Result<Vec<String>, String> {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        match project(Path::new("./p/"), names) {
+            Ok(slots) => Ok(slots
+                .iter()
+                .map(|(architecture, path)| format!("{architecture}={}", path.display()))
+                .collect()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_project() {
+        assert_eq!(
+            of(&[
+                "bpf_x86_bpfel.o",
+                "bpf_arm64_bpfel.o",
+                "bpf_s390_bpfeb.o",
+                "bpf_x86_bpfel.go",
+                "README"
+            ]),
+            Ok(vec![
+                "amd64=./p/bpf_x86_bpfel.o".to_owned(),
+                "arm64=./p/bpf_arm64_bpfel.o".to_owned(),
+                "s390x=./p/bpf_s390_bpfeb.o".to_owned()
+            ])
+        );
+        assert_eq!(
+            of(&["bpf_bpfel.o", "bpf_bpfeb.o"]).map(|slots| slots.len()),
+            Ok(13)
+        );
+        assert_eq!(
+            of(&["a_x86_bpfel.o", "b_amd64_bpfel.o"]),
+            Err("two objects for amd64: ./p/a_x86_bpfel.o and ./p/b_amd64_bpfel.o".to_owned())
+        );
+        assert!(
+            of(&["counter.o"])
+                .unwrap_err()
+                .starts_with("no object in the cilium/ebpf project ./p/")
+        );
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = Inputs::cilium_ebpf_project("/nonexistent/p")
+            .slots()
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot list the cilium/ebpf project /nonexistent/p"
+        );
+    }
+}
