@@ -56,13 +56,17 @@ int mark(struct xdp_md *ctx)
 "#;
 
 fn run(object: &Object, script: &str) -> Option<VmOutcome> {
-    let vm = Vm::new()?.tool("bpftool")?.file(object.path(), "/root/program.o");
+    let vm = Vm::new()?
+        .tool("bpftool")?
+        .file(object.path(), "/root/program.o");
     Some(vm.run(&format!("{SETUP}{script}")))
 }
 
 #[test]
 fn ten_xdp_programs_run_in_priority_order_and_the_eleventh_is_refused() {
-    let Some(object) = Object::compile(MARK) else { return };
+    let Some(object) = Object::compile(MARK) else {
+        return;
+    };
     // Not in order, and one priority twice: of those the first attached runs first.
     let script = r#"
 for priority in 500 20 900 1 50 50 1000 300 21 70; do
@@ -81,23 +85,39 @@ bpfman list links | sed 's/^/LINK/'
 for entry in $ids; do bpfman unload "${entry%:*}"; done
 left_behind | sed 's/^/LEFT /'
 "#;
-    let Some(outcome) = run(&object, script) else { return };
+    let Some(outcome) = run(&object, script) else {
+        return;
+    };
     let output = outcome.ok();
     let words = |prefix: &str| -> Vec<Vec<String>> {
         let lines = output.lines().filter_map(|line| line.strip_prefix(prefix));
-        lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+        lines
+            .map(|line| line.split_whitespace().map(str::to_owned).collect())
+            .collect()
     };
 
     let mut seen: Vec<(u64, u32, u64)> = words("SEEN ")
         .iter()
-        .map(|line| (line[0].parse().unwrap(), line[1].parse().unwrap(), line[2].parse().unwrap()))
+        .map(|line| {
+            (
+                line[0].parse().unwrap(),
+                line[1].parse().unwrap(),
+                line[2].parse().unwrap(),
+            )
+        })
         .collect();
     assert_eq!(seen.len(), 10);
-    assert!(seen.iter().all(|(time, ..)| *time > 0), "a program saw no packet: {seen:?}");
+    assert!(
+        seen.iter().all(|(time, ..)| *time > 0),
+        "a program saw no packet: {seen:?}"
+    );
     seen.sort_unstable();
     let order: Vec<u32> = seen.iter().map(|(_, priority, _)| *priority).collect();
     assert_eq!(order, [1, 20, 21, 50, 50, 70, 300, 500, 900, 1000]);
-    assert!(seen[3].2 < seen[4].2, "of two with one priority the first attached runs first: {seen:?}");
+    assert!(
+        seen[3].2 < seen[4].2,
+        "of two with one priority the first attached runs first: {seen:?}"
+    );
 
     // The order that is shown is the order that was seen.
     let shown: Vec<String> = seen
@@ -106,20 +126,27 @@ left_behind | sed 's/^/LEFT /'
         .map(|(position, (.., id))| format!("{id} pos-{position}"))
         .filter(|place| {
             let (id, position) = place.split_once(' ').unwrap();
-            !words("LINK").iter().any(|line| line[0] == id && line.last().is_some_and(|word| word == position))
+            !words("LINK")
+                .iter()
+                .any(|line| line[0] == id && line.last().is_some_and(|word| word == position))
         })
         .collect();
     assert!(shown.is_empty(), "not in `list links`: {shown:?}\n{output}");
 
     let eleventh = outcome.value("ELEVENTH");
     assert!(eleventh.starts_with("1 "), "{eleventh}");
-    assert!(eleventh.contains("10") && eleventh.contains("veth0"), "names the limit and the interface: {eleventh}");
+    assert!(
+        eleventh.contains("10") && eleventh.contains("veth0"),
+        "names the limit and the interface: {eleventh}"
+    );
     assert_eq!(words("LEFT "), Vec::<Vec<String>>::new());
 }
 
 #[test]
 fn a_chain_goes_on_only_where_proceed_on_says_so() {
-    let Some(object) = Object::compile(MARK) else { return };
+    let Some(object) = Object::compile(MARK) else {
+        return;
+    };
     // Every action, with and without it in the mask of the first program; the second tells whether it was reached.
     let script = r#"
 chain() { # RETURNS NAME PROCEED…
@@ -149,9 +176,14 @@ chain 3 tx-proceeds --proceed-on tx --proceed-on pass
 chain 3 tx-stops --proceed-on pass
 left_behind | sed 's/^/LEFT /'
 "#;
-    let Some(outcome) = run(&object, script) else { return };
+    let Some(outcome) = run(&object, script) else {
+        return;
+    };
     let output = outcome.ok();
-    let chains: Vec<&str> = output.lines().filter_map(|line| line.strip_prefix("CHAIN ")).collect();
+    let chains: Vec<&str> = output
+        .lines()
+        .filter_map(|line| line.strip_prefix("CHAIN "))
+        .collect();
     // Name, whether the packet passed, whether the second program saw it.
     let expected = [
         "pass-default yes yes",
@@ -169,7 +201,9 @@ left_behind | sed 's/^/LEFT /'
 
 #[test]
 fn twenty_attaches_and_detaches_lose_no_packet() {
-    let Some(object) = Object::compile(MARK) else { return };
+    let Some(object) = Object::compile(MARK) else {
+        return;
+    };
     let script = r#"
 id=$(load program.o xdp:mark)
 ping_from_peer >/tmp/ping &
@@ -192,20 +226,30 @@ bpfman unload "$stays"
 bpfman unload "$id"
 left_behind | sed 's/^/LEFT /'
 "#;
-    let Some(outcome) = run(&object, script) else { return };
+    let Some(outcome) = run(&object, script) else {
+        return;
+    };
     let output = outcome.ok();
     let (sent, received) = outcome.value("PING").split_once(' ').unwrap();
     let (sent, received): (u32, u32) = (sent.parse().unwrap(), received.parse().unwrap());
     // The last one may have been on its way when ping was told to stop.
-    assert!(sent >= 200, "too few pings to prove anything: {sent}\n{output}");
-    assert!(received + 1 >= sent, "{received} of {sent} came back\n{output}");
+    assert!(
+        sent >= 200,
+        "too few pings to prove anything: {sent}\n{output}"
+    );
+    assert!(
+        received + 1 >= sent,
+        "{received} of {sent} came back\n{output}"
+    );
     assert_ne!(outcome.value("SEEN"), "0");
     assert!(!output.contains("LEFT "), "{output}");
 }
 
 #[test]
 fn twenty_loads_at_once_all_succeed() {
-    let Some(object) = Object::compile(MARK) else { return };
+    let Some(object) = Object::compile(MARK) else {
+        return;
+    };
     let script = r#"
 for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     bpfman load file --path program.o --programs xdp:mark >"/tmp/load.$n" 2>&1 &
@@ -217,14 +261,23 @@ echo "LISTED=$(bpfman list programs | tail -n +2 | wc -l)"
 for id in $(bpfman list programs | tail -n +2 | awk '{ print $1 }'); do bpfman unload "$id"; done
 left_behind | sed 's/^/LEFT /'
 "#;
-    let Some(outcome) = run(&object, script) else { return };
-    assert_eq!((outcome.value("DIFFERENT"), outcome.value("LISTED")), ("20", "20"), "{}", outcome.ok());
+    let Some(outcome) = run(&object, script) else {
+        return;
+    };
+    assert_eq!(
+        (outcome.value("DIFFERENT"), outcome.value("LISTED")),
+        ("20", "20"),
+        "{}",
+        outcome.ok()
+    );
     assert!(!outcome.ok().contains("LEFT "), "{}", outcome.ok());
 }
 
 #[test]
 fn a_tracepoint_counts_while_it_is_attached() {
-    let Some(object) = Object::example("tracepoint-counter") else { return };
+    let Some(object) = Object::example("tracepoint-counter") else {
+        return;
+    };
     let script = r#"
 id=$(load program.o tracepoint:tracepoint_kill_recorder)
 # Entry 10 of the map: how often SIGUSR1 was sent.
@@ -241,7 +294,9 @@ echo "DETACHED=$(count)"
 bpfman unload "$id"
 left_behind | sed 's/^/LEFT /'
 "#;
-    let Some(outcome) = run(&object, script) else { return };
+    let Some(outcome) = run(&object, script) else {
+        return;
+    };
     let output = outcome.ok();
     let counts = ["BEFORE", "ATTACHED", "DETACHED"].map(|name| outcome.value(name));
     assert_eq!(counts, ["0", "5", "5"], "{output}");
