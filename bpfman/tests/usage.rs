@@ -224,15 +224,6 @@ fn what_a_later_version_builds_says_so() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
-    fails(
-        "load file -p /nonexistent/x.o --programs xdp:f",
-        1,
-        "error: reading the object file /nonexistent/x.o\ncause: ",
-    );
-}
-
-#[test]
 fn a_broken_configuration_is_named() {
     let output = Command::new(env!("CARGO_BIN_EXE_bpfman"))
         .args(["image", "pull", "-i", "localhost:1/a"])

@@ -14,6 +14,8 @@ mod load;
 mod unload;
 mod values;
 
+use std::ffi::OsString;
+
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use attach::{AttachArgs, AttachCommand, TracepointArgs, XdpArgs, XdpModeWord};
@@ -89,8 +91,14 @@ pub(crate) fn command() -> Command {
 
 /// Reads the arguments of this process.
 pub(crate) fn parse() -> Result<Cli, clap::Error> {
+    parse_from(std::env::args_os())
+}
+
+fn parse_from(
+    words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Cli, clap::Error> {
     let mut command = command();
-    let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let mut matches = command.try_get_matches_from_mut(words)?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
@@ -106,5 +114,70 @@ fn hide_verbose(command: &mut Command) {
     *command = std::mem::take(command).arg(twin);
     for subcommand in command.get_subcommands_mut() {
         hide_verbose(subcommand);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Cli {
+        parse_from(line.split(' ')).unwrap()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn verbose_goes_before_and_after_any_command() {
+        let cases = [
+            ("bpfman list links", 0),
+            ("bpfman -v list links", 1),
+            ("bpfman list -v links", 1),
+            ("bpfman list links -vv", 2),
+            ("bpfman attach 7 tracepoint -v -t a/b", 1),
+        ];
+        for (line, verbose) in cases {
+            assert_eq!(parse(line).verbose, verbose, "{line}");
+        }
+    }
+
+    #[test]
+    fn lists_repeat_and_take_spaces() {
+        let TopCommand::Load(LoadArgs { command: LoadCommand::File(args) }) = parse(
+            "bpfman load file --programs xdp:a kprobe:b -p x.o --programs fexit:c:d -g A=01 B=02 -g C=03 -m k=1 -m l=2",
+        )
+        .command
+        else {
+            panic!("not load file");
+        };
+        let functions: Vec<_> = args
+            .programs
+            .programs
+            .iter()
+            .map(|program| program.function.as_str())
+            .collect();
+        assert_eq!(functions, ["a", "b", "c"]);
+        assert_eq!(args.options.global.len(), 3);
+        assert_eq!(args.options.metadata.len(), 2);
+        for line in [
+            "bpfman attach 63661 xdp -i eno3 -p 30 --proceed-on drop pass dispatcher_return",
+            "bpfman attach 63661 xdp -i eno3 -p 30 --proceed-on drop --proceed-on pass dispatcher_return",
+        ] {
+            let TopCommand::Attach(AttachArgs {
+                program_id: 63661,
+                command: AttachCommand::Xdp(args),
+            }) = parse(line).command
+            else {
+                panic!("not attach xdp");
+            };
+            assert_eq!(
+                args.proceed_on,
+                ["drop", "pass", "dispatcher_return"],
+                "{line}"
+            );
+        }
     }
 }

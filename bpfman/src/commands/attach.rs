@@ -1,18 +1,20 @@
+use bytecode_object::ProgramType;
 use loader::{AttachPoint, AttachRequest, ProceedOn, XdpMode};
 
-use super::capabilities::loader;
+use super::capabilities::{loader, to_attach};
 use crate::args::{
     AttachArgs, AttachCommand, KeyValue, OutputFormat, TracepointArgs, XdpArgs, XdpModeWord,
 };
+use crate::config::Config;
 use crate::error::Error;
 use crate::metadata;
 use crate::output::Printer;
 
 /// `attach`.
 pub(super) fn run(args: AttachArgs) -> Result<(), Error> {
-    let (point, metadata, format) = match args.command {
-        AttachCommand::Xdp(args) => xdp(args)?,
-        AttachCommand::Tracepoint(args) => tracepoint(args),
+    let (hook, (point, metadata, format)) = match args.command {
+        AttachCommand::Xdp(args) => (ProgramType::Xdp, xdp(args)?),
+        AttachCommand::Tracepoint(args) => (ProgramType::Tracepoint, tracepoint(args)),
         AttachCommand::Tc(_) => return Err(Error::NotBuiltYet("attach tc")),
         AttachCommand::Tcx(_) => return Err(Error::NotBuiltYet("attach tcx")),
         AttachCommand::Kprobe(_) => return Err(Error::NotBuiltYet("attach kprobe")),
@@ -24,7 +26,7 @@ pub(super) fn run(args: AttachArgs) -> Result<(), Error> {
         point,
         metadata: metadata::collect(metadata, None)?,
     };
-    let loader = loader()?;
+    let loader = loader(&to_attach(hook), &Config::read()?)?;
     let link = loader.attach(&mut loader.lock()?, args.program_id, request)?;
     Printer::new(format).link(&link)
 }

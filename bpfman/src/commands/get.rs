@@ -1,11 +1,12 @@
-use super::capabilities::loader;
+use super::capabilities::{READ, loader};
 use crate::args::GetCommand;
+use crate::config::Config;
 use crate::error::Error;
 use crate::output::Printer;
 
 /// `get program` and `get link`.
 pub(super) fn run(command: &GetCommand) -> Result<(), Error> {
-    let loader = loader()?;
+    let loader = loader(&READ, &Config::read()?)?;
     let guard = loader.lock()?;
     match command {
         GetCommand::Program { program_id, output } => {

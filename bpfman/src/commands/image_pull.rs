@@ -10,18 +10,19 @@ use crate::output::{Bar, Printer};
 
 /// `image pull`.
 pub(super) fn run(args: PullArgs) -> Result<(), Error> {
-    let image = pull(&args.registry, args.platform)?;
+    let image = pull(&Config::read()?, &args.registry, args.platform)?;
     Printer::new(args.output.output).pulled(&image)
 }
 
 /// Pulls an image as far as the configuration trusts it, for this host where no platform is named.
 pub(super) fn pull(
+    config: &Config,
     args: &RegistryArgs,
     platform: Option<Platform>,
 ) -> Result<BytecodeImage, Error> {
     let credentials = args.registry_auth.as_deref().map(credentials).transpose()?;
     let reference = args.image_url.reference.clone();
-    match Config::read()?.signature_check(&reference) {
+    match config.signature_check(&reference) {
         SignatureCheck::Off => {}
         SignatureCheck::NotCovered => {
             log::warn!(

@@ -1,7 +1,8 @@
 use loader::{LinkFilter, ProgramFilter};
 
-use super::capabilities::loader;
+use super::capabilities::{READ, loader};
 use crate::args::{KernelTypeWord, ListCommand, ListLinksArgs, ListProgramsArgs};
+use crate::config::Config;
 use crate::error::Error;
 use crate::metadata;
 use crate::output::Printer;
@@ -23,7 +24,7 @@ fn programs(args: ListProgramsArgs) -> Result<(), Error> {
         metadata: metadata::collect(args.metadata_selector, args.application)?,
         all: args.all,
     };
-    let loader = loader()?;
+    let loader = loader(&READ, &Config::read()?)?;
     let programs = loader.programs(&loader.lock()?, &filter)?;
     Printer::new(args.output.output).programs(&programs)
 }
@@ -36,7 +37,7 @@ fn links(args: ListLinksArgs) -> Result<(), Error> {
             .and_then(KernelTypeWord::kernel_name),
         metadata: metadata::collect(args.metadata_selector, args.application)?,
     };
-    let loader = loader()?;
+    let loader = loader(&READ, &Config::read()?)?;
     let links = loader.links(&loader.lock()?, &filter)?;
     Printer::new(args.output.output).links(&links)
 }

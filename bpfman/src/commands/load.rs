@@ -4,13 +4,13 @@ use std::path::Path;
 
 use bytecode_image::labels::Labels;
 use bytecode_object::{MAX_OBJECT_BYTES, ProgramType};
+use loader::kernel::linux::Capability;
 use loader::{LoadRequest, ProgramRequest, Source};
 
-use super::capabilities::loader;
+use super::capabilities::{loader, to_load};
 use super::image_pull::pull;
-use crate::args::{
-    GlobalValue, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions, OutputFormat,
-};
+use crate::args::{GlobalValue, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions};
+use crate::config::Config;
 use crate::error::Error;
 use crate::metadata;
 use crate::output::Printer;
@@ -24,61 +24,64 @@ pub(super) fn run(command: LoadCommand) -> Result<(), Error> {
 }
 
 fn file(args: LoadFileArgs) -> Result<(), Error> {
-    let request = request(args.programs.programs, args.options)?;
-    let source = Source::File {
-        path: args.path.to_string_lossy().into_owned(),
-    };
-    load(
-        LoadRequest {
-            object: read_object(&args.path)?,
-            source,
-            ..request
-        },
-        args.output.output,
-    )
+    let asked = Asked::new(args.programs.programs, args.options)?;
+    let loader = loader(&asked.capabilities(), &Config::read()?)?;
+    let object = read_object(&args.path)?;
+    let path = args.path.to_string_lossy().into_owned();
+    let request = asked.of(object, Source::File { path });
+    let programs = loader.load(&mut loader.lock()?, request)?;
+    Printer::new(args.output.output).loaded(&programs)
 }
 
 fn image(args: LoadImageArgs) -> Result<(), Error> {
-    let request = request(args.programs.programs, args.options)?;
-    let image = pull(&args.registry, None)?;
-    check_programs(
-        &args.registry.image_url.typed,
-        &image.labels,
-        &request.programs,
-    )?;
+    let asked = Asked::new(args.programs.programs, args.options)?;
+    let config = Config::read()?;
+    let loader = loader(&asked.capabilities(), &config)?;
+    let image = pull(&config, &args.registry, None)?;
+    let url = args.registry.image_url.typed;
+    check_programs(&url, &image.labels, &asked.programs)?;
     let source = Source::Image {
-        url: args.registry.image_url.typed,
+        url,
         digest: image.manifest_digest.to_string(),
         pull_policy: args.registry.pull_policy.as_str().to_owned(),
     };
-    load(
-        LoadRequest {
-            object: image.object,
-            source,
-            ..request
-        },
-        args.output.output,
-    )
-}
-
-fn load(request: LoadRequest, format: OutputFormat) -> Result<(), Error> {
-    let loader = loader()?;
+    let request = asked.of(image.object, source);
     let programs = loader.load(&mut loader.lock()?, request)?;
-    Printer::new(format).loaded(&programs)
+    Printer::new(args.output.output).loaded(&programs)
 }
 
-/// Everything but the object.
-fn request(programs: Vec<ProgramRequest>, options: LoadOptions) -> Result<LoadRequest, Error> {
-    Ok(LoadRequest {
-        object: Vec::new(),
-        source: Source::File {
-            path: String::new(),
-        },
-        programs,
-        globals: globals(options.global)?,
-        metadata: metadata::collect(options.metadata, options.application)?,
-        map_owner_id: options.map_owner_id,
-    })
+/// A load request without its object, so that wrong usage is found before anything is read.
+struct Asked {
+    programs: Vec<ProgramRequest>,
+    globals: BTreeMap<String, Vec<u8>>,
+    metadata: BTreeMap<String, String>,
+    map_owner_id: Option<u32>,
+}
+
+impl Asked {
+    fn new(programs: Vec<ProgramRequest>, options: LoadOptions) -> Result<Self, Error> {
+        Ok(Self {
+            programs,
+            globals: globals(options.global)?,
+            metadata: metadata::collect(options.metadata, options.application)?,
+            map_owner_id: options.map_owner_id,
+        })
+    }
+
+    fn capabilities(&self) -> Vec<Capability> {
+        to_load(self.programs.iter().map(|program| program.program_type))
+    }
+
+    fn of(self, object: Vec<u8>, source: Source) -> LoadRequest {
+        LoadRequest {
+            object,
+            source,
+            programs: self.programs,
+            globals: self.globals,
+            metadata: self.metadata,
+            map_owner_id: self.map_owner_id,
+        }
+    }
 }
 
 fn globals(values: Vec<GlobalValue>) -> Result<BTreeMap<String, Vec<u8>>, Error> {
@@ -182,6 +185,14 @@ mod tests {
         assert_eq!(hint.unwrap(), "it has kprobe:count xdp:pass tcx:stats");
         let (text, _) = check(&new, "tc:pass").unwrap_err();
         assert_eq!(text, "image quay.io/a/b has `pass` as xdp, not as tc");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = read_object(Path::new("/nonexistent/x.o")).unwrap_err();
+        let chain = error.chain();
+        assert_eq!(chain[0], "reading the object file /nonexistent/x.o");
+        assert!(chain[1].starts_with("No such file"), "{chain:?}");
     }
 
     #[test]
