@@ -4,6 +4,9 @@
 //! Each method is one step that can fail by itself, so that a test can make the Nth of them fail. Paths are
 //! absolute and lie under our bpffs. A [`Kernel::Handle`] keeps its kernel object alive, as a file descriptor does.
 
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+pub mod linux;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -163,7 +166,10 @@ pub trait Kernel {
     /// Makes maps, loads programs. All or nothing: on failure no handle outlives the call.
     fn load(&self, spec: &LoadSpec<'_, Self::Handle>) -> Result<Loaded<Self::Handle>, KernelError>;
     /// Loads the embedded XDP dispatcher.
-    fn load_xdp_dispatcher(&self, config: &XdpDispatcherConfig) -> Result<Self::Handle, KernelError>;
+    fn load_xdp_dispatcher(
+        &self,
+        config: &XdpDispatcherConfig,
+    ) -> Result<Self::Handle, KernelError>;
     /// What a list shows of a program, at the lowest cost; `None` when there is none with that id.
     fn program_brief(&self, id: u32) -> Result<Option<ProgramBrief>, KernelError>;
     /// State of a program, its memory included (one read of its fdinfo).
@@ -191,7 +197,11 @@ pub trait Kernel {
     /// Looks an interface up.
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError>;
     /// Id of the XDP program on an interface (`IFLA_XDP_PROG_ID`), for the message when it is not ours.
-    fn xdp_program_on(&self, ifindex: u32, netns: Option<&Path>) -> Result<Option<u32>, KernelError>;
+    fn xdp_program_on(
+        &self,
+        ifindex: u32,
+        netns: Option<&Path>,
+    ) -> Result<Option<u32>, KernelError>;
 }
 
 /// A step that a kernel refused.
@@ -237,7 +247,9 @@ pub enum KernelError {
         available: Vec<String>,
     },
     /// The program's section and what it is asked to be do not go together.
-    #[error("program `{function}` is in section `{section}` and cannot be loaded as {program_type}")]
+    #[error(
+        "program `{function}` is in section `{section}` and cannot be loaded as {program_type}"
+    )]
     WrongSection {
         /// Program.
         function: String,
@@ -253,23 +265,35 @@ pub enum KernelError {
         #[source]
         source: bytecode_object::ObjectError,
     },
+    /// The object is for machines of the other byte order.
+    #[error("the object is {found}, this machine is {expected}")]
+    ByteOrder {
+        /// The object's.
+        found: bytecode_object::ByteOrder,
+        /// The machine's.
+        expected: bytecode_object::ByteOrder,
+    },
     /// The object's headers could not be rewritten.
     #[error("preparing the object: {source}")]
     Normalise {
         /// What is wrong with it.
-        #[source]
+        #[from]
         source: crate::object::NormaliseError,
     },
     /// aya could not make sense of the object, its maps, its relocations or its BTF.
-    #[error("loading the object: {source}")]
+    #[error("the object cannot be used: {doing}: {source}")]
     Aya {
+        /// What was being done with it.
+        doing: &'static str,
         /// aya's own error, with its causes.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// aya panicked on the object.
-    #[error("the object made the eBPF library fail: {message}")]
+    #[error("the object cannot be used: {doing}: the eBPF library gave up: {message}")]
     Panicked {
+        /// What was being done with it.
+        doing: &'static str,
         /// The panic's message.
         message: String,
     },
@@ -282,6 +306,32 @@ pub enum KernelError {
         /// Function asked for.
         function: String,
     },
+    /// The running kernel's BTF is needed (CO-RE relocations, fentry, fexit) and cannot be read.
+    #[error("reading the kernel's BTF at /sys/kernel/btf/vmlinux: {source}")]
+    NoKernelBtf {
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A map that is to be shared is not pinned where it should be.
+    #[error("map `{map}` is to be shared, but nothing is pinned at {}", .path.display())]
+    NoSharedMap {
+        /// Map.
+        map: String,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A map that is to be shared is another one than the object describes.
+    #[error("map `{map}` cannot be shared: its {what} is {found}, the object has {expected}")]
+    MapMismatch {
+        /// Map.
+        map: String,
+        /// What differs.
+        what: &'static str,
+        /// In the object.
+        expected: u32,
+        /// In the map that is there.
+        found: u32,
+    },
     /// No tracepoint of that name.
     #[error("the kernel has no tracepoint `{category}/{name}` ({path} is not there)")]
     NoTracepoint {
@@ -293,7 +343,9 @@ pub enum KernelError {
         path: PathBuf,
     },
     /// Neither tracefs nor debugfs is mounted where it belongs.
-    #[error("tracefs is not mounted (neither at /sys/kernel/tracing nor at /sys/kernel/debug/tracing)")]
+    #[error(
+        "tracefs is not mounted (neither at /sys/kernel/tracing nor at /sys/kernel/debug/tracing)"
+    )]
     NoTracefs,
     /// No interface of that name in the namespace.
     #[error("no interface `{name}`")]

@@ -195,6 +195,40 @@ fn payload(kind: u32, length: u32) -> Result<usize, NormaliseError> {
     })
 }
 
+/// The number of a function (`BTF_KIND_FUNC`) in BTF of this machine's byte order; `None` when it has none of that
+/// name. It looks at every type once and copies nothing: the kernel's BTF has some 6 MB.
+///
+/// # Errors
+///
+/// When the BTF contradicts its own sizes or has types that are newer than this.
+pub fn function_id(data: &[u8], name: &str) -> Result<Option<u32>, NormaliseError> {
+    let words = Words(Endianness::default());
+    let header = words.get(data, 4)? as usize;
+    let part = |offset: usize, length: usize| {
+        let start = header.checked_add(words.get(data, offset)? as usize).ok_or(DAMAGED)?;
+        let end = start.checked_add(words.get(data, length)? as usize).ok_or(DAMAGED)?;
+        data.get(start..end).ok_or(DAMAGED)
+    };
+    let types = part(8, 12)?;
+    let strings = part(16, 20)?;
+    let called = |at: u32| {
+        let rest = strings.get(at as usize..).and_then(|rest| rest.strip_prefix(name.as_bytes()));
+        rest.is_some_and(|rest| rest.first() == Some(&0))
+    };
+    let mut at = 0;
+    let mut id: u32 = 0;
+    while at < types.len() {
+        id = id.saturating_add(1);
+        let info = words.get(types, at + 4)?;
+        let (kind, length) = ((info >> 24) & 0x1f, info & 0xffff);
+        if kind == kind::FUNC && called(words.get(types, at)?) {
+            return Ok(Some(id));
+        }
+        at = (at + TYPE_BYTES).checked_add(payload(kind, length)?).ok_or(DAMAGED)?;
+    }
+    Ok(None)
+}
+
 /// What is to be left of a section in `.BTF.ext`.
 pub(super) struct Keep<'a> {
     /// Functions, as byte ranges; `None` for all.

@@ -13,6 +13,9 @@ mod rewrite;
 
 use std::collections::BTreeMap;
 
+use bytecode_object::ByteOrder;
+
+pub use self::btf::function_id;
 pub use self::elf::{Function, Object, Variable};
 
 /// Functions that one program may call, itself included: `BPF_MAX_SUBPROGS` of `include/linux/bpf_verifier.h`. It also
@@ -77,6 +80,14 @@ impl Object<'_> {
     pub fn normalise(&self, wanted: &[&str]) -> Result<Vec<u8>, NormaliseError> {
         let reached = reach::reach(self, wanted)?;
         rewrite::rewrite(self, &reached)
+    }
+
+    /// Byte order of the file.
+    pub fn byte_order(&self) -> ByteOrder {
+        match self.endian {
+            ::object::Endianness::Little => ByteOrder::Little,
+            ::object::Endianness::Big => ByteOrder::Big,
+        }
     }
 
     /// Programs by name.

@@ -1,0 +1,111 @@
+//! Pins and folders in bpffs, and the mount itself.
+
+use std::ffi::CString;
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::mount::MountFlags;
+
+use super::{KernelError, failed, sys};
+
+/// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+const PIN_MODE: u32 = 0o660;
+const FOLDER_MODE: u32 = 0o770;
+/// Of the folder that the mount lies on, where it is ours to make, and of the mount's root.
+const MOUNT_MODE: u32 = 0o700;
+
+pub(super) fn mount(dir: &Path) -> Result<(), KernelError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(MOUNT_MODE)
+        .create(dir)
+        .map_err(failed(|| format!("making the folder {}", dir.display())))?;
+    let found = rustix::fs::statfs(dir).map_err(failed(|| format!("looking at {}", dir.display())))?;
+    // The kernel's word is signed on some architectures.
+    if found.f_type as u64 & 0xffff_ffff == BPF_FS_MAGIC {
+        return Ok(());
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("bpf", dir, "bpf", flags, c"mode=0700")
+        .map_err(failed(|| format!("mounting a bpffs at {}", dir.display())))
+}
+
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<(), KernelError> {
+    let call = || format!("pinning to {}", path.display());
+    sys::pin(object, &c_path(path).map_err(failed(call))?).map_err(failed(call))?;
+    fs::set_permissions(path, Permissions::from_mode(PIN_MODE)).map_err(|error| {
+        // Half a step is no step.
+        let _ = fs::remove_file(path);
+        failed(call)(error)
+    })
+}
+
+pub(super) fn open(path: &Path) -> Result<Option<OwnedFd>, KernelError> {
+    let call = || format!("opening the pin {}", path.display());
+    match sys::open_pin(&c_path(path).map_err(failed(call))?) {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(call)(error)),
+    }
+}
+
+pub(super) fn unpin(path: &Path) -> Result<(), KernelError> {
+    gone(fs::remove_file(path)).map_err(failed(|| format!("removing the pin {}", path.display())))
+}
+
+pub(super) fn create_dir(path: &Path) -> Result<(), KernelError> {
+    let call = || format!("making the folder {}", path.display());
+    let mut missing = Vec::new();
+    for folder in path.ancestors() {
+        if folder.exists() {
+            break;
+        }
+        missing.push(folder);
+    }
+    for folder in missing.into_iter().rev() {
+        match fs::create_dir(folder) {
+            Ok(()) => {
+                fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).map_err(failed(call))?;
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(call)(error)),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn remove_dir(path: &Path) -> Result<(), KernelError> {
+    gone(fs::remove_dir(path)).map_err(failed(|| format!("removing the folder {}", path.display())))
+}
+
+pub(super) fn list_dir(path: &Path) -> Result<Vec<String>, KernelError> {
+    let call = || format!("listing {}", path.display());
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed(call))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed(call))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// What is gone already was removed.
+fn gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}

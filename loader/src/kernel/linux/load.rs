@@ -1,0 +1,278 @@
+//! From an object's bytes to maps and programs in the kernel.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{fs, io};
+
+use aya_obj::generated::{BPF_F_XDP_HAS_FRAGS, bpf_prog_type};
+use bytecode_object::{ByteOrder, Section};
+
+use super::parsed::Parsed;
+use super::program_types::{self, Kind};
+use super::{KernelError, LinuxKernel, failed, maps, programs, sys};
+use crate::globals;
+use crate::kernel::{LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProgramSpec};
+use crate::object::{Object, function_id};
+
+/// The running kernel's types.
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+const HOST: ByteOrder = if cfg!(target_endian = "big") { ByteOrder::Big } else { ByteOrder::Little };
+
+/// First and longest log that the verifier is given, in bytes: 64 KiB, then four times as much, up to 16 MiB.
+const LOG_BYTES: (usize, usize) = (64 << 10, 16 << 20);
+
+/// `ENOTSUPP`, the kernel's own: what a machine without trampolines gives.
+const ENOTSUPP: i32 = 524;
+
+/// A program that is to be loaded.
+struct Wanted<'a> {
+    function: &'a str,
+    kind: Kind,
+    frags: bool,
+    /// BTF id of the function to attach to, and the program that has it (`None`: the kernel).
+    target: Option<(u32, Option<BorrowedFd<'a>>)>,
+}
+
+pub(super) fn load(kernel: &LinuxKernel, spec: &LoadSpec<'_, OwnedFd>) -> Result<Loaded<OwnedFd>, KernelError> {
+    load_with(kernel, spec, false)
+}
+
+/// As [`load`]; with `frags`, all of it as XDP programs that take packets in several fragments, whatever their
+/// sections say.
+pub(super) fn load_with(
+    kernel: &LinuxKernel,
+    spec: &LoadSpec<'_, OwnedFd>,
+    frags: bool,
+) -> Result<Loaded<OwnedFd>, KernelError> {
+    kernel.raise_memlock();
+    let object = Object::parse(spec.object)?;
+    if object.byte_order() != HOST {
+        return Err(KernelError::ByteOrder {
+            found: object.byte_order(),
+            expected: HOST,
+        });
+    }
+    globals::check(object.variables(), spec.globals)?;
+    let mut kernel_btf = KernelBtf(None);
+    let mut wanted = Vec::with_capacity(spec.programs.len());
+    for program in &spec.programs {
+        let mut program = want(kernel, &object, program, &mut kernel_btf)?;
+        if frags {
+            program.kind.flags |= BPF_F_XDP_HAS_FRAGS;
+        }
+        wanted.push(program);
+    }
+    let names: Vec<&str> = wanted.iter().map(|wanted| wanted.function).collect();
+    let mut parsed = Parsed::parse(&object.normalise(&names)?)?;
+
+    for (name, value) in spec.globals {
+        if let Some(variable) = object.variables().get(name) {
+            parsed.set(variable, value);
+        }
+    }
+    let needs_btf = parsed.needs_kernel_btf() || wanted.iter().any(|wanted| wanted.target.is_some());
+    let btf = load_btf(kernel, &mut parsed, needs_btf)?;
+    if parsed.needs_kernel_btf() {
+        parsed.relocate_types(kernel_btf.bytes()?)?;
+    }
+    let maps = maps::make(parsed.take_maps(), &spec.shared_maps, btf.as_ref().map(AsFd::as_fd))?;
+    parsed.relocate(&maps)?;
+
+    let mut loaded = Vec::with_capacity(wanted.len());
+    for program in &wanted {
+        let handle = load_program(&parsed, program, btf.as_ref())?;
+        loaded.push(LoadedProgram {
+            function: program.function.to_owned(),
+            id: programs::id(handle.as_fd())?,
+            handle,
+            xdp_frags: program.frags,
+        });
+    }
+    let mut held = Vec::with_capacity(maps.len());
+    for (name, handle, _) in maps {
+        let info = sys::map_info(handle.as_fd()).map_err(failed(|| format!("reading map `{name}`")))?;
+        held.push(LoadedMap {
+            name,
+            handle,
+            id: info.id,
+        });
+    }
+    Ok(Loaded {
+        programs: loaded,
+        maps: held,
+    })
+}
+
+/// Finds a program in the object and what the kernel is to be asked for.
+fn want<'a>(
+    kernel: &LinuxKernel,
+    object: &Object<'_>,
+    program: &'a ProgramSpec<'a, OwnedFd>,
+    kernel_btf: &mut KernelBtf,
+) -> Result<Wanted<'a>, KernelError> {
+    let function = program.function;
+    let found = object.functions().get(function).ok_or_else(|| KernelError::NoSuchFunction {
+        function: function.to_owned(),
+        available: object.functions().keys().cloned().collect(),
+    })?;
+    let section = Section::parse(&found.section_name);
+    let kind = program_types::kind(program.program_type, &section).ok_or_else(|| KernelError::WrongSection {
+        function: function.to_owned(),
+        section: found.section_name.clone(),
+        program_type: program.program_type,
+    })?;
+    let (kind, target) = match (&program.load_as, program.attach_function) {
+        (LoadAs::Extension { target, function }, _) => {
+            let id = kernel.function_of(target, function)?;
+            (program_types::EXTENSION, Some((id, Some(target.as_fd()))))
+        }
+        (LoadAs::Plain, Some(name)) => {
+            let id = function_id(kernel_btf.bytes()?, name)?;
+            let id = id.ok_or_else(|| KernelError::NoKernelFunction { function: name.to_owned() })?;
+            (kind, Some((id, None)))
+        }
+        (LoadAs::Plain, None) => (kind, None),
+    };
+    Ok(Wanted {
+        function,
+        kind,
+        frags: section == Section::Xdp { frags: true },
+        target,
+    })
+}
+
+/// Loads the object's own BTF. Where nothing depends on it, a kernel that refuses it is no reason to stop: programs
+/// then run without names and lines.
+fn load_btf(kernel: &LinuxKernel, parsed: &mut Parsed, needed: bool) -> Result<Option<OwnedFd>, KernelError> {
+    let Some(btf) = parsed.btf(&kernel.version.btf_features())? else {
+        return Ok(None);
+    };
+    match sys::btf_load(&btf) {
+        Ok(btf) => Ok(Some(btf)),
+        Err(error) if needed => Err(failed(|| "loading the object's BTF".to_owned())(error)),
+        Err(error) => {
+            log::warn!("the kernel refuses the object's BTF: {error}");
+            Ok(None)
+        }
+    }
+}
+
+fn load_program(parsed: &Parsed, wanted: &Wanted<'_>, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError> {
+    let name = wanted.function;
+    let (program, function) = parsed.program(name).ok_or_else(|| KernelError::NoSuchFunction {
+        function: name.to_owned(),
+        available: Vec::new(),
+    })?;
+    let functions = function.func_info.func_info_bytes();
+    let lines = function.line_info.line_info_bytes();
+    let record = |bytes: &[u8], records: usize| bytes.len().checked_div(records).unwrap_or_default() as u32;
+    let attributes = sys::ProgramAttributes {
+        program_type: wanted.kind.program_type,
+        attach_type: wanted.kind.attach_type,
+        flags: wanted.kind.flags,
+        name,
+        license: &program.license,
+        kernel_version: program.kernel_version.unwrap_or_default(),
+        instructions: &function.instructions,
+        btf: btf.map(|btf| sys::Info {
+            btf: btf.as_fd(),
+            functions_record: record(&functions, function.func_info.len()),
+            functions: &functions,
+            lines_record: record(&lines, function.line_info.len()),
+            lines: &lines,
+        }),
+        target: wanted.target,
+    };
+    // Without a log first: writing it costs the verifier more than its work.
+    match sys::program_load(&attributes, None) {
+        Ok(program) => Ok(program),
+        Err(_) => with_log(&attributes).map_err(|(error, log)| refusal(wanted, error, log)),
+    }
+}
+
+/// Loads again, to be told why not. `ENOSPC`: the log was too short.
+fn with_log(attributes: &sys::ProgramAttributes<'_>) -> Result<OwnedFd, (io::Error, String)> {
+    let (mut length, longest) = LOG_BYTES;
+    loop {
+        let mut log = vec![0; length];
+        match sys::program_load(attributes, Some(&mut log)) {
+            Ok(program) => return Ok(program),
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && length < longest => length *= 4,
+            Err(error) => {
+                let text = log.split(|&byte| byte == 0).next().unwrap_or_default();
+                return Err((error, String::from_utf8_lossy(text).into_owned()));
+            }
+        }
+    }
+}
+
+/// Which error a refused program is: the verifier says why, the rest of the kernel does not.
+fn refusal(wanted: &Wanted<'_>, source: io::Error, log: String) -> KernelError {
+    let function = wanted.function.to_owned();
+    // Lockdown gives EPERM, an architecture without trampolines ENOTSUPP, a kernel before 5.6 EINVAL.
+    let kind_refused = [libc::EPERM, libc::EINVAL, libc::EOPNOTSUPP, ENOTSUPP];
+    let kind_refused = source.raw_os_error().is_some_and(|errno| kind_refused.contains(&errno));
+    match wanted.kind.program_type {
+        _ if !log.trim().is_empty() => KernelError::Rejected { function, log, source },
+        bpf_prog_type::BPF_PROG_TYPE_EXT if kind_refused => KernelError::NoExtensions { source },
+        bpf_prog_type::BPF_PROG_TYPE_TRACING if kind_refused => KernelError::NoTracing { source },
+        _ => failed(|| format!("loading program `{function}`"))(source),
+    }
+}
+
+/// The kernel's BTF, read when something needs it: it has some 6 MB.
+struct KernelBtf(Option<Vec<u8>>);
+
+impl KernelBtf {
+    fn bytes(&mut self) -> Result<&[u8], KernelError> {
+        match &mut self.0 {
+            Some(bytes) => Ok(bytes),
+            empty => {
+                let bytes = fs::read(KERNEL_BTF).map_err(|source| KernelError::NoKernelBtf { source })?;
+                Ok(empty.insert(bytes))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_with_a_log_is_the_verifiers() {
+        let refusal = |program_type, errno, log: &str| {
+            let kind = Kind {
+                program_type,
+                attach_type: 0,
+                flags: 0,
+            };
+            let wanted = Wanted {
+                function: "f",
+                kind,
+                frags: false,
+                target: None,
+            };
+            match super::refusal(&wanted, io::Error::from_raw_os_error(errno), log.to_owned()) {
+                KernelError::Rejected { .. } => "rejected",
+                KernelError::NoExtensions { .. } => "no extensions",
+                KernelError::NoTracing { .. } => "no tracing",
+                KernelError::Syscall { .. } => "syscall",
+                _ => "other",
+            }
+        };
+        use bpf_prog_type::*;
+        let cases = [
+            (BPF_PROG_TYPE_XDP, libc::EACCES, "R0 !read_ok\n", "rejected"),
+            (BPF_PROG_TYPE_XDP, libc::EPERM, "", "syscall"),
+            (BPF_PROG_TYPE_EXT, libc::EPERM, "", "no extensions"),
+            (BPF_PROG_TYPE_EXT, ENOTSUPP, "", "no extensions"),
+            (BPF_PROG_TYPE_EXT, libc::EINVAL, "Subprog compat_test doesn't exist\n", "rejected"),
+            (BPF_PROG_TYPE_EXT, libc::ENOMEM, "", "syscall"),
+            (BPF_PROG_TYPE_TRACING, libc::EPERM, "", "no tracing"),
+        ];
+        for (program_type, errno, log, expected) in cases {
+            assert_eq!(refusal(program_type, errno, log), expected, "{program_type:?} {errno} {log}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The running kernel.
+//!
+//! aya-obj reads objects, fits their types to the kernel's and ties them to their maps; `sys` asks the kernel. aya's
+//! own loader is not used: in 0.14 it reads the kernel's BTF (6 MB) whether an object needs it or not, and tries out
+//! some twenty features of the kernel before its first load.
+
+mod bpffs;
+mod capabilities;
+mod dispatcher;
+mod links;
+mod load;
+mod maps;
+mod net;
+mod parsed;
+mod program_types;
+mod programs;
+mod sys;
+mod version;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Mutex, Once, PoisonError};
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+pub use self::capabilities::{Capability, missing_capabilities};
+use self::version::Version;
+use super::{
+    Interface, Kernel, KernelError, LinkSpec, LoadSpec, Loaded, ProgramBrief, XdpDispatcherConfig,
+};
+use crate::program::KernelState;
+
+/// The kernel that this process runs on. Handles are file descriptors.
+#[derive(Debug)]
+pub struct LinuxKernel {
+    version: Version,
+    memlock: Once,
+    functions: Mutex<dispatcher::Functions>,
+}
+
+impl LinuxKernel {
+    /// Asks the kernel for nothing but its version.
+    pub fn new() -> Self {
+        Self {
+            version: Version::running(),
+            memlock: Once::new(),
+            functions: Mutex::default(),
+        }
+    }
+
+    /// Before 5.11 memory of BPF objects counts against a limit that is low by default. Failing to raise it is no
+    /// error: it may be enough.
+    fn raise_memlock(&self) {
+        if !self.version.charges_memlock() {
+            return;
+        }
+        self.memlock.call_once(|| {
+            let unlimited = Rlimit {
+                current: None,
+                maximum: None,
+            };
+            if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+                log::debug!("raising RLIMIT_MEMLOCK: {error}");
+            }
+        });
+    }
+
+    /// BTF id of a function of a loaded program.
+    fn function_of(&self, program: &OwnedFd, function: &str) -> Result<u32, KernelError> {
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        functions.find(program, function)
+    }
+}
+
+impl Default for LinuxKernel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Kernel for LinuxKernel {
+    type Handle = OwnedFd;
+
+    fn mount_bpffs(&self, dir: &Path) -> Result<(), KernelError> {
+        bpffs::mount(dir)
+    }
+
+    fn load(&self, spec: &LoadSpec<'_, OwnedFd>) -> Result<Loaded<OwnedFd>, KernelError> {
+        load::load(self, spec)
+    }
+
+    fn load_xdp_dispatcher(&self, config: &XdpDispatcherConfig) -> Result<OwnedFd, KernelError> {
+        dispatcher::load_xdp(self, config)
+    }
+
+    fn program_brief(&self, id: u32) -> Result<Option<ProgramBrief>, KernelError> {
+        programs::brief(id)
+    }
+
+    fn program_state(&self, program: &OwnedFd) -> Result<KernelState, KernelError> {
+        programs::state(program.as_fd())
+    }
+
+    fn program_by_id(&self, id: u32) -> Result<Option<OwnedFd>, KernelError> {
+        programs::by_id(id)
+    }
+
+    fn next_program_id(&self, id: u32) -> Result<Option<u32>, KernelError> {
+        programs::next_id(id)
+    }
+
+    fn pin(&self, handle: &OwnedFd, path: &Path) -> Result<(), KernelError> {
+        bpffs::pin(handle.as_fd(), path)
+    }
+
+    fn open_pin(&self, path: &Path) -> Result<Option<OwnedFd>, KernelError> {
+        bpffs::open(path)
+    }
+
+    fn unpin(&self, path: &Path) -> Result<(), KernelError> {
+        bpffs::unpin(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> Result<(), KernelError> {
+        bpffs::create_dir(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> Result<(), KernelError> {
+        bpffs::remove_dir(path)
+    }
+
+    fn list_dir(&self, path: &Path) -> Result<Vec<String>, KernelError> {
+        bpffs::list_dir(path)
+    }
+
+    fn link(&self, spec: &LinkSpec<'_, OwnedFd>) -> Result<OwnedFd, KernelError> {
+        links::link(self, spec)
+    }
+
+    fn update_link(&self, link: &OwnedFd, program: &OwnedFd) -> Result<(), KernelError> {
+        sys::link_update(link.as_fd(), program.as_fd())
+            .map_err(failed(|| "putting another program under a link".to_owned()))
+    }
+
+    fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
+        net::interface(name, netns)
+    }
+
+    fn xdp_program_on(&self, ifindex: u32, netns: Option<&Path>) -> Result<Option<u32>, KernelError> {
+        net::xdp_program_on(ifindex, netns)
+    }
+}
+
+/// Says what was being done when a system call failed.
+fn failed<E: Into<io::Error>>(call: impl FnOnce() -> String) -> impl FnOnce(E) -> KernelError {
+    |error| KernelError::Syscall {
+        call: call(),
+        source: error.into(),
+    }
+}

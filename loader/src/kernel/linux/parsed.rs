@@ -1,0 +1,116 @@
+//! aya-obj's part of a load: reading an object, fitting its types to the kernel's, tying it to its maps.
+//!
+//! This is the one boundary to it. A panic in there (it indexes and unwraps on what it reads) becomes an error.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use aya_obj::btf::{Btf, BtfFeatures};
+use aya_obj::{Function, Map, Program};
+
+use super::KernelError;
+use crate::object::Variable;
+
+/// An object that was read.
+#[derive(Debug)]
+pub(super) struct Parsed(aya_obj::Object);
+
+impl Parsed {
+    /// Reads an object that [`crate::object::Object::normalise`] wrote.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, KernelError> {
+        guarded("reading it", || aya_obj::Object::parse(bytes)).map(Self)
+    }
+
+    /// Writes a global's value into the data of its section. Whether it fits was checked before.
+    pub(super) fn set(&mut self, variable: &Variable, value: &[u8]) {
+        let mut maps = self.0.maps.values_mut();
+        let Some(map) = maps.find(|map| map.section_index() == variable.section) else {
+            return;
+        };
+        let Ok(start) = usize::try_from(variable.offset) else { return };
+        let end = start.saturating_add(value.len());
+        if let Some(place) = map.data_mut().get_mut(start..end) {
+            place.copy_from_slice(value);
+        }
+    }
+
+    /// The object's own BTF, as this kernel takes it.
+    pub(super) fn btf(&mut self, features: &BtfFeatures) -> Result<Option<Vec<u8>>, KernelError> {
+        guarded("fitting its BTF to this kernel", || {
+            let btf = self.0.fixup_and_sanitize_btf(features)?;
+            Ok::<_, aya_obj::btf::BtfError>(btf.map(Btf::to_bytes))
+        })
+    }
+
+    /// Whether it has CO-RE relocations.
+    pub(super) fn needs_kernel_btf(&self) -> bool {
+        self.0.has_btf_relocations()
+    }
+
+    /// Applies the CO-RE relocations.
+    pub(super) fn relocate_types(&mut self, kernel: &[u8]) -> Result<(), KernelError> {
+        // The object has this machine's byte order, or it would not have come so far.
+        let endian = self.0.endianness;
+        let kernel = guarded("reading the kernel's BTF", || Btf::parse(kernel, endian))?;
+        guarded("fitting its types to the kernel's (CO-RE)", || self.0.relocate_btf(&kernel))
+    }
+
+    /// Its maps by name, taken out of it.
+    pub(super) fn take_maps(&mut self) -> BTreeMap<String, Map> {
+        self.0.maps.drain().collect()
+    }
+
+    /// Puts the descriptors of maps and the addresses of functions into the instructions.
+    pub(super) fn relocate(&mut self, maps: &[(String, OwnedFd, Map)]) -> Result<(), KernelError> {
+        let text = self.0.functions.keys().map(|(section, _)| *section).collect();
+        let maps = maps.iter().map(|(name, fd, map)| (name.as_str(), fd.as_raw_fd(), map));
+        guarded("tying it to its maps", || self.0.relocate_maps(maps, &text))?;
+        guarded("joining its functions", || self.0.relocate_calls(&text))
+    }
+
+    /// A program and its instructions.
+    pub(super) fn program(&self, name: &str) -> Option<(&Program, &Function)> {
+        let program = self.0.programs.get(name)?;
+        Some((program, self.0.functions.get(&program.function_key())?))
+    }
+}
+
+fn guarded<T, E>(doing: &'static str, work: impl FnOnce() -> Result<T, E>) -> Result<T, KernelError>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(KernelError::Aya {
+            doing,
+            source: Box::new(error),
+        }),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(KernelError::Panicked {
+                doing,
+                message: text.unwrap_or("no message").to_owned(),
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let result = guarded("testing", || -> Result<(), std::io::Error> {
+            let empty: [u8; 0] = [];
+            let index = std::hint::black_box(3);
+            Ok(drop(empty[index..].to_vec()))
+        });
+        std::panic::set_hook(hook);
+        assert!(matches!(result, Err(KernelError::Panicked { doing: "testing", .. })), "{result:?}");
+    }
+}
