@@ -1,5 +1,8 @@
 //! Every `--help` and `-h` against `tests/golden/help/`. `BPFMAN_UPDATE_GOLDEN=1` writes the files anew.
 
+// Helpers outside #[test] functions are test code too.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,5 +1,8 @@
 //! Exit statuses, and that stdout carries results only: wrong usage, what is not built yet, what needs no kernel.
 
+// Helpers outside #[test] functions are test code too.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
 use std::process::{Command, Output};
 
 fn bpfman(args: &str) -> Output {
