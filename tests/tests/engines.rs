@@ -1,4 +1,5 @@
 //! The same object built by docker, podman and the built-in engine, pushed to the real registry, read by skopeo.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::process::Command;
 

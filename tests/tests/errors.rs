@@ -1,5 +1,6 @@
 //! What goes wrong, on this machine's kernel and the real registry: exit status 1, a message of three parts (what was
 //! being done to what, what went wrong, what to do), no panic, and nothing left behind.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::path::Path;
 

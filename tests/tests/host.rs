@@ -1,4 +1,5 @@
 //! What `bpfman` does to this machine's own kernel: the kinds of program that need nothing of it, as root.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
 use std::thread;

@@ -1,4 +1,5 @@
 //! What `bpfman` does to a real kernel, with real packets: in a VM, so that the machine's own kernel does not matter.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use bpfman_tests::objects::Object;
 use bpfman_tests::vm::{Vm, VmOutcome};

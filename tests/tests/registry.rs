@@ -1,4 +1,5 @@
 //! Built-in builds and pulls against the real `docker-registry`, with `skopeo`, `crane` and `oras` as witnesses.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::process::Command;
 
