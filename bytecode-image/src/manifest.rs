@@ -1,10 +1,569 @@
-//! Manifests and indexes (OCI image-spec 1.1, Docker image manifest v2 schema 2): read tolerantly, refused precisely.
+//! Manifests, indexes and image configurations (OCI image-spec 1.1, Docker image manifest version 2 schema 2):
+//! read tolerantly, refused precisely.
 
-/// Why a document is not a manifest that is used.
+use std::collections::BTreeMap;
+
+use oci_client::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
+    OCI_IMAGE_MEDIA_TYPE,
+};
+use serde::Deserialize;
+
+use crate::digest::Digest;
+use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
+use crate::platform::Platform;
+
+/// The media types that are asked for and read.
+pub const MEDIA_TYPES: [&str; 4] = [
+    OCI_IMAGE_MEDIA_TYPE,
+    OCI_IMAGE_INDEX_MEDIA_TYPE,
+    IMAGE_MANIFEST_MEDIA_TYPE,
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE,
+];
+
+/// What a manifest names: content by type, digest and length. `urls` are not read: content comes from the registry
+/// that named it and from nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// Media type of the content.
+    pub media_type: String,
+    /// Its sha256.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    #[serde(default)]
+    platform: Option<RawPlatform>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct RawPlatform {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    #[serde(default)]
+    variant: Option<String>,
+}
+
+impl RawPlatform {
+    /// The platform, unless a part of it is missing or no word.
+    fn checked(&self) -> Option<Platform> {
+        let platform: Platform = format!("{}/{}", self.os, self.architecture).parse().ok()?;
+        match self.variant.as_deref() {
+            None | Some("") => Some(platform),
+            Some(variant) => format!("{platform}/{variant}").parse().ok(),
+        }
+    }
+}
+
+impl Descriptor {
+    /// The platform that an index says its content is for. Attestations, which say `unknown/unknown`, have none.
+    pub fn platform(&self) -> Option<Platform> {
+        self.platform
+            .as_ref()
+            .and_then(RawPlatform::checked)
+            .filter(|platform| platform.os != "unknown")
+    }
+}
+
+/// A document that a reference can name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Document {
+    /// One image.
+    Image(ImageManifest),
+    /// Several, by platform.
+    Index(ImageIndex),
+}
+
+/// One image: its configuration and its layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageManifest {
+    /// Configuration, JSON.
+    pub config: Descriptor,
+    /// The one layer.
+    pub layer: Descriptor,
+}
+
+/// An OCI index or a Docker manifest list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageIndex {
+    /// One an image.
+    pub manifests: Vec<Descriptor>,
+}
+
+/// Why a document is not used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
     /// Not JSON, or without what a manifest must have.
-    #[error("not a manifest")]
+    #[error("it is not a manifest")]
     Json(#[source] serde_json::Error),
+    /// Neither layers nor manifests.
+    #[error("it has neither `config` and `layers` nor `manifests`")]
+    Shape,
+    /// Both: readers would disagree about what it names.
+    #[error("it has both `layers` and `manifests`: it would be another image to other tools")]
+    Ambiguous,
+    /// Docker's schema 1, which names layers by another digest than that of the manifest.
+    #[error("it is of Docker's schema 1, which is not read")]
+    Schema1,
+    /// A `schemaVersion` that is not 2.
+    #[error("its schemaVersion is {found}: expected 2")]
+    SchemaVersion {
+        /// What was found.
+        found: u64,
+    },
+    /// A media type of something else.
+    #[error("its media type is `{found}`: expected an OCI or Docker image manifest or index")]
+    MediaType {
+        /// What was found, shortened.
+        found: String,
+    },
+    /// The registry (or descriptor) calls it something else than it calls itself.
+    #[error("it says that it is `{inside}`, but was named `{outside}`")]
+    Disagreement {
+        /// `mediaType` in the document, or the media type of its shape.
+        inside: String,
+        /// `Content-Type`, or `mediaType` of the descriptor that led to it.
+        outside: String,
+    },
+    /// No layer or more than one.
+    #[error("it has {found} layers: a bytecode image has one")]
+    Layers {
+        /// How many.
+        found: usize,
+    },
+    /// A descriptor over the cap of its kind.
+    #[error("its {what} has {found} bytes: at most {limit} are read")]
+    TooLarge {
+        /// `config` or `layer`.
+        what: &'static str,
+        /// Bytes by the descriptor.
+        found: u64,
+        /// The cap.
+        limit: u64,
+    },
+    /// An index where an image must be.
+    #[error("it is an index that an index names: only one level is read")]
+    Nested,
+    /// No image for the platform.
+    #[error("it has no image for {wanted}; it has {}", if .offered.is_empty() { "none with a platform".to_owned() } else { .offered.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ") })]
+    Platform {
+        /// The platform asked for.
+        wanted: Platform,
+        /// Those that it has.
+        offered: Vec<Platform>,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawDocument {
+    media_type: Option<String>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Descriptor>>,
+}
+
+/// Only what tells schema 1 from the rest, whose other fields it does not share.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawVersion {
+    schema_version: u64,
+}
+
+/// Reads a document. `outside` is what it was named as: the answer's `Content-Type`, or the `mediaType` of the
+/// descriptor that led to it. Gives its media type too.
+///
+/// # Errors
+///
+/// When it is not a manifest or index of one of [`MEDIA_TYPES`], contradicts itself or what it was named as, has not
+/// exactly one layer, or names content over its cap.
+pub fn parse(bytes: &[u8], outside: Option<&str>) -> Result<(Document, String), ManifestError> {
+    let version: RawVersion = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+    match version.schema_version {
+        1 => return Err(ManifestError::Schema1),
+        2 => {}
+        found => return Err(ManifestError::SchemaVersion { found }),
+    }
+    let raw: RawDocument = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+    let outside = outside.map(|text| essence(text).to_owned());
+    if let (Some(inside), Some(outside)) = (&raw.media_type, &outside)
+        && inside != outside
+    {
+        return Err(ManifestError::Disagreement {
+            inside: shortened(inside),
+            outside: shortened(outside),
+        });
+    }
+    let (document, plain_type) = match (raw.config, raw.layers, raw.manifests) {
+        (None, None, Some(manifests)) => (
+            Document::Index(ImageIndex { manifests }),
+            OCI_IMAGE_INDEX_MEDIA_TYPE,
+        ),
+        (Some(config), Some(layers), None) => (
+            Document::Image(image(config, layers)?),
+            OCI_IMAGE_MEDIA_TYPE,
+        ),
+        (config, layers, Some(_)) if config.is_some() || layers.is_some() => {
+            return Err(ManifestError::Ambiguous);
+        }
+        _ => return Err(ManifestError::Shape),
+    };
+    let media_type = raw
+        .media_type
+        .or(outside)
+        .unwrap_or_else(|| plain_type.to_owned());
+    let is_index = match media_type.as_str() {
+        OCI_IMAGE_INDEX_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE => true,
+        OCI_IMAGE_MEDIA_TYPE | IMAGE_MANIFEST_MEDIA_TYPE => false,
+        other => {
+            return Err(ManifestError::MediaType {
+                found: shortened(other),
+            });
+        }
+    };
+    if is_index != matches!(document, Document::Index(_)) {
+        return Err(ManifestError::Disagreement {
+            inside: plain_type.to_owned(),
+            outside: media_type,
+        });
+    }
+    Ok((document, media_type))
+}
+
+fn image(config: Descriptor, layers: Vec<Descriptor>) -> Result<ImageManifest, ManifestError> {
+    let found = layers.len();
+    let mut layers = layers.into_iter();
+    let (Some(layer), None) = (layers.next(), layers.next()) else {
+        return Err(ManifestError::Layers { found });
+    };
+    for (what, size, limit) in [
+        ("config", config.size, MAX_CONFIG_BYTES),
+        ("layer", layer.size, MAX_LAYER_BYTES),
+    ] {
+        if size > limit {
+            return Err(ManifestError::TooLarge {
+                what,
+                found: size,
+                limit,
+            });
+        }
+    }
+    Ok(ImageManifest { config, layer })
+}
+
+/// A media type without its parameters (`; charset=utf-8`).
+fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// At most 128 characters of a text that nobody vouches for, without control characters: fit for a message.
+fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(128).collect()
+}
+
+impl ImageIndex {
+    /// The image for a platform: the nearest one ([`Platform::distance`]), the first of equals. An index with a single
+    /// image that names no platform gives that one; its configuration decides.
+    ///
+    /// # Errors
+    ///
+    /// [`ManifestError::Platform`] with what there is, [`ManifestError::Nested`] when the image is an index itself.
+    pub fn choose(&self, wanted: &Platform) -> Result<&Descriptor, ManifestError> {
+        let nearest = self
+            .manifests
+            .iter()
+            .filter_map(|descriptor| Some((wanted.distance(&descriptor.platform()?)?, descriptor)))
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, descriptor)| descriptor);
+        let chosen = match (nearest, self.manifests.as_slice()) {
+            (Some(nearest), _) => nearest,
+            (None, [only]) if only.platform.is_none() => only,
+            (None, _) => {
+                let mut offered: Vec<_> = self
+                    .manifests
+                    .iter()
+                    .filter_map(Descriptor::platform)
+                    .collect();
+                offered.sort();
+                offered.dedup();
+                return Err(ManifestError::Platform {
+                    wanted: wanted.clone(),
+                    offered,
+                });
+            }
+        };
+        if [OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE]
+            .contains(&chosen.media_type.as_str())
+        {
+            return Err(ManifestError::Nested);
+        }
+        if chosen.size > MAX_MANIFEST_BYTES {
+            return Err(ManifestError::TooLarge {
+                what: "manifest",
+                found: chosen.size,
+                limit: MAX_MANIFEST_BYTES,
+            });
+        }
+        Ok(chosen)
+    }
+}
+
+/// What is read of an image configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// What the image is for; `None` where the configuration does not say (`oras` writes `{}`).
+    pub platform: Option<Platform>,
+    /// All labels, ours and others.
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct RawConfig {
+    #[serde(flatten)]
+    platform: RawPlatform,
+    config: Option<RawContainer>,
+}
+
+#[derive(Deserialize)]
+struct RawContainer {
+    #[serde(rename = "Labels")]
+    labels: Option<BTreeMap<String, String>>,
+}
+
+impl ImageConfig {
+    /// Reads an image configuration (image-spec, config.md; Docker's is of the same shape).
+    ///
+    /// # Errors
+    ///
+    /// When it is not JSON of that shape.
+    pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let raw: RawConfig = serde_json::from_slice(bytes)?;
+        let labels = raw
+            .config
+            .and_then(|config| config.labels)
+            .unwrap_or_default();
+        Ok(Self {
+            platform: raw.platform.checked(),
+            labels,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const D: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn descriptor(size: u64, media_type: &str, platform: &str) -> String {
+        let platform = match platform.split('/').collect::<Vec<_>>().as_slice() {
+            [os, architecture] => {
+                format!(r#","platform":{{"os":"{os}","architecture":"{architecture}"}}"#)
+            }
+            [os, architecture, variant] => {
+                format!(
+                    r#","platform":{{"os":"{os}","architecture":"{architecture}","variant":"{variant}"}}"#
+                )
+            }
+            _ => String::new(),
+        };
+        format!(r#"{{"mediaType":"{media_type}","digest":"{D}","size":{size}{platform}}}"#)
+    }
+
+    fn image_with(media_type: &str, layers: &[u64], rest: &str) -> String {
+        let layers: Vec<_> = layers
+            .iter()
+            .map(|size| descriptor(*size, "x/layer", ""))
+            .collect();
+        let config = descriptor(7, "x/config", "");
+        let layers = layers.join(",");
+        format!(r#"{{"schemaVersion":2,{media_type}"config":{config},"layers":[{layers}]{rest}}}"#)
+    }
+
+    fn index_of(entries: &[(&str, &str)]) -> ImageIndex {
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|(kind, platform)| descriptor(9, kind, platform))
+            .collect();
+        let text = format!(
+            r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+            entries.join(",")
+        );
+        match parse(text.as_bytes(), None).unwrap() {
+            (Document::Index(index), media_type) => {
+                assert_eq!(media_type, OCI_IMAGE_INDEX_MEDIA_TYPE);
+                index
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn accepted() {
+        let docker = format!(r#""mediaType":"{IMAGE_MANIFEST_MEDIA_TYPE}","#);
+        let cases = [
+            ("", None, OCI_IMAGE_MEDIA_TYPE),
+            (
+                "",
+                Some(IMAGE_MANIFEST_MEDIA_TYPE),
+                IMAGE_MANIFEST_MEDIA_TYPE,
+            ),
+            (docker.as_str(), None, IMAGE_MANIFEST_MEDIA_TYPE),
+            (
+                docker.as_str(),
+                Some(IMAGE_MANIFEST_MEDIA_TYPE),
+                IMAGE_MANIFEST_MEDIA_TYPE,
+            ),
+            (
+                "",
+                Some("application/vnd.oci.image.manifest.v1+json; charset=utf-8"),
+                OCI_IMAGE_MEDIA_TYPE,
+            ),
+        ];
+        for (inside, outside, expected) in cases {
+            let text = image_with(inside, &[5], r#","annotations":{"a":"b"},"unknown":1"#);
+            let (document, media_type) = parse(text.as_bytes(), outside).unwrap();
+            assert_eq!(media_type, expected);
+            let Document::Image(image) = document else {
+                panic!("an image")
+            };
+            assert_eq!((image.config.size, image.layer.size), (7, 5));
+        }
+    }
+
+    #[test]
+    fn refused() {
+        let oci = format!(r#""mediaType":"{OCI_IMAGE_MEDIA_TYPE}","#);
+        let cases: Vec<(String, Option<&str>, &str)> = vec![
+            (String::new(), None, "not a manifest"),
+            ("[]".into(), None, "not a manifest"),
+            ("{}".into(), None, "not a manifest"),
+            (r#"{"schemaVersion":2}"#.into(), None, "neither"),
+            (
+                r#"{"schemaVersion":1,"fsLayers":[]}"#.into(),
+                None,
+                "schema 1",
+            ),
+            (r#"{"schemaVersion":3}"#.into(), None, "schemaVersion is 3"),
+            (r#"{"schemaVersion":2,"layers":[]}"#.into(), None, "neither"),
+            (image_with("", &[], ""), None, "0 layers"),
+            (image_with("", &[1, 2], ""), None, "2 layers"),
+            (image_with("", &[1], r#","manifests":[]"#), None, "both"),
+            (
+                image_with("", &[MAX_LAYER_BYTES + 1], ""),
+                None,
+                "its layer has",
+            ),
+            (
+                image_with(&oci, &[1], ""),
+                Some(IMAGE_MANIFEST_MEDIA_TYPE),
+                "was named",
+            ),
+            (
+                image_with(&oci, &[1], ""),
+                Some("application/json"),
+                "was named",
+            ),
+            (
+                image_with("", &[1], ""),
+                Some(OCI_IMAGE_INDEX_MEDIA_TYPE),
+                "was named",
+            ),
+            (
+                image_with("", &[1], ""),
+                Some("text/html"),
+                "media type is `text/html`",
+            ),
+            (
+                image_with(r#""mediaType":"x/y","#, &[1], ""),
+                None,
+                "media type is `x/y`",
+            ),
+            (
+                image_with("", &[1], "").replace("sha256", "md5"),
+                None,
+                "not a manifest",
+            ),
+            (
+                image_with("", &[1], "").replace("\"size\":1", "\"size\":-1"),
+                None,
+                "not a manifest",
+            ),
+        ];
+        for (text, outside, message) in cases {
+            let error = parse(text.as_bytes(), outside).unwrap_err().to_string();
+            assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn chosen() {
+        const M: &str = OCI_IMAGE_MEDIA_TYPE;
+        let wanted = |text: &str| text.parse::<Platform>().unwrap();
+        let index = index_of(&[
+            (M, "linux/arm/v6"),
+            (M, "linux/arm/v7"),
+            (M, "linux/amd64"),
+            (M, "unknown/unknown"),
+            (OCI_IMAGE_INDEX_MEDIA_TYPE, "linux/s390x"),
+            (M, "linux/\\u001b[2J"),
+        ]);
+        let at = |platform: &str| {
+            index
+                .choose(&wanted(platform))
+                .map(|chosen| chosen.platform().unwrap().to_string())
+        };
+        assert_eq!(at("linux/amd64").unwrap(), "linux/amd64");
+        assert_eq!(at("linux/arm/v7").unwrap(), "linux/arm/v7");
+        assert_eq!(at("linux/arm/v8").unwrap(), "linux/arm/v7");
+        assert_eq!(at("linux/arm").unwrap(), "linux/arm/v6");
+        assert!(matches!(
+            at("linux/s390x").unwrap_err(),
+            ManifestError::Nested
+        ));
+        assert_eq!(
+            at("linux/riscv64").unwrap_err().to_string(),
+            "it has no image for linux/riscv64; it has linux/amd64, linux/arm/v6, linux/arm/v7, linux/s390x"
+        );
+        assert!(index_of(&[(M, "")]).choose(&wanted("linux/arm64")).is_ok());
+        assert!(
+            index_of(&[(M, ""), (M, "")])
+                .choose(&wanted("linux/arm64"))
+                .is_err()
+        );
+        assert!(index_of(&[]).choose(&wanted("linux/arm64")).is_err());
+    }
+
+    #[test]
+    fn configurations() {
+        let full = br#"{"architecture":"arm","os":"linux","variant":"v7","rootfs":{},"config":{"Labels":{"a":"b"}}}"#;
+        let config = ImageConfig::parse(full).unwrap();
+        assert_eq!(config.platform, Some("linux/arm/v7".parse().unwrap()));
+        assert_eq!(
+            config.labels,
+            BTreeMap::from([("a".to_owned(), "b".to_owned())])
+        );
+        for text in [
+            r#"{}"#,
+            r#"{"config":null}"#,
+            r#"{"config":{"Labels":null}}"#,
+            r#"{"os":"linux"}"#,
+        ] {
+            let config = ImageConfig::parse(text.as_bytes()).unwrap();
+            assert_eq!(
+                config,
+                ImageConfig {
+                    platform: None,
+                    labels: BTreeMap::new()
+                },
+                "{text}"
+            );
+        }
+        for text in ["", "[1]", r#"{"config":{"Labels":{"a":1}}}"#, r#"{"os":7}"#] {
+            assert!(ImageConfig::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
 }

@@ -55,8 +55,8 @@ impl Platform {
         Self::linux(architecture)
     }
 
-    /// Byte order of the architecture, for those that bytecode images are made for (`shared/formats` table of
-    /// thirteen); `None` for any other.
+    /// Byte order of the architecture, for the thirteen that bytecode images are made for;
+    /// `None` for any other.
     pub fn byte_order(&self) -> Option<ByteOrder> {
         match self.architecture.as_str() {
             "386" | "amd64" | "arm" | "arm64" | "loong64" | "mipsle" | "mips64le" | "ppc64le"

@@ -14,3 +14,19 @@ impl Progress for () {
     fn advance(&self, _bytes: u64) {}
     fn finish(&self) {}
 }
+
+/// A transfer that was started: ends it however its function is left.
+pub(crate) struct Transfer<'a>(&'a dyn Progress);
+
+impl<'a> Transfer<'a> {
+    pub(crate) fn start(progress: &'a dyn Progress, total_bytes: u64) -> Self {
+        progress.start(total_bytes);
+        Self(progress)
+    }
+}
+
+impl Drop for Transfer<'_> {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}

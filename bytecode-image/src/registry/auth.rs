@@ -4,6 +4,13 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http_auth::ChallengeParser;
+use oci_client::token_cache::RegistryToken;
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+
+use crate::registry::Reason;
+use crate::registry::http::may_lead;
 
 /// User name and password for one registry. `Debug` never shows the password.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,12 +63,20 @@ impl Credentials {
     }
 
     /// The `Authorization` header of the Basic scheme (RFC 7617).
-    pub(crate) fn basic(&self) -> String {
-        format!(
+    pub(super) fn basic(&self) -> HeaderValue {
+        let text = format!(
             "Basic {}",
             STANDARD.encode(format!("{}:{}", self.username, self.password))
-        )
+        );
+        secret(&text).unwrap_or_else(|_| HeaderValue::from_static("Basic"))
     }
+}
+
+/// A header that `Debug` does not show.
+fn secret(text: &str) -> Result<HeaderValue, reqwest::header::InvalidHeaderValue> {
+    let mut value = HeaderValue::from_str(text)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 impl fmt::Debug for Credentials {
@@ -69,5 +84,244 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("username", &self.username)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a request is to be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Access {
+    Pull,
+    Push,
+}
+
+impl Access {
+    /// The actions of a token scope (distribution, "Token Scope Documentation").
+    fn actions(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "pull,push",
+        }
+    }
+}
+
+/// What a 401 asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Challenge {
+    Basic,
+    Bearer(Bearer),
+}
+
+/// A Bearer challenge (distribution, "Token Authentication Specification").
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Bearer {
+    realm: String,
+    service: Option<String>,
+    scope: Option<String>,
+}
+
+impl Challenge {
+    /// Reads `WWW-Authenticate` headers. Bearer is taken before Basic: it shows the password to fewer.
+    pub(super) fn read(headers: &[&str]) -> Result<Self, Reason> {
+        let mut basic = false;
+        for challenge in headers
+            .iter()
+            .flat_map(|header| ChallengeParser::new(header).map_while(Result::ok))
+        {
+            let parameter = |name: &str| {
+                let found = challenge
+                    .params
+                    .iter()
+                    .find(|(key, _)| key.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| value.to_unescaped())
+            };
+            if challenge.scheme.eq_ignore_ascii_case("bearer")
+                && let Some(realm) = parameter("realm")
+            {
+                let (service, scope) = (parameter("service"), parameter("scope"));
+                return Ok(Self::Bearer(Bearer {
+                    realm,
+                    service,
+                    scope,
+                }));
+            }
+            basic |= challenge.scheme.eq_ignore_ascii_case("basic");
+        }
+        if basic {
+            return Ok(Self::Basic);
+        }
+        let challenge = headers
+            .join(", ")
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(200)
+            .collect();
+        Err(Reason::Challenge { challenge })
+    }
+}
+
+impl Bearer {
+    /// Where the token is asked for. Credentials go there, so it must be as safe as the registry.
+    pub(super) fn token_url(
+        &self,
+        registry: &Url,
+        repository: &str,
+        access: Access,
+    ) -> Result<Url, Reason> {
+        let refused = || Reason::Realm {
+            realm: self.realm.chars().take(200).collect(),
+        };
+        let mut url = Url::parse(&self.realm).map_err(|_| refused())?;
+        if !may_lead(registry, &url) || !url.username().is_empty() || url.password().is_some() {
+            return Err(refused());
+        }
+        let ours = format!("repository:{repository}:{}", access.actions());
+        // A challenge to a HEAD asks for less than the push that follows it needs.
+        let scope = match (&self.scope, access) {
+            (Some(scope), Access::Pull) => scope,
+            _ => &ours,
+        };
+        let mut query = url.query_pairs_mut();
+        if let Some(service) = &self.service {
+            query.append_pair("service", service);
+        }
+        query.append_pair("scope", scope);
+        drop(query);
+        Ok(url)
+    }
+}
+
+/// The `Authorization` header of a token service's answer.
+pub(super) fn bearer(answer: &[u8]) -> Result<HeaderValue, Reason> {
+    let token: RegistryToken = serde_json::from_slice(answer).map_err(Reason::Token)?;
+    secret(&token.bearer_token()).map_err(|_| Reason::Header { name: "token" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials() {
+        let read = Credentials::from_base64("dXNlcjpwYTpzcw==\n").unwrap();
+        assert_eq!(
+            (read.username.as_str(), read.password.as_str()),
+            ("user", "pa:ss")
+        );
+        assert_eq!(read.basic().to_str().unwrap(), "Basic dXNlcjpwYTpzcw==");
+        assert!(!format!("{read:?} {:?}", read.basic()).contains("pa:ss"));
+        let cases = [
+            ("", CredentialsError::UserName),
+            ("user:pass", CredentialsError::Base64),
+            ("dXNlcg==", CredentialsError::UserName),
+            ("OnBhc3M=", CredentialsError::UserName),
+            ("//79", CredentialsError::Utf8),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(
+                Credentials::from_base64(text).unwrap_err(),
+                expected,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn challenges() {
+        let bearer = |realm: &str, service: Option<&str>, scope: Option<&str>| {
+            let (service, scope) = (service.map(str::to_owned), scope.map(str::to_owned));
+            Some(Challenge::Bearer(Bearer {
+                realm: realm.to_owned(),
+                service,
+                scope,
+            }))
+        };
+        let cases: [(&[&str], Option<Challenge>); 8] = [
+            (&[r#"Basic realm="x""#], Some(Challenge::Basic)),
+            (&["basic"], Some(Challenge::Basic)),
+            (
+                &[r#"Bearer realm="https://a/t",service="s",scope="repository:a/b:pull""#],
+                bearer("https://a/t", Some("s"), Some("repository:a/b:pull")),
+            ),
+            (
+                &[r#"Basic realm="x", Bearer realm="https://a/t""#],
+                bearer("https://a/t", None, None),
+            ),
+            (
+                &[r#"Basic realm="x""#, r#"BEARER Realm="https://a/t""#],
+                bearer("https://a/t", None, None),
+            ),
+            (&[], None),
+            (&["Bearer"], None),
+            (&["Negotiate"], None),
+        ];
+        for (headers, expected) in cases {
+            assert_eq!(Challenge::read(headers).ok(), expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn token_urls() {
+        let bearer = |realm: &str, scope: Option<&str>| Bearer {
+            realm: realm.to_owned(),
+            service: Some("s v".to_owned()),
+            scope: scope.map(str::to_owned),
+        };
+        let https: Url = "https://reg.example/v2/".parse().unwrap();
+        let http: Url = "http://127.0.0.1:5000/v2/".parse().unwrap();
+        let url = |bearer: Bearer, base: &Url, access| {
+            bearer.token_url(base, "a/b", access).map(String::from)
+        };
+        assert_eq!(
+            url(
+                bearer("https://auth.example/t?x=1", Some("q")),
+                &https,
+                Access::Pull
+            )
+            .unwrap(),
+            "https://auth.example/t?x=1&service=s+v&scope=q"
+        );
+        assert_eq!(
+            url(
+                bearer("https://auth.example/t", Some("q")),
+                &https,
+                Access::Push
+            )
+            .unwrap(),
+            "https://auth.example/t?service=s+v&scope=repository%3Aa%2Fb%3Apull%2Cpush"
+        );
+        assert!(url(bearer("http://127.0.0.1:9/t", None), &http, Access::Pull).is_ok());
+        for realm in [
+            "http://auth.example/t",
+            "http://127.0.0.1/t",
+            "ftp://a/t",
+            "t",
+            "https://u:p@auth.example/t",
+        ] {
+            assert!(
+                url(bearer(realm, None), &https, Access::Pull).is_err(),
+                "{realm}"
+            );
+        }
+        assert!(url(bearer("http://auth.example/t", None), &http, Access::Pull).is_err());
+    }
+
+    #[test]
+    fn tokens() {
+        let header = |answer: &str| {
+            bearer(answer.as_bytes())
+                .ok()
+                .and_then(|v| v.to_str().map(str::to_owned).ok())
+        };
+        assert_eq!(
+            header(r#"{"token":"t","expires_in":60}"#).as_deref(),
+            Some("Bearer t")
+        );
+        assert_eq!(
+            header(r#"{"access_token":"a"}"#).as_deref(),
+            Some("Bearer a")
+        );
+        for answer in ["", "{}", r#"{"token":1}"#, r#"{"token":"a\r\nX: y"}"#] {
+            assert_eq!(header(answer), None, "{answer}");
+        }
     }
 }

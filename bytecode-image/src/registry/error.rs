@@ -51,15 +51,30 @@ impl fmt::Display for Action {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
+    /// No image to push.
+    #[error("there is no image to push")]
+    Nothing,
+    /// Names that make no URL.
+    #[error("no URL can be made of these names: {0}")]
+    Url(String),
     /// No connection: refused, no route, unknown name, TLS handshake.
     #[error("no connection to the registry")]
     Connect(#[source] reqwest::Error),
     /// Nothing came for longer than a documented time.
     #[error("the registry did not answer in time")]
     Timeout(#[source] reqwest::Error),
-    /// A redirect that is not followed.
-    #[error("a redirect that is not followed")]
-    Redirect(#[source] reqwest::Error),
+    /// A redirect to plain http elsewhere, from https to http, or to no http at all.
+    #[error("a redirect to {to} is refused: expected https, or plain http on loopback")]
+    Redirect {
+        /// Scheme, host and port.
+        to: String,
+    },
+    /// One redirect after the other.
+    #[error("more than {limit} redirects")]
+    Redirects {
+        /// How many are followed.
+        limit: usize,
+    },
     /// The connection broke, or what came was not HTTP.
     #[error("the transfer broke off")]
     Transfer(#[source] reqwest::Error),

@@ -1,7 +1,20 @@
 //! Registries by the OCI distribution-spec (1.1): what is needed to pull and push bytecode images, and no more.
+//!
+//! # What comes from oci-client, and what does not
+//!
+//! `oci-client` gives the vocabulary: the error envelope of registries ([`oci_client::errors`]), the token answer
+//! that never shows itself ([`oci_client::token_cache::RegistryToken`]) and the media types. The requests are ours,
+//! over the HTTP library that it uses too. Its own client (0.18) sends `GET /v2/` before the first request of each
+//! repository, keeps the first credential per registry, compiles regular expressions for each reference type (70 ms
+//! at the first parse), buffers manifests of any size, accepts a manifest with both `layers` and `manifests` and a
+//! `Content-Type` that differs from `mediaType`, checks no lengths, and follows a descriptor's `urls`.
 
 pub mod auth;
+mod client;
 mod error;
+mod http;
 pub mod push;
 
+pub use client::{Client, Fetched};
 pub use error::{Action, Reason, RegistryError};
+pub use http::{CONNECT_TIMEOUT, MAX_REDIRECTS, READ_TIMEOUT};

@@ -1,10 +1,19 @@
 //! Pushing images that are whole in memory.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use oci_client::manifest::OCI_IMAGE_INDEX_MEDIA_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, StatusCode};
+
 use crate::digest::Digest;
-use crate::pull::Progress;
+use crate::progress::{Progress, Transfer};
 use crate::reference::Reference;
-use crate::registry::auth::Credentials;
-use crate::registry::{Action, Reason, RegistryError};
+use crate::registry::auth::{Access, Credentials};
+use crate::registry::client::{DIGEST_HEADER, check_digest_header};
+use crate::registry::http::{Request, header};
+use crate::registry::{Action, Client, Reason, RegistryError};
 
 /// One image, as bytes that are pushed as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +28,11 @@ pub struct Image {
     pub manifest_media_type: String,
 }
 
-/// Pushes images, and the index over them when there are several; then names the result by the reference's tag.
+/// Pushes images, and the index over them when there is one; then names the result by the reference's tag.
 ///
 /// Blobs that the registry has are not sent again. Manifests go by digest, the tag is moved last, so that it never
-/// names something incomplete. Without an `index` there must be one image, which the tag then names.
-/// Gives the digest that the tag names now.
+/// names something incomplete. Without an `index` the tag names the last image. A reference with a digest and no tag
+/// moves no tag. Gives the digest of what the reference names now.
 ///
 /// # Errors
 ///
@@ -35,13 +44,160 @@ pub async fn push_image(
     index: Option<Vec<u8>>,
     progress: &dyn Progress,
 ) -> Result<Digest, RegistryError> {
-    let _ = (credentials, images, index, progress);
-    Err(RegistryError::new(
-        reference.registry(),
-        Action::PushManifest(reference.to_string()),
-        Reason::Status {
-            status: 501,
-            message: None,
-        },
-    ))
+    let client = Client::new(reference, credentials)?;
+    // By digest, so that what two images share is sent once.
+    let blobs: BTreeMap<Digest, &[u8]> = images
+        .iter()
+        .flat_map(|image| {
+            let layers = image.layers.iter().map(|(_, bytes)| bytes.as_slice());
+            layers.chain(std::iter::once(image.config.as_slice()))
+        })
+        .map(|bytes| (Digest::of(bytes), bytes))
+        .collect();
+    let transfer = Transfer::start(
+        progress,
+        blobs.values().map(|bytes| bytes.len() as u64).sum(),
+    );
+    for (digest, bytes) in blobs {
+        client.push_blob(reference, digest, bytes).await?;
+        progress.advance(bytes.len() as u64);
+    }
+    let mut named = None;
+    for image in images {
+        let digest = Digest::of(&image.manifest);
+        client
+            .push_manifest(
+                reference,
+                &digest.to_string(),
+                &image.manifest_media_type,
+                &image.manifest,
+            )
+            .await?;
+        named = Some((
+            digest,
+            image.manifest_media_type.as_str(),
+            image.manifest.as_slice(),
+        ));
+    }
+    if let Some(index) = &index {
+        let digest = Digest::of(index);
+        client
+            .push_manifest(
+                reference,
+                &digest.to_string(),
+                OCI_IMAGE_INDEX_MEDIA_TYPE,
+                index,
+            )
+            .await?;
+        named = Some((digest, OCI_IMAGE_INDEX_MEDIA_TYPE, index));
+    }
+    let Some((digest, media_type, bytes)) = named else {
+        return Err(client.error(
+            &Action::PushManifest(reference.to_string()),
+            Reason::Nothing,
+        ));
+    };
+    if let Some(tag) = reference.tag() {
+        client
+            .push_manifest(reference, tag, media_type, bytes)
+            .await?;
+    }
+    drop(transfer);
+    Ok(digest)
+}
+
+impl Client {
+    /// Sends a blob unless the registry has it (distribution-spec, "Pushing a blob monolithically": POST then PUT).
+    ///
+    /// # Errors
+    ///
+    /// When the registry cannot be reached or refuses.
+    pub async fn push_blob(
+        &self,
+        reference: &Reference,
+        digest: Digest,
+        bytes: &[u8],
+    ) -> Result<(), RegistryError> {
+        let action = Action::PushBlob(digest, reference.name());
+        let asked = Request::new(
+            Method::HEAD,
+            self.url(&action, reference, &format!("blobs/{digest}"))?,
+        );
+        match self.request(&action, reference, Access::Push, &asked).await {
+            Ok(_) => return Ok(()),
+            Err(error) if matches!(*error.reason, Reason::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let begin = Request::new(
+            Method::POST,
+            self.url(&action, reference, "blobs/uploads/")?,
+        );
+        let begun = self
+            .request(&action, reference, Access::Push, &begin)
+            .await?;
+        let mut location = self.location(&action, &begun)?;
+        location
+            .query_pairs_mut()
+            .append_pair("digest", &digest.to_string());
+        let upload = Request::new(Method::PUT, location)
+            .header(
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/octet-stream"),
+            )
+            .body(Bytes::copy_from_slice(bytes));
+        let answer = self
+            .request(&action, reference, Access::Push, &upload)
+            .await?;
+        self.stored(&action, &answer, digest)
+    }
+
+    /// Sends a manifest or index under a name: its digest or a tag.
+    ///
+    /// # Errors
+    ///
+    /// When the registry cannot be reached, refuses, or says that it holds something else than was sent.
+    pub async fn push_manifest(
+        &self,
+        reference: &Reference,
+        name: &str,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<(), RegistryError> {
+        let action = Action::PushManifest(format!("{} ({name})", reference.name()));
+        let media_type = HeaderValue::from_str(media_type).map_err(|_| {
+            self.error(
+                &action,
+                Reason::Header {
+                    name: "Content-Type",
+                },
+            )
+        })?;
+        let request = Request::new(
+            Method::PUT,
+            self.url(&action, reference, &format!("manifests/{name}"))?,
+        )
+        .header(CONTENT_TYPE, media_type)
+        .body(Bytes::copy_from_slice(bytes));
+        let answer = self
+            .request(&action, reference, Access::Push, &request)
+            .await?;
+        self.stored(&action, &answer, Digest::of(bytes))
+    }
+
+    /// 201 says that the content is stored, and `Docker-Content-Digest` as what.
+    fn stored(
+        &self,
+        action: &Action,
+        answer: &reqwest::Response,
+        sent: Digest,
+    ) -> Result<(), RegistryError> {
+        let refused = |reason| self.error(action, reason);
+        if answer.status() != StatusCode::CREATED {
+            return Err(refused(Reason::Status {
+                status: answer.status().as_u16(),
+                message: None,
+            }));
+        }
+        check_digest_header(header(answer, DIGEST_HEADER), sent).map_err(refused)
+    }
 }

@@ -1,6 +1,34 @@
-//! The store of pulled images: an OCI image layout (image-spec 1.1, image-layout.md) that `skopeo`, `oras` and `crane` read and write.
+//! The store of pulled images: an OCI image layout (image-spec 1.1, image-layout.md) that `skopeo`, `oras` and `crane`
+//! read and write.
+//!
+//! ```text
+//! oci-layout
+//! index.json                  one entry a name (annotation `org.opencontainers.image.ref.name`: the whole reference)
+//! blobs/sha256/<hex>          manifests, indexes, configurations, layers
+//! .bpfman/lock                shared while a writer is at work, exclusive to clean up
+//! .bpfman/index.lock          exclusive while index.json is changed
+//! .bpfman/tmp/                what is being written; renamed when it is whole and checked
+//! .bpfman/damaged/<hex>       blobs whose content was not what their name says
+//! ```
+//!
+//! Reading takes no lock and writes nothing (but sets damaged blobs aside where it may). Blobs are hashed at every read.
+//! An image's blobs are on disk before the index names them, so that a crash leaves the old index or a whole image.
 
+mod error;
+mod index;
+mod write;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+pub use error::{StoreAction, StoreError};
+pub use index::{Entry, REFERENCE_ANNOTATION};
+pub use write::{NewBlob, Writer};
+
+use crate::digest::{Digest, Hasher};
+use crate::reference::Reference;
 
 /// A store in a folder.
 #[derive(Debug, Clone)]
@@ -18,9 +46,114 @@ impl Store {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
-}
 
-/// A store that cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {}
+    /// Every entry of the index, in its order. A store that does not exist has none.
+    ///
+    /// # Errors
+    ///
+    /// When `index.json` cannot be read, is no index, or is larger than its cap.
+    pub fn entries(&self) -> Result<Vec<Entry>, StoreError> {
+        Ok(index::read(&self.index_path())?.entries())
+    }
+
+    /// What a reference names in this store: by its digest where it has one (a blob of that digest, whoever named it),
+    /// else the entry whose annotation means the same reference.
+    ///
+    /// # Errors
+    ///
+    /// As [`entries`](Self::entries).
+    pub fn find(&self, reference: &Reference) -> Result<Option<Digest>, StoreError> {
+        if let Some(digest) = reference.digest() {
+            return Ok(self.blob_path(digest).exists().then_some(digest));
+        }
+        let entries = self.entries()?;
+        Ok(entries
+            .into_iter()
+            .find(|entry| entry.reference.as_ref() == Some(reference))
+            .map(|entry| entry.digest))
+    }
+
+    /// A blob that was hashed and found right, open at its start; `None` when the store does not have it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`] when its content is not what its name says: it is then set aside. [`StoreError::TooLarge`]
+    /// over `limit` bytes. [`StoreError::Io`] when it cannot be read.
+    pub fn blob(&self, digest: Digest, limit: u64) -> Result<Option<File>, StoreError> {
+        let path = self.blob_path(digest);
+        let failed = |source| StoreError::io(StoreAction::Read, &path, source);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let found = file.metadata().map_err(failed)?.len();
+        if found > limit {
+            return Err(StoreError::TooLarge { path, found, limit });
+        }
+        let mut hasher = Hasher::default();
+        let mut buffer = [0; 16 << 10];
+        loop {
+            match file.read(&mut buffer).map_err(failed)? {
+                0 => break,
+                count => hasher.update(buffer.get(..count).unwrap_or_default()),
+            }
+        }
+        let found = hasher.finish();
+        if found != digest {
+            let aside = self.set_aside(&file, &path, digest);
+            return Err(StoreError::Damaged {
+                digest,
+                found,
+                path,
+                aside,
+            });
+        }
+        file.rewind().map_err(failed)?;
+        Ok(Some(file))
+    }
+
+    /// The content of [`blob`](Self::blob), in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`blob`](Self::blob).
+    pub fn read(&self, digest: Digest, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(mut file) = self.blob(digest, limit)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let path = || self.blob_path(digest);
+        file.read_to_end(&mut bytes)
+            .map_err(|source| StoreError::io(StoreAction::Read, &path(), source))?;
+        Ok(Some(bytes))
+    }
+
+    /// Where a damaged blob was moved to, if it could be: a store may be read-only.
+    fn set_aside(&self, damaged: &File, path: &Path, digest: Digest) -> Option<PathBuf> {
+        // A writer may have put a good one there meanwhile.
+        if damaged.metadata().ok()?.ino() != fs::metadata(path).ok()?.ino() {
+            return None;
+        }
+        let dir = self.own_dir().join("damaged");
+        write::make_dir(&dir).ok()?;
+        let aside = dir.join(digest.hex());
+        fs::rename(path, &aside).ok().map(|()| aside)
+    }
+
+    fn blob_dir(&self) -> PathBuf {
+        self.dir.join("blobs").join("sha256")
+    }
+
+    fn blob_path(&self, digest: Digest) -> PathBuf {
+        self.blob_dir().join(digest.hex())
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.dir.join("index.json")
+    }
+
+    fn own_dir(&self) -> PathBuf {
+        self.dir.join(".bpfman")
+    }
+}

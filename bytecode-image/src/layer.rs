@@ -1,1 +1,0 @@
-//! The layer of a bytecode image: a tar, plain, gzip or zstd, with one eBPF object in it.

@@ -1,0 +1,109 @@
+use std::io;
+use std::path::PathBuf;
+
+use bytecode_object::ByteOrder;
+
+use crate::labels::LabelError;
+use crate::layer::LayerError;
+use crate::manifest::ManifestError;
+use crate::platform::Platform;
+use crate::reference::Reference;
+use crate::registry::RegistryError;
+use crate::store::StoreError;
+
+/// Why an image cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PullError {
+    /// At the registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// In the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store does not have it, and the registry is not to be asked.
+    #[error("image {reference} is not in the store {}, and pull policy Never forbids to fetch it", .store.display())]
+    Absent {
+        /// What was asked for.
+        reference: Box<Reference>,
+        /// Folder of the store.
+        store: PathBuf,
+        /// Names in the store that are like it, the nearest first.
+        near: Vec<String>,
+    },
+    /// It is there, but not an image that is used.
+    #[error("image {reference} is refused")]
+    Refused {
+        /// What was asked for.
+        reference: Reference,
+        /// What is wrong with it.
+        #[source]
+        part: Box<Part>,
+    },
+    /// The system gives no event queue.
+    #[error("cannot prepare for network requests")]
+    Runtime(#[source] io::Error),
+}
+
+/// What is wrong with an image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Part {
+    /// Its manifest or index.
+    #[error("its manifest cannot be used")]
+    Manifest(#[source] ManifestError),
+    /// Its configuration.
+    #[error("its configuration is not one of an image")]
+    Config(#[source] serde_json::Error),
+    /// It is for another platform.
+    #[error("it is for {found}: expected {wanted}")]
+    Platform {
+        /// Asked for.
+        wanted: Platform,
+        /// In its configuration.
+        found: Platform,
+    },
+    /// Its labels, or what they say of its object.
+    #[error("its labels cannot be trusted")]
+    Labels(#[source] LabelError),
+    /// Its layer.
+    #[error("its layer is not one of a bytecode image")]
+    Layer(#[source] LayerError),
+    /// An object for hosts of the other byte order.
+    #[error("its object {object} is {}: {platform} needs the other byte order", match .found { ByteOrder::Little => "little-endian", ByteOrder::Big => "big-endian" })]
+    ByteOrder {
+        /// File name of the object.
+        object: String,
+        /// The object's byte order.
+        found: ByteOrder,
+        /// What it should run on.
+        platform: Platform,
+    },
+}
+
+impl PullError {
+    /// What to do, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Registry(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Absent { near, .. } if near.is_empty() => {
+                Some("pull it with policy IfNotPresent first, or copy it into the store".to_owned())
+            }
+            Self::Absent { near, .. } => Some(format!("did you mean {}?", near.join(", "))),
+            Self::Refused { part, .. } => match part.as_ref() {
+                Part::Platform { found, .. } => Some(format!(
+                    "to pull it all the same, ask for --platform {found}"
+                )),
+                Part::Manifest(ManifestError::Platform { offered, .. }) if !offered.is_empty() => {
+                    Some("choose one of them with --platform".to_owned())
+                }
+                Part::Layer(_) | Part::Labels(_) => {
+                    Some("build the image again from its object".to_owned())
+                }
+                _ => None,
+            },
+            Self::Runtime(_) => None,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Images from a registry: what the store has already is not fetched again, and what is refused is not kept.
+
+use std::fs::File;
+use std::io::{Read, Write};
+
+use futures_util::future::try_join;
+
+use super::{BytecodeImage, Contents, Part, PullError, PullRequest};
+use crate::digest::Digest;
+use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
+use crate::manifest::{self, Descriptor, Document, ImageManifest, ManifestError};
+use crate::progress::{Progress, Transfer};
+use crate::registry::{Client, Fetched};
+use crate::store::{NewBlob, Store, StoreAction, StoreError, Writer};
+
+/// A blob: in the store already, or beside it until the whole image has passed.
+enum Blob {
+    Kept(File),
+    New(NewBlob),
+}
+
+impl Blob {
+    fn reader(&mut self) -> Result<&File, StoreError> {
+        match self {
+            Self::Kept(file) => Ok(file),
+            Self::New(blob) => blob.reader(),
+        }
+    }
+}
+
+pub(super) async fn fetch(
+    store: &Store,
+    request: &PullRequest,
+    progress: &dyn Progress,
+) -> Result<BytecodeImage, PullError> {
+    let reference = &request.reference;
+    let refused = |error| PullError::Refused {
+        reference: reference.clone(),
+        part: Box::new(Part::Manifest(error)),
+    };
+    let client = Client::new(reference, request.credentials.clone())?;
+    let named = client.resolve(reference).await?;
+    let writer = store.writer()?;
+    let mut pending: Vec<(NewBlob, Digest)> = Vec::new();
+    let (manifest_digest, manifest) = match &named.document {
+        Document::Image(manifest) => (named.digest, manifest.clone()),
+        Document::Index(index) => {
+            let chosen = index.choose(&request.platform).map_err(refused)?;
+            let manifest = match kept_manifest(store, chosen)? {
+                Some(manifest) => manifest,
+                None => {
+                    let fetched = client.manifest(reference, chosen).await?;
+                    pending.extend(new_document(store, &writer, &fetched)?);
+                    match fetched.document {
+                        Document::Image(manifest) => manifest,
+                        Document::Index(_) => return Err(refused(ManifestError::Nested)),
+                    }
+                }
+            };
+            (chosen.digest, manifest)
+        }
+    };
+    pending.extend(new_document(store, &writer, &named)?);
+
+    let (mut config, mut layer) =
+        contents(&client, store, &writer, request, &manifest, progress).await?;
+    let mut config_bytes = Vec::new();
+    let read = config.reader()?.read_to_end(&mut config_bytes);
+    read.map_err(|source| StoreError::Io {
+        action: StoreAction::Read,
+        path: store.dir().to_owned(),
+        source,
+    })?;
+    let image = Contents {
+        digest: named.digest,
+        manifest_digest,
+        manifest: &manifest,
+        config: &config_bytes,
+        layer: layer.reader()?,
+        from_store: false,
+    }
+    .open(request)?;
+
+    // Contents before what names them.
+    for (blob, descriptor) in [(config, &manifest.config), (layer, &manifest.layer)] {
+        if let Blob::New(blob) = blob {
+            writer.commit(blob, descriptor.digest)?;
+        }
+    }
+    for (blob, digest) in pending {
+        writer.commit(blob, digest)?;
+    }
+    writer.name(
+        reference,
+        &named.media_type,
+        named.digest,
+        named.bytes.len() as u64,
+    )?;
+    Ok(image)
+}
+
+/// Configuration and layer, side by side.
+async fn contents(
+    client: &Client,
+    store: &Store,
+    writer: &Writer<'_>,
+    request: &PullRequest,
+    manifest: &ImageManifest,
+    progress: &dyn Progress,
+) -> Result<(Blob, Blob), PullError> {
+    let kept_config = sound(store.blob(manifest.config.digest, MAX_CONFIG_BYTES))?;
+    let kept_layer = sound(store.blob(manifest.layer.digest, MAX_LAYER_BYTES))?;
+    let missing = |kept: &Option<File>, descriptor: &Descriptor| {
+        if kept.is_none() { descriptor.size } else { 0 }
+    };
+    let total = missing(&kept_config, &manifest.config) + missing(&kept_layer, &manifest.layer);
+    let _transfer = (total > 0).then(|| Transfer::start(progress, total));
+    let get = async |kept: Option<File>, descriptor: &Descriptor| {
+        if let Some(file) = kept {
+            return Ok::<_, PullError>(Blob::Kept(file));
+        }
+        let mut blob = writer.blob()?;
+        client
+            .blob(&request.reference, descriptor, &mut blob, progress)
+            .await?;
+        Ok(Blob::New(blob))
+    };
+    try_join(
+        get(kept_config, &manifest.config),
+        get(kept_layer, &manifest.layer),
+    )
+    .await
+}
+
+/// The platform's manifest, when an earlier pull kept it.
+fn kept_manifest(store: &Store, chosen: &Descriptor) -> Result<Option<ImageManifest>, PullError> {
+    let Some(bytes) = sound(store.read(chosen.digest, MAX_MANIFEST_BYTES))? else {
+        return Ok(None);
+    };
+    // One that cannot be used is fetched again, and refused as what comes then.
+    Ok(match manifest::parse(&bytes, Some(&chosen.media_type)) {
+        Ok((Document::Image(manifest), _)) => Some(manifest),
+        _ => None,
+    })
+}
+
+/// A document as a blob, unless the store has it.
+fn new_document(
+    store: &Store,
+    writer: &Writer<'_>,
+    fetched: &Fetched,
+) -> Result<Option<(NewBlob, Digest)>, PullError> {
+    if sound(store.blob(fetched.digest, MAX_MANIFEST_BYTES))?.is_some() {
+        return Ok(None);
+    }
+    let mut blob = writer.blob()?;
+    blob.write_all(&fetched.bytes)
+        .map_err(|source| StoreError::Io {
+            action: StoreAction::Write,
+            path: store.dir().to_owned(),
+            source,
+        })?;
+    Ok(Some((blob, fetched.digest)))
+}
+
+/// Takes a damaged blob, which the store has named and set aside, for one that is not there.
+fn sound<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Err(error @ StoreError::Damaged { .. }) => {
+            log::warn!("{error}; fetching it again");
+            Ok(None)
+        }
+        found => found,
+    }
+}

@@ -1,0 +1,190 @@
+//! From a reference and a policy to a verified image.
+
+mod error;
+mod fetch;
+mod local;
+
+use std::fmt;
+use std::fs::File;
+use std::str::FromStr;
+
+pub use error::{Part, PullError};
+
+use crate::digest::Digest;
+use crate::labels::Labels;
+use crate::layer;
+use crate::manifest::{ImageConfig, ImageManifest};
+use crate::platform::Platform;
+pub use crate::progress::Progress;
+use crate::reference::Reference;
+use crate::registry::auth::Credentials;
+use crate::store::{Store, StoreError};
+
+/// When the registry is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PullPolicy {
+    /// Each time. Blobs that the store has are not fetched again; without an answer the pull fails.
+    Always,
+    /// Only when the store does not have the image.
+    #[default]
+    IfNotPresent,
+    /// Never: no socket is opened.
+    Never,
+}
+
+/// A word that is no pull policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown pull policy `{0}`: expected Always, IfNotPresent or Never")]
+pub struct PullPolicyError(pub String);
+
+impl fmt::Display for PullPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        })
+    }
+}
+
+impl FromStr for PullPolicy {
+    type Err = PullPolicyError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::Always, Self::IfNotPresent, Self::Never]
+            .into_iter()
+            .find(|policy| policy.to_string() == word)
+            .ok_or_else(|| PullPolicyError(word.to_owned()))
+    }
+}
+
+/// What to pull.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// Which image.
+    pub reference: Reference,
+    /// When to ask the registry.
+    pub policy: PullPolicy,
+    /// For the registry of the reference.
+    pub credentials: Option<Credentials>,
+    /// Which platform of an index, and what a single image must be for: [`Platform::host`] as a rule.
+    pub platform: Platform,
+}
+
+/// An image whose every byte was checked against the digest that the reference named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BytecodeImage {
+    /// As it was asked for, defaults filled in.
+    pub reference: Reference,
+    /// What the reference named: an index or a manifest.
+    pub digest: Digest,
+    /// The platform's manifest; the same as `digest` where there is no index.
+    pub manifest_digest: Digest,
+    /// What the image is for, by its configuration.
+    pub platform: Platform,
+    /// What its labels say.
+    pub labels: Labels,
+    /// The eBPF object.
+    pub object: Vec<u8>,
+    /// The object's file name in the layer.
+    pub object_name: String,
+    /// Whether nothing was asked of a registry.
+    pub from_store: bool,
+}
+
+/// Gets an image as the policy says, checks it, keeps it in the store, and gives its object.
+///
+/// Blocks. A runtime, and a socket, exist only while a registry is asked.
+///
+/// # Errors
+///
+/// When the image is nowhere, damaged, not a bytecode image or not for this platform. The store's index is then
+/// as it was, and nothing half fetched is left.
+pub fn pull(
+    store: &Store,
+    request: &PullRequest,
+    progress: &dyn Progress,
+) -> Result<BytecodeImage, PullError> {
+    if request.policy != PullPolicy::Always {
+        match local::find(store, request) {
+            Ok(Some(image)) => return Ok(image),
+            Ok(None) => {}
+            // What is damaged is fetched again where that is allowed.
+            Err(PullError::Store(error @ StoreError::Damaged { .. }))
+                if request.policy != PullPolicy::Never =>
+            {
+                log::warn!("{error}; fetching it again");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if request.policy == PullPolicy::Never {
+        return Err(local::absent(store, &request.reference)?);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build();
+    runtime
+        .map_err(PullError::Runtime)?
+        .block_on(fetch::fetch(store, request, progress))
+}
+
+/// An image's digests, and its contents, whose digests were checked: what is left to do is the same for fetched and
+/// kept ones.
+struct Contents<'a> {
+    digest: Digest,
+    manifest_digest: Digest,
+    manifest: &'a ImageManifest,
+    config: &'a [u8],
+    layer: &'a File,
+    from_store: bool,
+}
+
+impl Contents<'_> {
+    /// Reads configuration and layer, and compares them with each other and with the platform asked for.
+    fn open(self, request: &PullRequest) -> Result<BytecodeImage, PullError> {
+        let reference = &request.reference;
+        let refused = |part| PullError::Refused {
+            reference: reference.clone(),
+            part: Box::new(part),
+        };
+        let config =
+            ImageConfig::parse(self.config).map_err(|error| refused(Part::Config(error)))?;
+        if let Some(found) = &config.platform
+            && request.platform.distance(found).is_none()
+        {
+            return Err(refused(Part::Platform {
+                wanted: request.platform.clone(),
+                found: found.clone(),
+            }));
+        }
+        let labels = Labels::from_config_labels(&config.labels)
+            .map_err(|error| refused(Part::Labels(error)))?;
+        let object = layer::read_object(self.layer, &self.manifest.layer.media_type)
+            .map_err(|error| refused(Part::Layer(error)))?;
+        if let Some(wanted) = request.platform.byte_order()
+            && wanted != object.info.byte_order
+        {
+            let platform = request.platform.clone();
+            return Err(refused(Part::ByteOrder {
+                object: object.name,
+                found: object.info.byte_order,
+                platform,
+            }));
+        }
+        labels
+            .check(&object.info)
+            .map_err(|error| refused(Part::Labels(error)))?;
+        Ok(BytecodeImage {
+            reference: reference.clone(),
+            digest: self.digest,
+            manifest_digest: self.manifest_digest,
+            platform: config.platform.unwrap_or_else(|| request.platform.clone()),
+            labels,
+            object: object.bytes,
+            object_name: object.name,
+            from_store: self.from_store,
+        })
+    }
+}
