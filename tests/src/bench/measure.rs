@@ -1,0 +1,107 @@
+//! Runs commands in turn and takes the medians of their time and memory.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use wait4::Wait4 as _;
+
+/// What is compared with what.
+pub(crate) struct Case<'a> {
+    /// What is done, for the table's head.
+    pub(crate) title: String,
+    /// Ours first.
+    pub(crate) contestants: Vec<Contestant<'a>>,
+    /// Most memory that ours may take, in KiB.
+    pub(crate) most_kib: u64,
+}
+
+/// Makes the command of a round, by its number.
+pub(crate) type Prepare<'a> = Box<dyn Fn(usize) -> Command + 'a>;
+
+/// Clears up after a round, by its number and what the command printed.
+pub(crate) type Clear<'a> = Box<dyn Fn(usize, &str) + 'a>;
+
+/// One of those who do it.
+pub(crate) struct Contestant<'a> {
+    pub(crate) name: &'static str,
+    /// How many times their time ours may take; `None`: shown, not judged.
+    pub(crate) most_times: Option<f64>,
+    /// Not timed.
+    pub(crate) prepare: Prepare<'a>,
+    /// Not timed.
+    pub(crate) clear: Clear<'a>,
+}
+
+/// The medians of a contestant.
+pub(crate) struct Summary {
+    pub(crate) name: &'static str,
+    pub(crate) milliseconds: f64,
+    pub(crate) peak_kib: u64,
+}
+
+/// Runs every contestant once a round, one round before the first that counts.
+pub(crate) fn run(case: &Case<'_>, rounds: usize) -> Vec<Summary> {
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); case.contestants.len()];
+    let mut peaks: Vec<Vec<u64>> = vec![Vec::new(); case.contestants.len()];
+    for round in 0..=rounds {
+        for ((contestant, times), peaks) in case.contestants.iter().zip(&mut times).zip(&mut peaks)
+        {
+            let command = (contestant.prepare)(round);
+            let (milliseconds, peak_kib, output) = once(contestant.name, command);
+            (contestant.clear)(round, &output);
+            if round > 0 {
+                times.push(milliseconds);
+                peaks.push(peak_kib);
+            }
+        }
+    }
+    let summaries = case.contestants.iter().zip(times).zip(peaks).map(
+        |((contestant, mut times), mut peaks)| {
+            times.sort_by(f64::total_cmp);
+            peaks.sort_unstable();
+            let middle = times.len() / 2;
+            Summary {
+                name: contestant.name,
+                milliseconds: times.get(middle).copied().unwrap_or(f64::NAN),
+                peak_kib: peaks.get(middle).copied().unwrap_or_default(),
+            }
+        },
+    );
+    summaries.collect()
+}
+
+/// Milliseconds, peak memory in KiB and stdout of one run. It must succeed.
+fn once(name: &str, mut command: Command) -> (f64, u64, String) {
+    let output = tempfile::tempfile().expect("a temporary file can be made");
+    let errors = tempfile::tempfile().expect("a temporary file can be made");
+    let kept =
+        |file: &std::fs::File| Stdio::from(file.try_clone().expect("a file can be opened twice"));
+    // Files, not pipes: nobody has to read while it runs.
+    command
+        .stdin(Stdio::null())
+        .stdout(kept(&output))
+        .stderr(kept(&errors));
+    let started = Instant::now();
+    let child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{name} cannot be run: {error}"));
+    let ended = child
+        .wait4()
+        .unwrap_or_else(|error| panic!("{name} cannot be waited for: {error}"));
+    let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+    assert!(
+        ended.status.success(),
+        "{name} failed: {command:?}\n{}",
+        text(&errors)
+    );
+    (milliseconds, ended.rusage.maxrss / 1024, text(&output))
+}
+
+fn text(mut file: &std::fs::File) -> String {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0)).expect("a file has a start");
+    file.read_to_end(&mut bytes)
+        .expect("a file that was written can be read");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
