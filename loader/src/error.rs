@@ -64,7 +64,7 @@ pub enum LoaderError {
         source: ObjectError,
     },
     /// Compiled for hosts of the other byte order.
-    #[error("loading {from}: the object is {found:?}-endian, this host is {host:?}-endian")]
+    #[error("loading {from}: the object is {found}, this host {host}")]
     ByteOrder {
         /// File or image.
         from: String,

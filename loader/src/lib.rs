@@ -22,6 +22,8 @@ mod program;
 mod request;
 mod show;
 mod state;
+#[cfg(test)]
+mod tests;
 mod unload;
 
 pub use config::Config;

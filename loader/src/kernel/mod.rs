@@ -7,6 +7,7 @@
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod linux;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -118,7 +118,10 @@ impl Journal {
             }
         };
         file.write_all(&bytes)
-            .map_err(|source| self.failed("writing", source))
+            .map_err(|source| self.failed("writing", source))?;
+        #[cfg(test)]
+        crate::tests::kill::journal_write();
+        Ok(())
     }
 
     /// Forgets the change: it is done, or undone.

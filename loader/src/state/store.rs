@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::StateError;
 use super::record::{ChainKey, ChainRecord, Key, LINKS, LinkRecord, PROGRAMS, ProgramRecord};
+use super::{StateError, lock};
 
 /// Bytes that sled may cache. The records of a thousand programs are below half a megabyte.
 const CACHE_BYTES: u64 = 1 << 20;
 /// Bytes a segment. Smaller ones put records into files of their own, larger ones are zeroed for nothing.
 const SEGMENT_BYTES: usize = 32 << 10;
+
+/// How long the threads of a process that dropped the database may take to end.
+const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// One record that changes, with what it was, so that the change can be taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +52,12 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens the database, or makes it.
     pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
+        let file = path.join("db");
+        if file.exists() {
+            // sled's threads close the file, which it locks for itself, some time after the database was dropped: who
+            // has our lock may have to wait for those of the process that had it before.
+            lock::acquire(&file, LAST_WRITE)?;
+        }
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE_BYTES)

@@ -1,0 +1,464 @@
+//! A kernel in memory, for tests: programs, maps and links that live as long as a handle, a pin or another object
+//! holds them, folders and pins of a bpffs, interfaces with one XDP link each.
+//!
+//! It does what was seen on real kernels and nothing else. One thing it leaves out: a real EXT program holds the
+//! dispatcher that it was loaded for until it is attached.
+
+mod object;
+mod world;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+
+use super::{
+    Interface, Kernel, KernelError, LinkSpec, LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram,
+    ProgramBrief, XdpDispatcherConfig,
+};
+use crate::{KernelState, XdpMode};
+
+pub use object::{Crash, Object};
+use object::{Map, Place, Program};
+use world::World;
+
+/// Number of the network namespace of every interface.
+pub const NSID: u64 = 4_026_531_840;
+
+/// A kernel in memory; a clone is the same kernel.
+#[derive(Debug, Clone, Default)]
+pub struct FakeKernel {
+    world: Rc<RefCell<World>>,
+}
+
+impl FakeKernel {
+    /// A kernel with no interface and nothing loaded.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an interface.
+    pub fn add_interface(&self, name: &str) {
+        let mut world = self.world.borrow_mut();
+        let ifindex = world.next_id();
+        world.interfaces.insert(name.to_owned(), ifindex);
+    }
+
+    /// Removes an interface: XDP links on it stay, but lead nowhere.
+    pub fn remove_interface(&self, name: &str) {
+        let mut world = self.world.borrow_mut();
+        if let Some(ifindex) = world.interfaces.remove(name) {
+            for link in world.links.values().filter_map(Weak::upgrade) {
+                link.interface_gone(ifindex);
+            }
+        }
+    }
+
+    /// Puts somebody else's XDP program on an interface and returns its id.
+    pub fn attach_foreign_xdp(&self, name: &str) -> Result<u32, KernelError> {
+        let mut world = self.world.borrow_mut();
+        let ifindex = *world
+            .interfaces
+            .get(name)
+            .ok_or_else(|| errno("foreign", libc::ENODEV))?;
+        let program = world.add_program(Program::new("foreign", "xdp"));
+        let id = program.id;
+        let link = world.add_link(Place::Xdp(Some(ifindex)), program);
+        world.foreign.push(link);
+        Ok(id)
+    }
+
+    /// Loads a program as somebody else and keeps it for ever.
+    pub fn load_foreign(&self, name: &str, kind: &'static str) -> u32 {
+        let mut world = self.world.borrow_mut();
+        let program = world.add_program(Program::new(name, kind));
+        let id = program.id;
+        let link = world.add_link(Place::Tracepoint(String::new()), program);
+        world.foreign.push(link);
+        id
+    }
+
+    /// Maps that every object loaded from now on has.
+    pub fn set_object_maps(&self, names: &[&str]) {
+        self.world.borrow_mut().object_maps = names.iter().map(|name| (*name).to_owned()).collect();
+    }
+
+    /// Functions that come from `xdp.frags`.
+    pub fn set_frags(&self, functions: &[&str]) {
+        self.world.borrow_mut().frags = functions.iter().map(|name| (*name).to_owned()).collect();
+    }
+
+    /// Refuses EXT programs, as a kernel in lockdown does.
+    pub fn refuse_extensions(&self, refuse: bool) {
+        self.world.borrow_mut().refuse_extensions = refuse;
+    }
+
+    /// Refuses these modes of XDP, as drivers do.
+    pub fn refuse_modes(&self, modes: &[Option<XdpMode>]) {
+        self.world.borrow_mut().refused_modes = modes.to_vec();
+    }
+
+    /// Loses every pin and folder, as `umount` does.
+    pub fn unmount(&self) {
+        let pins = {
+            let mut world = self.world.borrow_mut();
+            world.mounted = false;
+            world.dirs.clear();
+            std::mem::take(&mut world.pins)
+        };
+        drop(pins);
+    }
+
+    /// The `n`th call from now, from 1, fails with EIO. Returns to normal after it; 0 is never.
+    pub fn fail_at(&self, n: usize) {
+        let mut world = self.world.borrow_mut();
+        world.calls = 0;
+        world.fail_at = (n > 0).then_some(n);
+    }
+
+    /// The `n`th call from now, from 1, is not done: the process dies, by unwinding with [`Crash`]. 0 is never.
+    pub fn crash_at(&self, n: usize) {
+        let mut world = self.world.borrow_mut();
+        world.calls = 0;
+        world.crash_at = (n > 0).then_some(n);
+    }
+
+    /// Whether the failure or the crash that was asked for is still to come.
+    pub fn is_armed(&self) -> bool {
+        let world = self.world.borrow();
+        world.fail_at.is_some() || world.crash_at.is_some()
+    }
+
+    /// Everything that lives, one line each, sorted.
+    pub fn snapshot(&self) -> BTreeSet<String> {
+        let world = self.world.borrow();
+        let programs = world.programs.values().filter_map(Weak::upgrade);
+        let programs = programs.map(|program| program.describe());
+        let links = world.links.values().filter_map(Weak::upgrade);
+        let links = links.map(|link| link.describe());
+        let dirs = world
+            .dirs
+            .iter()
+            .map(|path| format!("dir {}", path.display()));
+        let pins = world.pins.iter();
+        let pins =
+            pins.map(|(path, object)| format!("pin {} = {}", path.display(), object.describe()));
+        programs.chain(links).chain(dirs).chain(pins).collect()
+    }
+
+    /// Ids of the programs that live, ascending, with their types.
+    pub fn programs(&self) -> BTreeMap<u32, &'static str> {
+        let world = self.world.borrow();
+        let programs = world.programs.values().filter_map(Weak::upgrade);
+        programs.map(|program| (program.id, program.kind)).collect()
+    }
+
+    /// Paths of all pins with the ids of the programs that they, or the links that they are, hold (0 for maps).
+    pub fn pins(&self) -> BTreeMap<PathBuf, u32> {
+        let world = self.world.borrow();
+        world
+            .pins
+            .iter()
+            .map(|(path, object)| (path.clone(), object.program_id()))
+            .collect()
+    }
+
+    /// Paths of all folders.
+    pub fn dirs(&self) -> BTreeSet<PathBuf> {
+        self.world.borrow().dirs.clone()
+    }
+
+    /// Id of the program that the XDP link of an interface runs, and the ids behind its slots in order.
+    pub fn xdp_chain(&self, interface: &str) -> Option<(u32, Vec<u32>)> {
+        let world = self.world.borrow();
+        let ifindex = *world.interfaces.get(interface)?;
+        let program = world.xdp_link(ifindex)?.program();
+        let slots = (0..10).map_while(|slot| program.slot(&format!("prog{slot}")));
+        Some((program.id, slots.collect()))
+    }
+
+    /// What the dispatcher on an interface was told.
+    pub fn xdp_config(&self, interface: &str) -> Option<XdpDispatcherConfig> {
+        let world = self.world.borrow();
+        let ifindex = *world.interfaces.get(interface)?;
+        world.xdp_link(ifindex)?.program().config.clone()
+    }
+
+    /// Counts a call, and fails it when it is its turn.
+    fn call(&self, call: &'static str) -> Result<std::cell::RefMut<'_, World>, KernelError> {
+        let mut world = self.world.borrow_mut();
+        world.calls += 1;
+        let turn = Some(world.calls);
+        if world.crash_at == turn {
+            world.crash_at = None;
+            drop(world);
+            std::panic::resume_unwind(Box::new(Crash));
+        }
+        if world.fail_at == turn {
+            world.fail_at = None;
+            return Err(errno(call, libc::EIO));
+        }
+        Ok(world)
+    }
+}
+
+fn errno(call: &str, code: i32) -> KernelError {
+    KernelError::Syscall {
+        call: call.to_owned(),
+        source: io::Error::from_raw_os_error(code),
+    }
+}
+
+fn brief(program: &Program) -> ProgramBrief {
+    ProgramBrief {
+        id: program.id,
+        name: program.name.chars().take(15).collect(),
+        program_type: program.kind.to_owned(),
+    }
+}
+
+impl Kernel for FakeKernel {
+    type Handle = Object;
+
+    fn mount_bpffs(&self, dir: &Path) -> Result<(), KernelError> {
+        let mut world = self.call("mount")?;
+        world.mounted = true;
+        world.dirs.insert(dir.to_owned());
+        Ok(())
+    }
+
+    fn load(&self, spec: &LoadSpec<'_, Object>) -> Result<Loaded<Object>, KernelError> {
+        let mut world = self.call("load")?;
+        let extension = |program: &super::ProgramSpec<'_, Object>| {
+            matches!(program.load_as, LoadAs::Extension { .. })
+        };
+        if world.refuse_extensions && spec.programs.iter().any(extension) {
+            let source = io::Error::from_raw_os_error(libc::EPERM);
+            return Err(KernelError::NoExtensions { source });
+        }
+        let mut maps = Vec::new();
+        for name in world.object_maps.clone() {
+            let shared = spec
+                .shared_maps
+                .get(&name)
+                .and_then(|path| world.pins.get(path));
+            let map = match shared {
+                Some(Object::Map(map)) => Rc::clone(map),
+                _ => Rc::new(Map {
+                    id: world.next_id(),
+                    name,
+                }),
+            };
+            maps.push(map);
+        }
+        maps.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut programs = Vec::new();
+        for wanted in &spec.programs {
+            let kind = if extension(wanted) {
+                "ext"
+            } else {
+                wanted.program_type.kernel_type()
+            };
+            let mut program = Program::new(wanted.function, kind);
+            program.maps.clone_from(&maps);
+            let program = world.add_program(program);
+            programs.push(LoadedProgram {
+                function: wanted.function.to_owned(),
+                id: program.id,
+                handle: Object::Program(program),
+                xdp_frags: world.frags.contains(wanted.function),
+            });
+        }
+        let maps = maps.into_iter().map(|map| LoadedMap {
+            name: map.name.clone(),
+            id: map.id,
+            handle: Object::Map(map),
+        });
+        Ok(Loaded {
+            programs,
+            maps: maps.collect(),
+        })
+    }
+
+    fn load_xdp_dispatcher(&self, config: &XdpDispatcherConfig) -> Result<Object, KernelError> {
+        let mut world = self.call("load dispatcher")?;
+        let mut program = Program::new("xdp_dispatcher", "xdp");
+        program.config = Some(config.clone());
+        Ok(Object::Program(world.add_program(program)))
+    }
+
+    fn program_brief(&self, id: u32) -> Result<Option<ProgramBrief>, KernelError> {
+        let world = self.call("brief")?;
+        let program = world.programs.get(&id).and_then(Weak::upgrade);
+        Ok(program.map(|program| brief(&program)))
+    }
+
+    fn program_state(&self, program: &Object) -> Result<KernelState, KernelError> {
+        let _world = self.call("state")?;
+        let program = program
+            .program()
+            .ok_or_else(|| errno("state", libc::EINVAL))?;
+        let brief = brief(&program);
+        Ok(KernelState {
+            id: brief.id,
+            name: brief.name,
+            program_type: brief.program_type,
+            loaded_at: None,
+            tag: [0; 8],
+            gpl_compatible: true,
+            map_ids: program.maps.iter().map(|map| map.id).collect(),
+            btf_id: 0,
+            size_translated: 16,
+            size_jitted: 0,
+            memory: 4096,
+            verified_instructions: 2,
+        })
+    }
+
+    fn program_by_id(&self, id: u32) -> Result<Option<Object>, KernelError> {
+        let world = self.call("program by id")?;
+        let program = world.programs.get(&id).and_then(Weak::upgrade);
+        Ok(program.map(Object::Program))
+    }
+
+    fn next_program_id(&self, id: u32) -> Result<Option<u32>, KernelError> {
+        let world = self.call("next id")?;
+        let mut later = world.programs.range(id.saturating_add(1)..);
+        Ok(later
+            .find(|(_, program)| program.strong_count() > 0)
+            .map(|(id, _)| *id))
+    }
+
+    fn pin(&self, handle: &Object, path: &Path) -> Result<(), KernelError> {
+        let mut world = self.call("pin")?;
+        world.free_name("pin", path)?;
+        world.pins.insert(path.to_owned(), handle.again());
+        Ok(())
+    }
+
+    fn open_pin(&self, path: &Path) -> Result<Option<Object>, KernelError> {
+        let world = self.call("open pin")?;
+        Ok(world.pins.get(path).map(Object::again))
+    }
+
+    fn unpin(&self, path: &Path) -> Result<(), KernelError> {
+        let object = self.call("unpin")?.pins.remove(path);
+        drop(object);
+        Ok(())
+    }
+
+    fn create_dir(&self, path: &Path) -> Result<(), KernelError> {
+        let mut world = self.call("mkdir")?;
+        if world.dirs.contains(path) {
+            return Ok(());
+        }
+        world.free_name("mkdir", path)?;
+        world.dirs.insert(path.to_owned());
+        Ok(())
+    }
+
+    fn remove_dir(&self, path: &Path) -> Result<(), KernelError> {
+        let mut world = self.call("rmdir")?;
+        let inside = |other: &PathBuf| other.parent() == Some(path);
+        if world.pins.keys().any(inside) || world.dirs.iter().any(inside) {
+            return Err(errno("rmdir", libc::ENOTEMPTY));
+        }
+        world.dirs.remove(path);
+        Ok(())
+    }
+
+    fn list_dir(&self, path: &Path) -> Result<Vec<String>, KernelError> {
+        let world = self.call("list")?;
+        let inside = world
+            .pins
+            .keys()
+            .filter(|other| other.parent() == Some(path));
+        let names = inside.filter_map(|path| path.file_name());
+        Ok(names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect())
+    }
+
+    fn link(&self, spec: &LinkSpec<'_, Object>) -> Result<Object, KernelError> {
+        let mut world = self.call("link")?;
+        let (place, program) = match spec {
+            LinkSpec::Xdp {
+                program,
+                ifindex,
+                mode,
+                ..
+            } => {
+                if !world.interfaces.values().any(|known| known == ifindex) {
+                    return Err(errno("link", libc::ENODEV));
+                }
+                if world.xdp_link(*ifindex).is_some() {
+                    return Err(errno("link", libc::EBUSY));
+                }
+                if world.refused_modes.contains(mode) {
+                    return Err(errno("link", libc::EOPNOTSUPP));
+                }
+                (Place::Xdp(Some(*ifindex)), program.of_kind("xdp")?)
+            }
+            LinkSpec::Extension {
+                program,
+                target,
+                function,
+            } => {
+                let target = target.of_kind("xdp")?;
+                if target.slot(function).is_some() {
+                    return Err(errno("link", libc::EBUSY));
+                }
+                let place = Place::Slot {
+                    target,
+                    function: (*function).to_owned(),
+                };
+                (place, program.of_kind("ext")?)
+            }
+            LinkSpec::Tracepoint {
+                program,
+                category,
+                name,
+            } => (
+                Place::Tracepoint(format!("{category}/{name}")),
+                program.of_kind("tracepoint")?,
+            ),
+        };
+        let link = world.add_link(place, program);
+        link.take_place();
+        Ok(Object::Link(link))
+    }
+
+    fn update_link(&self, link: &Object, program: &Object) -> Result<(), KernelError> {
+        let _world = self.call("update link")?;
+        let Object::Link(link) = link else {
+            return Err(errno("update link", libc::EINVAL));
+        };
+        let former = link.replace(program.of_kind("xdp")?)?;
+        drop(former);
+        Ok(())
+    }
+
+    fn interface(&self, name: &str, _netns: Option<&Path>) -> Result<Interface, KernelError> {
+        let world = self.call("interface")?;
+        let ifindex = world
+            .interfaces
+            .get(name)
+            .ok_or_else(|| KernelError::NoInterface {
+                name: name.to_owned(),
+            })?;
+        Ok(Interface {
+            ifindex: *ifindex,
+            nsid: NSID,
+        })
+    }
+
+    fn xdp_program_on(
+        &self,
+        ifindex: u32,
+        _netns: Option<&Path>,
+    ) -> Result<Option<u32>, KernelError> {
+        let world = self.call("xdp program on")?;
+        Ok(world.xdp_link(ifindex).map(|link| link.program().id))
+    }
+}

@@ -1,0 +1,184 @@
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+
+use super::{KernelError, XdpDispatcherConfig, errno};
+
+/// What the unwinding carries that stands for the death of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crash;
+
+/// A handle.
+#[derive(Debug)]
+pub enum Object {
+    /// To a program.
+    Program(Rc<Program>),
+    /// To a map.
+    Map(Rc<Map>),
+    /// To a link.
+    Link(Rc<LinkObject>),
+}
+
+/// A program.
+#[derive(Debug)]
+pub struct Program {
+    pub(super) id: u32,
+    pub(super) name: String,
+    pub(super) kind: &'static str,
+    pub(super) maps: Vec<Rc<Map>>,
+    pub(super) config: Option<XdpDispatcherConfig>,
+    /// Function → link of the EXT program in its place.
+    pub(super) slots: RefCell<BTreeMap<String, Weak<LinkObject>>>,
+}
+
+/// A map.
+#[derive(Debug)]
+pub struct Map {
+    pub(super) id: u32,
+    pub(super) name: String,
+}
+
+/// A link.
+#[derive(Debug)]
+pub struct LinkObject {
+    id: u32,
+    place: RefCell<Place>,
+    program: RefCell<Rc<Program>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Interface index; `None` once the interface is gone.
+    Xdp(Option<u32>),
+    Slot {
+        target: Rc<Program>,
+        function: String,
+    },
+    Tracepoint(String),
+}
+
+impl Object {
+    /// Another handle to the same object.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Program(program) => Self::Program(Rc::clone(program)),
+            Self::Map(map) => Self::Map(Rc::clone(map)),
+            Self::Link(link) => Self::Link(Rc::clone(link)),
+        }
+    }
+
+    pub(super) fn program(&self) -> Option<Rc<Program>> {
+        match self {
+            Self::Program(program) => Some(Rc::clone(program)),
+            Self::Map(_) | Self::Link(_) => None,
+        }
+    }
+
+    pub(super) fn of_kind(&self, kind: &str) -> Result<Rc<Program>, KernelError> {
+        let program = self.program().filter(|program| program.kind == kind);
+        program.ok_or_else(|| errno("link", libc::EINVAL))
+    }
+
+    pub(super) fn program_id(&self) -> u32 {
+        match self {
+            Self::Program(program) => program.id,
+            Self::Map(_) => 0,
+            Self::Link(link) => link.program().id,
+        }
+    }
+
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Program(program) => program.describe(),
+            Self::Map(map) => format!("map {} {}", map.id, map.name),
+            Self::Link(link) => link.describe(),
+        }
+    }
+}
+
+impl Program {
+    pub(super) fn new(name: &str, kind: &'static str) -> Self {
+        Self {
+            id: 0,
+            name: name.to_owned(),
+            kind,
+            maps: Vec::new(),
+            config: None,
+            slots: RefCell::default(),
+        }
+    }
+
+    /// Id of the program in a slot.
+    pub(super) fn slot(&self, function: &str) -> Option<u32> {
+        let slots = self.slots.borrow();
+        let link = slots.get(function)?.upgrade()?;
+        Some(link.program().id)
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let slots = self.slots.borrow();
+        let slots = slots
+            .iter()
+            .filter_map(|(slot, link)| Some((slot, link.upgrade()?)));
+        let slots = slots.map(|(slot, link)| format!(" {slot}={}", link.program().id));
+        format!(
+            "program {} {} {}{}",
+            self.id,
+            self.kind,
+            self.name,
+            slots.collect::<String>()
+        )
+    }
+}
+
+impl LinkObject {
+    pub(super) fn new(id: u32, place: Place, program: Rc<Program>) -> Self {
+        Self {
+            id,
+            place: RefCell::new(place),
+            program: RefCell::new(program),
+        }
+    }
+
+    pub(super) fn program(&self) -> Rc<Program> {
+        Rc::clone(&self.program.borrow())
+    }
+
+    /// Fills the slot that it is made for.
+    pub(super) fn take_place(self: &Rc<Self>) {
+        if let Place::Slot { target, function } = &*self.place.borrow() {
+            target
+                .slots
+                .borrow_mut()
+                .insert(function.clone(), Rc::downgrade(self));
+        }
+    }
+
+    pub(super) fn is_on(&self, ifindex: u32) -> bool {
+        matches!(&*self.place.borrow(), Place::Xdp(Some(on)) if *on == ifindex)
+    }
+
+    pub(super) fn interface_gone(&self, ifindex: u32) {
+        if self.is_on(ifindex) {
+            *self.place.borrow_mut() = Place::Xdp(None);
+        }
+    }
+
+    /// `bpf_xdp_link_update` in net/core/dev.c.
+    pub(super) fn replace(&self, program: Rc<Program>) -> Result<Rc<Program>, KernelError> {
+        match &*self.place.borrow() {
+            Place::Xdp(Some(_)) => Ok(self.program.replace(program)),
+            Place::Xdp(None) => Err(errno("update link", libc::ENOLINK)),
+            Place::Slot { .. } | Place::Tracepoint(_) => Err(errno("update link", libc::EINVAL)),
+        }
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let place = match &*self.place.borrow() {
+            Place::Xdp(ifindex) => format!("xdp on {ifindex:?}"),
+            Place::Slot { target, function } => format!("{function} of {}", target.id),
+            Place::Tracepoint(name) => format!("tracepoint {name}"),
+        };
+        format!("link {} {place}: program {}", self.id, self.program().id)
+    }
+}

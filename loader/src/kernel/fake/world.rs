@@ -1,0 +1,73 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+
+use super::object::{LinkObject, Object, Place, Program};
+use super::{KernelError, XdpMode, errno};
+
+/// Everything that the kernel holds, and what the test asked of it.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    pub(super) last_id: u32,
+    pub(super) programs: BTreeMap<u32, Weak<Program>>,
+    pub(super) links: BTreeMap<u32, Weak<LinkObject>>,
+    pub(super) mounted: bool,
+    pub(super) dirs: BTreeSet<PathBuf>,
+    pub(super) pins: BTreeMap<PathBuf, Object>,
+    pub(super) interfaces: BTreeMap<String, u32>,
+    /// What others attached: keeps them alive.
+    pub(super) foreign: Vec<Rc<LinkObject>>,
+    pub(super) object_maps: Vec<String>,
+    pub(super) frags: BTreeSet<String>,
+    pub(super) refuse_extensions: bool,
+    pub(super) refused_modes: Vec<Option<XdpMode>>,
+    pub(super) calls: usize,
+    pub(super) fail_at: Option<usize>,
+    pub(super) crash_at: Option<usize>,
+}
+
+impl World {
+    pub(super) fn next_id(&mut self) -> u32 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    pub(super) fn add_program(&mut self, program: Program) -> Rc<Program> {
+        let id = self.next_id();
+        let program = Rc::new(Program { id, ..program });
+        self.programs.insert(id, Rc::downgrade(&program));
+        program
+    }
+
+    pub(super) fn add_link(&mut self, place: Place, program: Rc<Program>) -> Rc<LinkObject> {
+        let id = self.next_id();
+        let link = Rc::new(LinkObject::new(id, place, program));
+        self.links.insert(id, Rc::downgrade(&link));
+        link
+    }
+
+    pub(super) fn xdp_link(&self, ifindex: u32) -> Option<Rc<LinkObject>> {
+        let mut links = self.links.values().filter_map(Weak::upgrade);
+        links.find(|link| link.is_on(ifindex))
+    }
+
+    /// bpffs: the parent is there, the name is free and has no dot (`bpf_lookup` in kernel/bpf/inode.c).
+    pub(super) fn free_name(&self, call: &'static str, path: &Path) -> Result<(), KernelError> {
+        let parent = path
+            .parent()
+            .is_some_and(|parent| self.dirs.contains(parent));
+        if !self.mounted || !parent {
+            return Err(errno(call, libc::ENOENT));
+        }
+        if path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().contains('.'))
+        {
+            return Err(errno(call, libc::EPERM));
+        }
+        if self.pins.contains_key(path) || self.dirs.contains(path) {
+            return Err(errno(call, libc::EEXIST));
+        }
+        Ok(())
+    }
+}

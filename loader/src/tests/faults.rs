@@ -1,0 +1,150 @@
+//! The Nth kernel call fails, for every N: an error, and everything is as it was before.
+
+use super::*;
+
+/// What is done while calls fail, and what was there before it.
+struct Case {
+    name: &'static str,
+    prepare: fn(&Bench) -> Vec<u32>,
+    act: fn(&Bench, &mut Guard, &[u32]) -> Result<(), LoaderError>,
+}
+
+fn three_members(bench: &Bench) -> Vec<u32> {
+    let programs = bench.load(&["xdp:pass", "xdp:xdp_stats", "tracepoint:on_switch"]);
+    let first = bench.attach(programs[0], xdp("eth0", 50));
+    let middle = bench.attach(programs[1], xdp("eth0", 60));
+    let last = bench.attach(programs[0], xdp("eth0", 70));
+    let other = bench.attach(programs[1], xdp("eth1", 5));
+    let tracepoint = bench.attach(programs[2], tracepoint("sched/sched_switch"));
+    let mut all = programs;
+    all.extend([first, middle, last, other, tracepoint]);
+    all
+}
+
+fn attach(
+    bench: &Bench,
+    guard: &mut Guard,
+    id: u32,
+    point: AttachPoint,
+) -> Result<(), LoaderError> {
+    let metadata = BTreeMap::new();
+    bench
+        .loader
+        .attach(guard, id, AttachRequest { point, metadata })
+        .map(|_| ())
+}
+
+const CASES: [Case; 11] = [
+    Case {
+        name: "load of three programs",
+        prepare: |bench| {
+            // The folders that stay are there from the first load on.
+            let ids = bench.load(&["tracepoint:on_switch"]);
+            bench.unload(ids[0]);
+            ids
+        },
+        act: |bench, guard, _| {
+            let request = request(&["xdp:pass", "tracepoint:on_switch", "xdp:xdp_stats"]);
+            bench.loader.load(guard, request).map(|_| ())
+        },
+    },
+    Case {
+        name: "load with the maps of another",
+        prepare: |bench| bench.load(&["tracepoint:on_switch"]),
+        act: |bench, guard, ids| {
+            let mut request = request(&["tracepoint:on_kill_with_a_long_name"]);
+            request.map_owner_id = Some(ids[0]);
+            bench.loader.load(guard, request).map(|_| ())
+        },
+    },
+    Case {
+        name: "attach of the first XDP member",
+        prepare: |bench| bench.load(&["xdp:pass"]),
+        act: |bench, guard, ids| attach(bench, guard, ids[0], xdp("eth0", 1)),
+    },
+    Case {
+        name: "attach of the fourth XDP member",
+        prepare: three_members,
+        act: |bench, guard, ids| attach(bench, guard, ids[1], xdp("eth0", 55)),
+    },
+    Case {
+        name: "attach of a plain XDP program",
+        prepare: |bench| {
+            bench.kernel.refuse_extensions(true);
+            bench.load(&["xdp:pass"])
+        },
+        act: |bench, guard, ids| attach(bench, guard, ids[0], xdp("eth0", 1)),
+    },
+    Case {
+        name: "attach to a tracepoint",
+        prepare: three_members,
+        act: |bench, guard, ids| attach(bench, guard, ids[2], tracepoint("sched/sched_switch")),
+    },
+    Case {
+        name: "detach of the middle XDP member",
+        prepare: three_members,
+        act: |bench, guard, ids| bench.loader.detach(guard, ids[4]),
+    },
+    Case {
+        name: "detach of the last XDP member",
+        prepare: three_members,
+        act: |bench, guard, ids| bench.loader.detach(guard, ids[6]),
+    },
+    Case {
+        name: "detach from a tracepoint",
+        prepare: three_members,
+        act: |bench, guard, ids| bench.loader.detach(guard, ids[7]),
+    },
+    Case {
+        name: "unload of a program in two chains",
+        prepare: three_members,
+        act: |bench, guard, ids| bench.loader.unload(guard, ids[1]),
+    },
+    Case {
+        name: "unload of the last user of maps",
+        prepare: |bench| bench.load(&["tracepoint:on_switch"]),
+        act: |bench, guard, ids| bench.loader.unload(guard, ids[0]),
+    },
+];
+
+#[test]
+fn a_failed_call_leaves_everything_as_it_was() {
+    for case in CASES {
+        let bench = Bench::new();
+        let ids = (case.prepare)(&bench);
+        let (before, records) = (bench.kernel.snapshot(), bench.records());
+        let mut failed = 0;
+        for n in 1.. {
+            let context = format!("{}, call {n}", case.name);
+            let mut guard = bench.lock();
+            bench.kernel.fail_at(n);
+            let result = (case.act)(&bench, &mut guard, &ids);
+            let armed = bench.kernel.is_armed();
+            bench.kernel.fail_at(0);
+            drop(guard);
+            if armed {
+                result.unwrap();
+                break;
+            }
+            assert!(result.is_err(), "{context}: succeeded");
+            assert_eq!(bench.kernel.snapshot(), before, "{context}");
+            assert_eq!(bench.records(), records, "{context}");
+            failed = n;
+        }
+        assert!(failed >= 2, "{}: only {failed} calls", case.name);
+        bench.assert_agreement(case.name);
+        assert_ne!(bench.records(), records, "{}: did nothing", case.name);
+    }
+}
+
+#[test]
+fn a_verdict_of_the_kernel_is_kept_as_the_cause() {
+    let bench = Bench::new();
+    let id = bench.load(&["tracepoint:on_switch"])[0];
+    bench.kernel.fail_at(6);
+    let error = bench
+        .try_attach(id, tracepoint("sched/sched_switch"))
+        .unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap();
+    assert!(cause.to_string().contains("os error 5"), "{error}: {cause}");
+}

@@ -1,0 +1,316 @@
+//! The loader on the kernel in memory, with the real store.
+
+mod chain;
+mod crash;
+mod faults;
+pub(crate) mod kill;
+mod life;
+mod locking;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytecode_object::ProgramType;
+use object::write::{Object, Symbol, SymbolSection};
+use object::{
+    Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
+};
+use tempfile::TempDir;
+
+use crate::kernel::fake::{FakeKernel, NSID};
+use crate::{
+    AttachPoint, AttachRequest, Attachment, Config, Guard, Link, LinkFilter, LoadRequest, Loader,
+    LoaderError, ProceedOn, Program, ProgramFilter, ProgramRequest, Source, XdpMode,
+};
+
+/// An eBPF object with one two-instruction program a function, in the section named.
+pub(crate) fn elf(endianness: Endianness, programs: &[(&str, &str)]) -> Vec<u8> {
+    let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, endianness);
+    // r0 = 0; exit
+    let code = [0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
+    for (section, function) in programs {
+        let section =
+            object.add_section(Vec::new(), section.as_bytes().to_vec(), SectionKind::Text);
+        let value = object.append_section_data(section, &code, 8);
+        object.add_symbol(Symbol {
+            name: function.as_bytes().to_vec(),
+            value,
+            size: code.len() as u64,
+            kind: SymbolKind::Text,
+            scope: SymbolScope::Dynamic,
+            weak: false,
+            section: SymbolSection::Section(section),
+            flags: SymbolFlags::None,
+        });
+    }
+    object.write().unwrap()
+}
+
+/// A folder in memory, as `/run` is, where there is one.
+fn memory_dir() -> TempDir {
+    TempDir::new_in("/dev/shm")
+        .or_else(|_| TempDir::new())
+        .unwrap()
+}
+
+/// A loader on a fake kernel with interfaces `eth0` and `eth1`.
+pub(crate) struct Bench {
+    pub(crate) dir: TempDir,
+    pub(crate) kernel: FakeKernel,
+    pub(crate) loader: Loader<FakeKernel>,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = memory_dir();
+        let kernel = FakeKernel::new();
+        kernel.add_interface("eth0");
+        kernel.add_interface("eth1");
+        kernel.set_object_maps(&["counts", ".rodata", "events"]);
+        let mut config = Config::new(dir.path().join("run"));
+        config.lock_retries = 1;
+        config.lock_delay = Duration::from_millis(20);
+        change(&mut config);
+        Self {
+            loader: Loader::new(kernel.clone(), config),
+            dir,
+            kernel,
+        }
+    }
+
+    pub(crate) fn run_dir(&self) -> PathBuf {
+        self.dir.path().join("run")
+    }
+
+    pub(crate) fn fs(&self, path: &str) -> PathBuf {
+        self.run_dir().join("fs").join(path)
+    }
+
+    pub(crate) fn lock(&self) -> Guard {
+        self.loader.lock().unwrap()
+    }
+
+    pub(crate) fn load(&self, words: &[&str]) -> Vec<u32> {
+        ids(&self.loader.load(&mut self.lock(), request(words)).unwrap())
+    }
+
+    pub(crate) fn try_attach(&self, id: u32, point: AttachPoint) -> Result<Link, LoaderError> {
+        let metadata = BTreeMap::new();
+        self.loader
+            .attach(&mut self.lock(), id, AttachRequest { point, metadata })
+    }
+
+    pub(crate) fn attach(&self, id: u32, point: AttachPoint) -> u32 {
+        self.try_attach(id, point).unwrap().id
+    }
+
+    pub(crate) fn detach(&self, link: u32) {
+        self.loader.detach(&mut self.lock(), link).unwrap();
+    }
+
+    pub(crate) fn unload(&self, id: u32) {
+        self.loader.unload(&mut self.lock(), id).unwrap();
+    }
+
+    pub(crate) fn records(&self) -> BTreeMap<String, String> {
+        let guard = self.lock();
+        guard
+            .records()
+            .unwrap()
+            .map(|records| records.dump())
+            .unwrap_or_default()
+    }
+
+    /// Link ids of the XDP chain of `iface`, by position.
+    pub(crate) fn chain(&self, iface: &str) -> Vec<u32> {
+        let links = self
+            .loader
+            .links(&self.lock(), &LinkFilter::default())
+            .unwrap();
+        let mut places = BTreeMap::new();
+        for link in links {
+            if let Attachment::Xdp {
+                iface: on,
+                position,
+                ..
+            } = &link.attachment
+                && on == iface
+            {
+                assert_eq!(
+                    places.insert(*position, link.id),
+                    None,
+                    "two links at {position}"
+                );
+            }
+        }
+        places.into_values().collect()
+    }
+
+    /// Store, kernel and bpffs tell the same, and nothing is left over.
+    pub(crate) fn assert_agreement(&self, context: &str) {
+        let guard = self.lock();
+        assert_eq!(
+            std::fs::read(self.run_dir().join("journal")).unwrap_or_default(),
+            b"",
+            "{context}: journal"
+        );
+        let (programs, links) = match guard.records().unwrap() {
+            Some(records) => (records.programs().unwrap(), records.links().unwrap()),
+            None => Default::default(),
+        };
+        let mut pins = BTreeSet::new();
+        let mut dirs: BTreeSet<PathBuf> = ["", "links", "maps", "xdp"]
+            .iter()
+            .map(|name| self.fs(name))
+            .map(|path| path.components().collect())
+            .collect();
+        let mut alive: BTreeSet<u32> = programs.keys().copied().collect();
+        for (id, program) in &programs {
+            pins.insert((self.fs(&format!("prog_{id}")), *id));
+            let maps = format!("maps/{}", program.maps_folder);
+            dirs.insert(self.fs(&maps));
+            for name in ["counts", "events"] {
+                pins.insert((self.fs(&maps).join(name), 0));
+            }
+        }
+        let mut chains = BTreeSet::new();
+        for (id, link) in &links {
+            match link.chain() {
+                Some(key) => {
+                    chains.insert(key);
+                }
+                None => {
+                    pins.insert((self.fs(&format!("links/{id}")), link.program_id));
+                }
+            }
+        }
+        let shown = self.loader.links(&guard, &LinkFilter::default()).unwrap();
+        for key in chains {
+            let records = guard.records().unwrap().unwrap();
+            let chain = records.chain(key).unwrap().unwrap();
+            let mut members: Vec<_> = shown
+                .iter()
+                .filter(|link| links[&link.id].chain() == Some(key))
+                .map(|link| match &link.attachment {
+                    Attachment::Xdp {
+                        position, iface, ..
+                    } => (*position, link.program_id, iface.clone()),
+                    Attachment::Tracepoint { .. } => unreachable!(),
+                })
+                .collect();
+            members.sort();
+            let iface = members[0].2.clone();
+            let ids: Vec<u32> = members.iter().map(|(_, id, _)| *id).collect();
+            let expected = if chain.direct { vec![] } else { ids.clone() };
+            assert_eq!(
+                self.kernel.xdp_chain(&iface),
+                Some((chain.program_id, expected)),
+                "{context}: {iface}"
+            );
+            alive.insert(chain.program_id);
+            let base = format!("xdp/dispatcher_{NSID}_{}", key.ifindex);
+            pins.insert((self.fs(&format!("{base}_link")), chain.program_id));
+            if !chain.direct {
+                let revision = self.fs(&format!("{base}_{}", chain.revision));
+                for (position, id) in ids.iter().enumerate() {
+                    pins.insert((revision.join(format!("link_{position}")), *id));
+                }
+                dirs.insert(revision);
+            }
+        }
+        drop(guard);
+        assert_eq!(
+            self.kernel.pins().into_iter().collect::<BTreeSet<_>>(),
+            pins,
+            "{context}: pins"
+        );
+        if !self.kernel.dirs().is_empty() {
+            assert_eq!(self.kernel.dirs(), dirs, "{context}: folders");
+        }
+        assert_eq!(
+            self.kernel.programs().into_keys().collect::<BTreeSet<_>>(),
+            alive,
+            "{context}: programs"
+        );
+    }
+}
+
+pub(crate) fn ids(programs: &[Program]) -> Vec<u32> {
+    programs.iter().map(|program| program.kernel.id).collect()
+}
+
+/// A request for `TYPE:function` words, of an object that has three XDP programs and two for tracepoints.
+pub(crate) fn request(words: &[&str]) -> LoadRequest {
+    let programs = words.iter().map(|word| {
+        let (kind, function) = word.split_once(':').unwrap();
+        ProgramRequest {
+            program_type: kind.parse::<ProgramType>().unwrap(),
+            function: function.to_owned(),
+            attach_function: None,
+        }
+    });
+    let object = elf(
+        if cfg!(target_endian = "big") {
+            Endianness::Big
+        } else {
+            Endianness::Little
+        },
+        &[
+            ("xdp", "pass"),
+            ("xdp", "xdp_stats"),
+            ("xdp.frags", "big_packets"),
+            ("tracepoint/sched/sched_switch", "on_switch"),
+            ("tp/syscalls/sys_enter_kill", "on_kill_with_a_long_name"),
+        ],
+    );
+    LoadRequest {
+        object,
+        source: Source::File {
+            path: "prog.o".to_owned(),
+        },
+        programs: programs.collect(),
+        globals: BTreeMap::new(),
+        metadata: BTreeMap::new(),
+        map_owner_id: None,
+    }
+}
+
+pub(crate) fn xdp(iface: &str, priority: u32) -> AttachPoint {
+    AttachPoint::Xdp {
+        iface: iface.to_owned(),
+        priority,
+        proceed_on: None,
+        mode: None,
+        netns: None,
+    }
+}
+
+pub(crate) fn tracepoint(name: &str) -> AttachPoint {
+    AttachPoint::Tracepoint {
+        tracepoint: name.to_owned(),
+    }
+}
+
+pub(crate) fn listing(bench: &Bench, filter: &ProgramFilter) -> Vec<u32> {
+    let programs = bench.loader.programs(&bench.lock(), filter).unwrap();
+    programs.iter().map(|program| program.id).collect()
+}
+
+/// Copies what is in the files at this moment, whatever a process still holds in memory.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
