@@ -20,8 +20,14 @@ const MEDIA_TYPES: [(&str, Packing); 5] = [
     ("application/vnd.oci.image.layer.v1.tar", Packing::Plain),
     ("application/vnd.oci.image.layer.v1.tar+gzip", Packing::Gzip),
     ("application/vnd.oci.image.layer.v1.tar+zstd", Packing::Zstd),
-    ("application/vnd.docker.image.rootfs.diff.tar", Packing::Plain),
-    ("application/vnd.docker.image.rootfs.diff.tar.gzip", Packing::Gzip),
+    (
+        "application/vnd.docker.image.rootfs.diff.tar",
+        Packing::Plain,
+    ),
+    (
+        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        Packing::Gzip,
+    ),
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +68,9 @@ impl fmt::Display for OtherFile {
 #[non_exhaustive]
 pub enum LayerError {
     /// A media type that is not read.
-    #[error("its media type is `{found}`: expected an OCI or Docker tar layer, plain, gzip or zstd")]
+    #[error(
+        "its media type is `{found}`: expected an OCI or Docker tar layer, plain, gzip or zstd"
+    )]
     MediaType {
         /// The media type, shortened.
         found: String,
@@ -111,7 +119,11 @@ pub enum LayerError {
 }
 
 fn joined(files: &[OtherFile]) -> String {
-    files.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    files
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Reads a layer (the bytes as they were sent, of this media type) and gives the one eBPF object in it.
@@ -122,9 +134,14 @@ fn joined(files: &[OtherFile]) -> String {
 ///
 /// When the layer cannot be unpacked within its caps, has anything but files and folders, or not exactly one object.
 pub fn read_object(reader: impl Read, media_type: &str) -> Result<LayerObject, LayerError> {
-    let packing = MEDIA_TYPES.iter().find(|(known, _)| *known == media_type).map(|(_, packing)| *packing);
+    let packing = MEDIA_TYPES
+        .iter()
+        .find(|(known, _)| *known == media_type)
+        .map(|(_, packing)| *packing);
     match packing {
-        None => Err(LayerError::MediaType { found: shortened(media_type.as_bytes()) }),
+        None => Err(LayerError::MediaType {
+            found: shortened(media_type.as_bytes()),
+        }),
         Some(Packing::Plain) => from_tar(reader),
         Some(Packing::Gzip) => from_tar(flate2::read::MultiGzDecoder::new(reader)),
         Some(Packing::Zstd) => from_tar(frames::Frames::new(reader)),
@@ -133,11 +150,17 @@ pub fn read_object(reader: impl Read, media_type: &str) -> Result<LayerObject, L
 
 fn from_tar(reader: impl Read) -> Result<LayerObject, LayerError> {
     let over = Rc::new(Cell::new(false));
-    let capped = Capped { inner: reader, left: MAX_UNPACKED_BYTES, over: Rc::clone(&over) };
+    let capped = Capped {
+        inner: reader,
+        left: MAX_UNPACKED_BYTES,
+        over: Rc::clone(&over),
+    };
     let mut archive = tar::Archive::new(capped);
     choose(&mut archive).map_err(|error| match error {
         // What the tar reader makes of a stream that the cap cut off is not what is wrong with it.
-        LayerError::Unpack(_) if over.get() => LayerError::TooLarge { limit: MAX_UNPACKED_BYTES },
+        LayerError::Unpack(_) if over.get() => LayerError::TooLarge {
+            limit: MAX_UNPACKED_BYTES,
+        },
         error => error,
     })
 }
@@ -147,7 +170,9 @@ fn choose(archive: &mut tar::Archive<impl Read>) -> Result<LayerObject, LayerErr
     let mut others = Vec::new();
     for (number, entry) in archive.entries().map_err(LayerError::Unpack)?.enumerate() {
         if number >= MAX_LAYER_ENTRIES {
-            return Err(LayerError::TooMany { limit: MAX_LAYER_ENTRIES });
+            return Err(LayerError::TooMany {
+                limit: MAX_LAYER_ENTRIES,
+            });
         }
         let mut entry = entry.map_err(LayerError::Unpack)?;
         let path_bytes = entry.path_bytes();
@@ -158,19 +183,30 @@ fn choose(archive: &mut tar::Archive<impl Read>) -> Result<LayerObject, LayerErr
             tar::EntryType::Regular | tar::EntryType::Continuous => {}
             // pax defaults for the whole archive: git writes one.
             tar::EntryType::Directory | tar::EntryType::XGlobalHeader => continue,
-            _ => return Err(LayerError::Kind { path, kind: kind_name(kind) }),
+            _ => {
+                return Err(LayerError::Kind {
+                    path,
+                    kind: kind_name(kind),
+                });
+            }
         }
         if entry.size() > MAX_OBJECT_BYTES {
-            return Err(LayerError::TooLarge { limit: MAX_OBJECT_BYTES });
+            return Err(LayerError::TooLarge {
+                limit: MAX_OBJECT_BYTES,
+            });
         }
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(LayerError::Unpack)?;
         match (ObjectInfo::parse(&bytes), &object) {
             (Ok(_), Some(first)) => {
-                return Err(LayerError::SeveralObjects { found: vec![first.name.clone(), path] });
+                return Err(LayerError::SeveralObjects {
+                    found: vec![first.name.clone(), path],
+                });
             }
             (Ok(info), None) => object = Some(LayerObject { name, bytes, info }),
-            (Err(reason), _) if others.len() < NAMED_FILES => others.push(OtherFile { path, reason }),
+            (Err(reason), _) if others.len() < NAMED_FILES => {
+                others.push(OtherFile { path, reason })
+            }
             (Err(_), _) => {}
         }
     }
@@ -194,7 +230,11 @@ fn file_name(path: &[u8]) -> Option<String> {
 
 /// At most 128 characters of bytes that nobody vouches for, without control characters: fit for a message.
 fn shortened(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).take(128).collect()
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(128)
+        .collect()
 }
 
 fn kind_name(kind: tar::EntryType) -> &'static str {

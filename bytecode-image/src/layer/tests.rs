@@ -49,7 +49,9 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 
 fn refused(bytes: &[u8], media_type: &str) -> String {
     let error = read_object(bytes, media_type).unwrap_err();
-    let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+    let source = std::error::Error::source(&error)
+        .map(|source| format!(": {source}"))
+        .unwrap_or_default();
     format!("{error}{source}")
 }
 
@@ -76,7 +78,11 @@ fn one_object_in_every_packing() {
         (frames, ZSTD),
     ] {
         let read = read_object(bytes.as_slice(), media_type).unwrap();
-        assert_eq!((read.name.as_str(), &read.bytes), ("pass.o", &object), "{media_type}");
+        assert_eq!(
+            (read.name.as_str(), &read.bytes),
+            ("pass.o", &object),
+            "{media_type}"
+        );
         assert!(read.info.programs.contains_key("pass"));
     }
 }
@@ -93,22 +99,46 @@ fn refused_contents() {
     type Entries<'a> = Vec<(tar::EntryType, &'a str, &'a [u8])>;
     let cases: Vec<(Entries<'_>, &str)> = vec![
         (vec![], "no eBPF object: there is no file in it"),
-        (vec![file("README", b"hello")], "no eBPF object: README (not an ELF file)"),
-        (vec![file("empty.o", b"")], "no eBPF object: empty.o (the file is empty)"),
-        (vec![file("x86.o", &x86)], "no eBPF object: x86.o (an ELF file for"),
+        (
+            vec![file("README", b"hello")],
+            "no eBPF object: README (not an ELF file)",
+        ),
+        (
+            vec![file("empty.o", b"")],
+            "no eBPF object: empty.o (the file is empty)",
+        ),
+        (
+            vec![file("x86.o", &x86)],
+            "no eBPF object: x86.o (an ELF file for",
+        ),
         (vec![file("half.o", truncated)], "no eBPF object: half.o ("),
-        (vec![file("a.o", &object), file("b/c.o", &object)], "more than one eBPF object: a.o, b/c.o"),
+        (
+            vec![file("a.o", &object), file("b/c.o", &object)],
+            "more than one eBPF object: a.o, b/c.o",
+        ),
         (vec![file("../a.o", &object)], "`../a.o` that points out"),
         (vec![file("a/../../b.o", &object)], "points out"),
         (vec![file("/a.o", &object)], "`/a.o` that points out"),
-        (vec![file("a.o", &object), (tar::EntryType::Symlink, "b.o", b"")], "`b.o`, which is a symbolic link"),
+        (
+            vec![file("a.o", &object), (tar::EntryType::Symlink, "b.o", b"")],
+            "`b.o`, which is a symbolic link",
+        ),
         (vec![(tar::EntryType::Link, "b.o", b"")], "a hard link"),
         (vec![(tar::EntryType::Char, "dev/null", b"")], "a device"),
         (vec![(tar::EntryType::Block, "b", b"")], "a device"),
         (vec![(tar::EntryType::Fifo, "b", b"")], "a pipe"),
-        (vec![(tar::EntryType::new(b'Z'), "b", b"")], "of an unknown kind"),
-        (vec![file("a\u{1b}[2J.o", b"")], "no eBPF object: a[2J.o (the file is empty)"),
-        (vec![file("a", b""); MAX_LAYER_ENTRIES + 1], "more than 256 files"),
+        (
+            vec![(tar::EntryType::new(b'Z'), "b", b"")],
+            "of an unknown kind",
+        ),
+        (
+            vec![file("a\u{1b}[2J.o", b"")],
+            "no eBPF object: a[2J.o (the file is empty)",
+        ),
+        (
+            vec![file("a", b""); MAX_LAYER_ENTRIES + 1],
+            "more than 256 files",
+        ),
     ];
     for (entries, message) in cases {
         let tar = tar_of(&entries);
@@ -142,12 +172,19 @@ fn bombs_cost_no_more_than_their_cap() {
 
     // A folder with content that nobody reads, and a name of many pages: both are zeros, and pack a thousandfold.
     let zeros = vec![0; MAX_UNPACKED_BYTES as usize + 1];
-    for kind in [tar::EntryType::Directory, tar::EntryType::GNULongName, tar::EntryType::XHeader] {
+    for kind in [
+        tar::EntryType::Directory,
+        tar::EntryType::GNULongName,
+        tar::EntryType::XHeader,
+    ] {
         let tar = tar_of(&[(kind, "a", &zeros), file("pass.o", &xdp())]);
         for (bytes, media_type) in [(gzip(&tar), GZIP), (zstd(&tar), ZSTD)] {
             assert!(bytes.len() < zeros.len() / 100);
             let error = refused(&bytes, media_type);
-            assert!(error.contains("unpacks to more than the 34603008 bytes"), "{kind:?}: {error}");
+            assert!(
+                error.contains("unpacks to more than the 34603008 bytes"),
+                "{kind:?}: {error}"
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document, ImageManifest, ManifestError};
 use crate::progress::{Progress, Transfer};
 use crate::registry::{Client, Fetched};
-use crate::store::{NewBlob, Store, StoreAction, StoreError, Writer};
+use crate::store::{Named, NewBlob, Store, StoreAction, StoreError, Writer};
 
 /// A blob: in the store already, or beside it until the whole image has passed.
 enum Blob {
@@ -81,20 +81,21 @@ pub(super) async fn fetch(
     }
     .open(request)?;
 
-    // Contents before what names them.
     for (blob, descriptor) in [(config, &manifest.config), (layer, &manifest.layer)] {
         if let Blob::New(blob) = blob {
-            writer.commit(blob, descriptor.digest)?;
+            pending.push((blob, descriptor.digest));
         }
     }
-    for (blob, digest) in pending {
-        writer.commit(blob, digest)?;
-    }
-    writer.name(
-        reference,
-        &named.media_type,
-        named.digest,
-        named.bytes.len() as u64,
+    let size = named.bytes.len() as u64;
+    let (media_type, digest) = (named.media_type.as_str(), named.digest);
+    writer.commit(
+        pending,
+        &Named {
+            reference,
+            media_type,
+            digest,
+            size,
+        },
     )?;
     Ok(image)
 }

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Reading takes no lock and writes nothing (but sets damaged blobs aside where it may). Blobs are hashed at every read.
-//! An image's blobs are on disk before the index names them, so that a crash leaves the old index or a whole image.
+//! An image is on disk before the index names it, so that a crash leaves the old index or a whole image.
 
 mod error;
 mod index;
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::{StoreAction, StoreError};
 pub use index::{Entry, REFERENCE_ANNOTATION};
-pub use write::{NewBlob, Writer};
+pub use write::{Named, NewBlob, Writer};
 
 use crate::digest::{Digest, Hasher};
 use crate::reference::Reference;

@@ -19,6 +19,19 @@ pub struct Writer<'a> {
     _lock: File,
 }
 
+/// What a reference names from now on.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<'a> {
+    /// The name.
+    pub reference: &'a Reference,
+    /// Media type of the document.
+    pub media_type: &'a str,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
 /// A blob on its way into the store; dropped before it is committed, it leaves nothing.
 #[derive(Debug)]
 pub struct NewBlob {
@@ -97,53 +110,77 @@ impl Writer<'_> {
         }
     }
 
-    /// Gives a blob its name. The caller has checked that its content has this digest.
+    /// Puts an image into the store: its blobs, and the name for it. The caller has checked that each blob has its
+    /// digest. Other names stay, whoever wrote them.
+    ///
+    /// Everything is on disk before the first rename, and the index is renamed last: a crash leaves the old index or
+    /// a whole image. (Renames of one file system reach the disk in order on ext4, xfs and btrfs.)
     ///
     /// # Errors
     ///
-    /// [`StoreError::Io`] when it cannot be written to disk or renamed.
-    pub fn commit(&self, mut blob: NewBlob, digest: Digest) -> Result<(), StoreError> {
-        let path = self.store.blob_path(digest);
-        let failed = |source| StoreError::io(StoreAction::Write, &path, source);
-        // An index that names a blob must not survive a crash that the blob does not.
-        blob.file.sync_data().map_err(failed)?;
-        fs::rename(&blob.path, &path).map_err(failed)?;
-        blob.committed = true;
-        Ok(())
-    }
-
-    /// Lets a reference name a document that was committed. Other names stay, whoever wrote them.
-    ///
-    /// # Errors
-    ///
-    /// When the index cannot be locked, read or written.
-    pub fn name(
+    /// When the index cannot be locked or read, or something cannot be written to disk or renamed. The index is then
+    /// as it was.
+    pub fn commit(
         &self,
-        reference: &Reference,
-        media_type: &str,
-        digest: Digest,
-        size: u64,
+        blobs: Vec<(NewBlob, Digest)>,
+        named: &Named<'_>,
     ) -> Result<(), StoreError> {
         let own = self.store.own_dir();
         let lock_path = own.join("index.lock");
         let lock = open_lock(&lock_path)?;
         lock.lock()
             .map_err(|source| StoreError::io(StoreAction::Lock, &lock_path, source))?;
+
+        let mut files: Vec<(NewBlob, PathBuf)> = Vec::new();
+        for (blob, digest) in blobs {
+            files.push((blob, self.store.blob_path(digest)));
+        }
         let layout = self.store.dir.join("oci-layout");
         if !layout.exists() {
-            replace(&own.join("tmp"), &layout, LAYOUT)?;
+            files.push((self.small_file(LAYOUT)?, layout));
         }
         let path = self.store.index_path();
         let mut index = index::read(&path)?;
-        if index.name(reference, media_type, digest, size) || !path.exists() {
+        if index.name(named.reference, named.media_type, named.digest, named.size) {
             let bytes = serde_json::to_vec(&index).map_err(|source| StoreError::Index {
                 path: path.clone(),
                 source,
             })?;
-            replace(&own.join("tmp"), &path, &bytes)?;
+            files.push((self.small_file(&bytes)?, path));
+        }
+        sync(&files)?;
+        for (mut file, path) in files {
+            fs::rename(&file.path, &path)
+                .map_err(|source| StoreError::io(StoreAction::Write, &path, source))?;
+            file.committed = true;
         }
         Ok(())
     }
+
+    fn small_file(&self, bytes: &[u8]) -> Result<NewBlob, StoreError> {
+        let mut file = self.blob()?;
+        match file.write_all(bytes) {
+            Ok(()) => Ok(file),
+            Err(source) => Err(StoreError::io(StoreAction::Write, &file.path, source)),
+        }
+    }
+}
+
+/// Waits until files are on disk, all at once: a journal writes what comes together in one go, and one after the other
+/// would cost a small pull more than everything else that it does.
+fn sync(files: &[(NewBlob, PathBuf)]) -> Result<(), StoreError> {
+    std::thread::scope(|scope| {
+        let mut waiting = Vec::new();
+        for (file, path) in files {
+            waiting.push((path, scope.spawn(|| file.file.sync_data())));
+        }
+        waiting.into_iter().try_for_each(|(path, thread)| {
+            let synced = thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")));
+            synced.map_err(|source| StoreError::io(StoreAction::Write, path, source))
+        })
+    })
 }
 
 impl NewBlob {
@@ -195,27 +232,6 @@ fn open_lock(path: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(path)
         .map_err(|source| StoreError::io(StoreAction::Lock, path, source))
-}
-
-/// Replaces a file by rename, under the index lock: readers see the old one or the new one.
-fn replace(tmp: &Path, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let failed = |source| StoreError::io(StoreAction::Write, path, source);
-    let new = tmp.join("index.new");
-    let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_data()?;
-        fs::rename(&new, path)
-    })();
-    written.map_err(|source| {
-        let _ = fs::remove_file(&new);
-        failed(source)
-    })
 }
 
 /// Removes what is in the folder of temporary files. What cannot be removed is left for the next time.

@@ -1,5 +1,7 @@
 use object::write::{Object, StandardSegment, Symbol, SymbolSection};
-use object::{Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope};
+use object::{
+    Architecture, BinaryFormat, Endianness, SectionKind, SymbolFlags, SymbolKind, SymbolScope,
+};
 
 /// A small eBPF object: each program is `r0 = 2; exit` in a section of its own.
 #[allow(unreachable_pub)]
