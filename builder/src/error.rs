@@ -16,6 +16,14 @@ pub enum BuildError {
     /// The image that was put together or came from the engine.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// A tag to be given to what is built cannot say what its digest is.
+    #[error(
+        "cannot build {reference}: it has a digest, which is known only when the image is built"
+    )]
+    DigestInTag {
+        /// The tag asked for.
+        reference: Reference,
+    },
     /// The registry.
     #[error("cannot push the image {reference}")]
     Push {
@@ -38,7 +46,9 @@ impl BuildError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Engine(error) => error.hint(),
-            Self::Push { source, .. } => source.hint().map(Into::into),
+            Self::Push { source, .. } => source.hint(),
+            Self::Image(error) => error.hint().map(str::to_owned),
+            Self::DigestInTag { .. } => Some("give NAME:TAG".to_owned()),
             _ => None,
         }
     }

@@ -17,6 +17,9 @@ use oci_spec::image::{
 /// Media type of the one layer.
 const LAYER_MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
+/// What buildah (so podman) writes of itself into every image.
+const BUILDAH_LABEL: &str = "io.buildah.version";
+
 /// Why parts do not make a bytecode image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -64,7 +67,7 @@ pub enum ImageError {
     },
     /// A label is missing or says something else.
     #[error(
-        "label {label} of the built image is {}, expected {expected}: does the Containerfile use the build argument?",
+        "label {label} of the built image is {}, expected {expected}",
         found.as_deref().unwrap_or("missing")
     )]
     Label {
@@ -75,6 +78,20 @@ pub enum ImageError {
         /// What it should be.
         expected: String,
     },
+}
+
+impl ImageError {
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Layers { .. } | Self::LayerContent(_) => Some(
+                "the Containerfile should be FROM scratch with one COPY: see Containerfile.bytecode",
+            ),
+            Self::OtherObject { .. } | Self::Label { .. } => {
+                Some("the Containerfile should use its build arguments: see Containerfile.bytecode")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The labels of a bytecode image.
@@ -177,17 +194,21 @@ impl Unpacked {
         Ok(())
     }
 
-    /// Says in the configuration what the image is for; other bytes of it stay as they are when it says so already.
-    pub(crate) fn for_platform(mut self, platform: &Platform) -> Result<Self, ImageError> {
-        let mut config = ImageConfiguration::from_reader(self.config.as_slice())?;
-        let architecture = Arch::from(platform.architecture.as_str());
-        let os = Os::from(platform.os.as_str());
-        if *config.architecture() != architecture || *config.os() != os {
-            config.set_architecture(architecture);
-            config.set_os(os);
-            config.set_variant(platform.variant.clone());
-            self.config = sorted(&config)?;
+    /// The configuration as the OCI image-spec has it, for this platform: without docker's own fields (the build's
+    /// container and host name) and without buildah's label of itself, so that every engine gives the same labels.
+    pub(crate) fn as_oci(mut self, platform: &Platform) -> Result<Self, ImageError> {
+        let mut image = ImageConfiguration::from_reader(self.config.as_slice())?;
+        image.set_architecture(Arch::from(platform.architecture.as_str()));
+        image.set_os(Os::from(platform.os.as_str()));
+        image.set_variant(platform.variant.clone());
+        if let Some(mut config) = image.config().clone() {
+            if let Some(mut labels) = config.labels().clone() {
+                labels.remove(BUILDAH_LABEL);
+                config.set_labels(Some(labels));
+            }
+            image.set_config(Some(config));
         }
+        self.config = sorted(&image)?;
         Ok(self)
     }
 
@@ -351,21 +372,22 @@ mod tests {
     }
 
     #[test]
-    fn another_platform_is_written_down() {
-        let built = Unpacked::new("pass.o", b"x", LABELS, &Platform::linux("amd64"), "0").unwrap();
-        assert_eq!(
-            built
-                .clone()
-                .for_platform(&Platform::linux("amd64"))
-                .unwrap(),
-            built
+    fn an_engines_configuration_becomes_oci() {
+        let config = br#"{"architecture":"amd64","os":"linux","container":"c0","docker_version":"20.10.24",
+            "container_config":{"Hostname":"c0"},
+            "config":{"Hostname":"","Cmd":null,"Labels":{"io.buildah.version":"1.28.2","io.ebpf.maps":"{}","own":"x"}},
+            "rootfs":{"type":"layers","diff_ids":["sha256:00"]},"history":[{"created_by":"COPY","empty_layer":true}]}"#;
+        let engines = Unpacked {
+            config: config.to_vec(),
+            layers: Vec::new(),
+        };
+        let oci = engines.as_oci(&Platform::linux("arm64")).unwrap();
+        let expected = concat!(
+            r#"{"architecture":"arm64","config":{"Labels":{"io.ebpf.maps":"{}","own":"x"}},"#,
+            r#""history":[{"created_by":"COPY","empty_layer":true}],"os":"linux","#,
+            r#""rootfs":{"diff_ids":["sha256:00"],"type":"layers"}}"#
         );
-        let other = built.for_platform(&Platform::linux("arm64")).unwrap();
-        assert!(
-            String::from_utf8(other.config)
-                .unwrap()
-                .contains(r#""architecture":"arm64""#)
-        );
+        assert_eq!(String::from_utf8(oci.config).unwrap(), expected);
     }
 
     #[test]

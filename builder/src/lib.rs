@@ -61,13 +61,17 @@ pub struct Built {
 pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<Built, BuildError> {
     let plan = plan::BuildPlan::read(&request.inputs)?;
     plan.only_object()?;
+    if request.tag.digest().is_some() {
+        return Err(BuildError::DigestInTag {
+            reference: request.tag.clone(),
+        });
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(BuildError::Runtime)?;
     runtime.block_on(async {
-        let image =
-            engine::build(request.runtime, &plan, request.container_file.as_deref()).await?;
+        let image = engine::build(request, &plan).await?;
         let digest = push::push_image(
             &request.tag,
             request.credentials.clone(),

@@ -1,7 +1,7 @@
 //! Whatever the bytes are, there is an answer: no panic, no endless loop.
 
 // Helpers outside #[test] functions are test code too.
-#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::expect_used, clippy::panic)]
 
 mod compile;
 

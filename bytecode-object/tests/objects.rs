@@ -1,7 +1,7 @@
 //! Objects of a real compiler, in both byte orders.
 
 // Helpers outside #[test] functions are test code too.
-#![allow(clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::expect_used, clippy::panic)]
 
 mod compile;
 

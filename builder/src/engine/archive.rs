@@ -238,3 +238,195 @@ fn normal(path: &str) -> String {
     }
     parts.join("/")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What goes into an archive of a test.
+    enum Entry<'a> {
+        File(&'a str, &'a [u8]),
+        Link(&'a str, &'a str),
+    }
+    use Entry::{File as F, Link as L};
+
+    fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for entry in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            match entry {
+                F(path, bytes) => {
+                    header.set_size(bytes.len() as u64);
+                    archive.append_data(&mut header, path, *bytes).unwrap();
+                }
+                L(path, target) => {
+                    header.set_entry_type(tar::EntryType::Symlink);
+                    header.set_size(0);
+                    archive.append_link(&mut header, path, target).unwrap();
+                }
+            }
+        }
+        archive.into_inner().unwrap()
+    }
+
+    fn config(layers: &[&[u8]]) -> Vec<u8> {
+        let diff_ids: Vec<String> = layers
+            .iter()
+            .map(|layer| Digest::of(layer).to_string())
+            .collect();
+        serde_json::json!({
+            "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": diff_ids },
+        })
+        .to_string()
+        .into_bytes()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut packed = Vec::new();
+        let mut encoder = flate2::read::GzEncoder::new(bytes, flate2::Compression::fast());
+        encoder.read_to_end(&mut packed).unwrap();
+        packed
+    }
+
+    const LAYER: &[u8] = b"a layer's tar";
+    const SAVED: &[u8] = br#"[{"Config":"c.json","RepoTags":null,"Layers":["l/layer.tar"]}]"#;
+
+    #[test]
+    fn docker_save() {
+        let config = config(&[LAYER]);
+        let packed = gzip(LAYER);
+        let table: [&[Entry<'_>]; 4] = [
+            &[
+                F("c.json", &config),
+                F("manifest.json", SAVED),
+                F("l/layer.tar", LAYER),
+            ],
+            // A layer that is there twice (docker), or under its digest (podman).
+            &[
+                L("l/layer.tar", "../d.tar"),
+                F("d.tar", LAYER),
+                F("c.json", &config),
+                F("manifest.json", SAVED),
+            ],
+            &[
+                F("./c.json", &config),
+                F("./manifest.json", SAVED),
+                F("./l/layer.tar", LAYER),
+            ],
+            &[
+                F("c.json", &config),
+                F("manifest.json", SAVED),
+                F("l/layer.tar", &packed),
+            ],
+        ];
+        for entries in table {
+            let image = read(&archive(entries)).unwrap();
+            assert_eq!(image.config, config);
+            assert_eq!(image.layers, [LAYER]);
+        }
+    }
+
+    /// The OCI layout of an image with a compressed layer, under as many indexes as `depth`.
+    fn layout(depth: usize) -> Vec<u8> {
+        let (config, layer) = (config(&[LAYER]), gzip(LAYER));
+        let descriptor = |kind: &str, bytes: &[u8]| {
+            serde_json::json!({
+                "mediaType": format!("application/vnd.oci.image.{kind}"),
+                "digest": Digest::of(bytes).to_string(), "size": bytes.len(),
+            })
+        };
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "config": descriptor("config.v1+json", &config),
+            "layers": [descriptor("layer.v1.tar+gzip", &layer)],
+        });
+        let mut blobs = vec![config, layer];
+        let mut top = (manifest.to_string().into_bytes(), "manifest.v1+json");
+        for _ in 0..depth {
+            let index =
+                serde_json::json!({ "schemaVersion": 2, "manifests": [descriptor(top.1, &top.0)] });
+            blobs.push(top.0);
+            top = (index.to_string().into_bytes(), "index.v1+json");
+        }
+        let blobs: Vec<(String, Vec<u8>)> = blobs
+            .into_iter()
+            .map(|blob| (format!("blobs/sha256/{}", Digest::of(&blob).hex()), blob))
+            .collect();
+        let mut entries = vec![F("oci-layout", b"{}"), F("index.json", &top.0)];
+        entries.extend(blobs.iter().map(|(name, blob)| F(name, blob)));
+        archive(&entries)
+    }
+
+    #[test]
+    fn oci_layouts() {
+        for depth in 1..=4 {
+            assert_eq!(
+                read(&layout(depth)).unwrap().layers,
+                [LAYER],
+                "depth {depth}"
+            );
+        }
+        assert!(matches!(
+            read(&layout(5)),
+            Err(ArchiveError::Missing { .. })
+        ));
+    }
+
+    #[test]
+    fn archives_that_are_refused() {
+        let good = config(&[LAYER]);
+        let two = config(&[LAYER, LAYER]);
+        let saved = ("manifest.json", SAVED);
+        let twice = br#"[{"Config":"c.json","Layers":[]},{"Config":"c.json","Layers":[]}]"#;
+        let table: &[(&[Entry<'_>], &str)] = &[
+            (&[F("x", b"")], "its archive has neither"),
+            (&[F("manifest.json", b"[]")], "its archive has 0 images"),
+            (&[F("manifest.json", twice)], "its archive has 2 images"),
+            (
+                &[F("manifest.json", b"{")],
+                "its manifest.json cannot be read",
+            ),
+            (&[F(saved.0, saved.1)], "its archive has no c.json"),
+            (
+                &[F(saved.0, saved.1), F("c.json", b"[]")],
+                "its configuration cannot be read",
+            ),
+            (
+                &[F(saved.0, saved.1), F("c.json", &good)],
+                "its archive has no l/layer.tar",
+            ),
+            (
+                &[F(saved.0, saved.1), F("c.json", &two)],
+                "it has 1 layers, its configuration says 2",
+            ),
+            (
+                &[
+                    F(saved.0, saved.1),
+                    F("c.json", &good),
+                    F("l/layer.tar", b"other"),
+                ],
+                "its layer l/layer.tar has the digest sha256:",
+            ),
+            (
+                &[
+                    F(saved.0, saved.1),
+                    F("c.json", &good),
+                    L("l/layer.tar", "layer.tar"),
+                ],
+                "its archive has no l/layer.tar",
+            ),
+        ];
+        for (entries, expected) in table {
+            let error = read(&archive(entries)).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}, not {expected}");
+        }
+        let whole = archive(&[
+            F("c.json", &good),
+            F(saved.0, saved.1),
+            F("l/layer.tar", LAYER),
+        ]);
+        for length in 0..whole.len() {
+            let _ = read(&whole[..length]);
+        }
+    }
+}

@@ -7,6 +7,7 @@ use bollard::errors::Error;
 use bollard::query_parameters::BuildImageOptions;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use bytecode_image::platform::Platform;
+use bytecode_image::reference::Reference;
 use bytecode_image::registry::push;
 use futures_util::{StreamExt, TryStreamExt};
 
@@ -54,10 +55,12 @@ impl Daemon {
     }
 
     /// Builds the plan's one image, fetches it from the engine, checks it against the plan and packs it.
+    /// The engine keeps the image under its tag, as after a `docker build -t`.
     pub(super) async fn build(
         &self,
         plan: &BuildPlan,
         container_file: &Path,
+        tag: &Reference,
     ) -> Result<push::Image, BuildError> {
         let (architecture, object) = plan.only_object()?;
         let container_file =
@@ -73,6 +76,7 @@ impl Daemon {
         // No `platform`: docker's classic builder refuses it with FROM scratch. The image's platform is written into
         // its configuration below.
         let options = BuildImageOptions {
+            t: Some(tag.to_string()),
             dockerfile: CONTAINER_FILE.to_owned(),
             buildargs: Some(arguments),
             rm: true,
@@ -82,7 +86,7 @@ impl Daemon {
         let image = self.run(options, context).await?;
         let built = self.export(&image).await?;
         built.check(&object.bytes, plan.labels())?;
-        Ok(built.for_platform(&Platform::from(architecture))?.pack()?)
+        Ok(built.as_oci(&Platform::from(architecture))?.pack()?)
     }
 
     /// Runs the build; gives the id of the image.

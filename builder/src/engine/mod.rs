@@ -6,12 +6,12 @@ mod builtin;
 mod context;
 mod daemon;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bytecode_image::registry::push;
 
 use crate::plan::BuildPlan;
-use crate::{BuildError, Runtime};
+use crate::{BuildError, BuildRequest, Runtime};
 use address::Address;
 pub use archive::ArchiveError;
 use daemon::Daemon;
@@ -128,23 +128,22 @@ fn last_lines(output: &[String]) -> String {
 
 /// Builds the one image of a plan with the engine asked for, or with the first that answers.
 pub(crate) async fn build(
-    runtime: Option<Runtime>,
+    request: &BuildRequest,
     plan: &BuildPlan,
-    container_file: Option<&Path>,
 ) -> Result<push::Image, BuildError> {
-    let candidates = match runtime {
+    let candidates = match request.runtime {
         Some(Runtime::Builtin) => return builtin::build(plan),
         Some(runtime) => vec![runtime],
         None => vec![Runtime::Docker, Runtime::Podman],
     };
     let daemon = find(&candidates).await?;
-    let Some(container_file) = container_file else {
+    let Some(container_file) = &request.container_file else {
         return Err(EngineError::NoContainerFile {
             runtime: daemon.runtime,
         }
         .into());
     };
-    daemon.build(plan, container_file).await
+    daemon.build(plan, container_file, &request.tag).await
 }
 
 /// The first daemon that answers.
