@@ -57,11 +57,11 @@ pub(crate) enum Error {
         asked: String,
     },
     #[error(transparent)]
-    Pull(#[from] PullError),
+    Pull(Box<PullError>),
     #[error(transparent)]
     Loader(#[from] LoaderError),
     #[error(transparent)]
-    Build(#[from] builder::BuildError),
+    Build(Box<builder::BuildError>),
     #[error("writing the manual pages to {}", dir.display())]
     Man {
         dir: PathBuf,
@@ -76,6 +76,19 @@ pub(crate) enum Error {
     Json(#[source] serde_json::Error),
     #[error("writing to standard output")]
     Print(#[source] std::io::Error),
+}
+
+// Boxed because they are several times larger than the rest.
+impl From<PullError> for Error {
+    fn from(error: PullError) -> Self {
+        Self::Pull(Box::new(error))
+    }
+}
+
+impl From<builder::BuildError> for Error {
+    fn from(error: builder::BuildError) -> Self {
+        Self::Build(Box::new(error))
+    }
 }
 
 impl Error {
@@ -106,18 +119,12 @@ impl Error {
         lines
     }
 
-    /// The verifier's log, where the verifier is why: its last lines, or the whole of it.
-    pub(crate) fn verifier_log(&self, whole: bool) -> Option<Vec<&str>> {
+    /// The verifier's log, where the verifier is why: how many lines it has, and its last ones, or the whole of it.
+    pub(crate) fn verifier_log(&self, whole: bool) -> Option<(usize, Vec<&str>)> {
         let mut cause: Option<&(dyn StdError + 'static)> = Some(self);
         while let Some(error) = cause {
             if let Some(KernelError::Rejected { log, .. }) = error.downcast_ref() {
-                let lines: Vec<&str> = log.trim_end().lines().collect();
-                let skipped = if whole {
-                    0
-                } else {
-                    lines.len().saturating_sub(LOG_LINES)
-                };
-                return Some(lines.into_iter().skip(skipped).collect());
+                return Some(end_of(log, whole));
             }
             cause = error.source();
         }
@@ -144,6 +151,17 @@ impl Error {
     }
 }
 
+fn end_of(log: &str, whole: bool) -> (usize, Vec<&str>) {
+    let lines: Vec<&str> = log.trim_end().lines().collect();
+    let all = lines.len();
+    let skipped = if whole {
+        0
+    } else {
+        all.saturating_sub(LOG_LINES)
+    };
+    (all, lines.into_iter().skip(skipped).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +178,35 @@ mod tests {
             ["reading the object file x.o", "entity not found"]
         );
         assert_eq!(Error::NotBuiltYet("x").chain(), ["not built yet: x"]);
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_its_last_twenty_lines() {
+        let log: String = (1..=30).map(|line| format!("{line}\n")).collect();
+        let (all, lines) = end_of(&log, false);
+        assert_eq!(
+            (all, lines.len(), lines[0], lines[19]),
+            (30, 20, "11", "30")
+        );
+        assert_eq!(end_of(&log, true).1.len(), 30);
+        assert_eq!(end_of("only\n\n", false), (1, vec!["only"]));
+        assert_eq!(end_of("", false), (0, vec![]));
+    }
+
+    #[test]
+    fn the_log_is_found_under_the_errors_around_it() {
+        let source = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let source = KernelError::Rejected {
+            function: "f".into(),
+            log: "a\nb\n".into(),
+            source,
+        };
+        let error = Error::Loader(LoaderError::Kernel {
+            what: "loading x.o".into(),
+            source,
+        });
+        assert_eq!(error.verifier_log(false), Some((2, vec!["a", "b"])));
+        assert_eq!(Error::NotBuiltYet("x").verifier_log(false), None);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) enum ImageCommand {
     ///    bpfman image build -f Containerfile.bytecode -t quay.io/<USER>/go-xdp-counter:test \
     ///      -b ./examples/go-xdp-counter/bpf_x86_bpfel.o
     #[command(verbatim_doc_comment, override_usage = super::image_build::BUILD_USAGE)]
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
     /// Print the build arguments for a container file that packs the given object files.
     ///
     /// At least one object file is given, in one of three ways:

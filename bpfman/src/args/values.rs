@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn programs() {
-        let cases: [(&str, Result<(&str, Option<&str>), &str>); 11] = [
+        type Parsed = Result<(&'static str, Option<&'static str>), &'static str>;
+        let cases: [(&str, Parsed); 11] = [
             ("xdp:pass", Ok(("pass", None))),
             (
                 "fentry:test_fentry:do_unlinkat",

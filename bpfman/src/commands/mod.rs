@@ -33,7 +33,7 @@ pub(crate) fn run(command: TopCommand) -> Result<(), Error> {
 fn image(command: ImageCommand) -> Result<(), Error> {
     match command {
         ImageCommand::Pull(args) => image_pull::run(args),
-        ImageCommand::Build(args) => image_build::build(args),
+        ImageCommand::Build(args) => image_build::build(*args),
         ImageCommand::GenerateBuildArgs(args) => image_build::generate_build_args(args),
         ImageCommand::List { .. } => Err(Error::NotBuiltYet("image list")),
         ImageCommand::Inspect { .. } => Err(Error::NotBuiltYet("image inspect")),

@@ -122,15 +122,14 @@ impl Stderr {
             Self::labelled(label, &line);
             label = "cause";
         }
-        if let Some(log) = error.verifier_log(whole) {
-            Self::labelled(
-                "verifier log",
-                if whole {
-                    ""
-                } else {
-                    "its end; -v shows the whole"
-                },
-            );
+        if let Some((all, log)) = error.verifier_log(whole) {
+            let shown = log.len();
+            let which = if shown == all {
+                format!("{all} lines")
+            } else {
+                format!("the last {shown} of {all} lines, -v shows all")
+            };
+            Self::labelled("verifier log", &which);
             for line in log {
                 Self::write(&format!("  {}\n", printable(line)));
             }
