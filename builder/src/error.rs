@@ -22,16 +22,16 @@ pub enum BuildError {
     )]
     DigestInTag {
         /// The tag asked for.
-        reference: Reference,
+        reference: Box<Reference>,
     },
     /// The registry.
     #[error("cannot push the image {reference}")]
     Push {
         /// Where it was pushed to.
-        reference: Reference,
+        reference: Box<Reference>,
         /// What the registry said.
         #[source]
-        source: RegistryError,
+        source: Box<RegistryError>,
     },
     /// No tokio runtime.
     #[error("cannot start the I/O runtime")]

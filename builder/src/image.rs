@@ -196,7 +196,7 @@ impl Unpacked {
 
     /// The configuration as the OCI image-spec has it, for this platform: without docker's own fields (the build's
     /// container and host name) and without buildah's label of itself, so that every engine gives the same labels.
-    pub(crate) fn as_oci(mut self, platform: &Platform) -> Result<Self, ImageError> {
+    pub(crate) fn into_oci(mut self, platform: &Platform) -> Result<Self, ImageError> {
         let mut image = ImageConfiguration::from_reader(self.config.as_slice())?;
         image.set_architecture(Arch::from(platform.architecture.as_str()));
         image.set_os(Os::from(platform.os.as_str()));
@@ -381,7 +381,7 @@ mod tests {
             config: config.to_vec(),
             layers: Vec::new(),
         };
-        let oci = engines.as_oci(&Platform::linux("arm64")).unwrap();
+        let oci = engines.into_oci(&Platform::linux("arm64")).unwrap();
         let expected = concat!(
             r#"{"architecture":"arm64","config":{"Labels":{"io.ebpf.maps":"{}","own":"x"}},"#,
             r#""history":[{"created_by":"COPY","empty_layer":true}],"os":"linux","#,

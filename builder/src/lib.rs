@@ -63,7 +63,7 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<Built, B
     plan.only_object()?;
     if request.tag.digest().is_some() {
         return Err(BuildError::DigestInTag {
-            reference: request.tag.clone(),
+            reference: Box::new(request.tag.clone()),
         });
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -81,8 +81,8 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<Built, B
         )
         .await
         .map_err(|source| BuildError::Push {
-            reference: request.tag.clone(),
-            source,
+            reference: Box::new(request.tag.clone()),
+            source: Box::new(source),
         })?;
         Ok(Built {
             reference: request.tag.clone(),

@@ -66,7 +66,9 @@ impl fmt::Display for Address {
 mod tests {
     use super::*;
 
-    fn of(runtime: Runtime, environment: &[(&str, &str)]) -> Result<String, String> {
+    type Environment<'a> = &'a [(&'a str, &'a str)];
+
+    fn of(runtime: Runtime, environment: Environment<'_>) -> Result<String, String> {
         let lookup = |name: &str| {
             let found = environment.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
@@ -83,7 +85,7 @@ mod tests {
     #[test]
     fn where_daemons_are_looked_for() {
         use Runtime::*;
-        let table: &[(Runtime, &[(&str, &str)], &str)] = &[
+        let table: &[(Runtime, Environment<'_>, &str)] = &[
             (Docker, &[], "unix:///var/run/docker.sock"),
             (
                 Docker,

@@ -86,7 +86,7 @@ impl Daemon {
         let image = self.run(options, context).await?;
         let built = self.export(&image).await?;
         built.check(&object.bytes, plan.labels())?;
-        Ok(built.as_oci(&Platform::from(architecture))?.pack()?)
+        Ok(built.into_oci(&Platform::from(architecture))?.pack()?)
     }
 
     /// Runs the build; gives the id of the image.
