@@ -24,6 +24,9 @@ const TIMEOUT_SECONDS: u64 = 120;
 /// How many lines of a failed build's output are kept for its error.
 const LAST_LINES: usize = 5;
 
+/// How much of each of these lines, in characters: they go into one message.
+const LINE_CHARACTERS: usize = 200;
+
 /// A daemon that answered.
 pub(super) struct Daemon {
     pub(super) runtime: Runtime,
@@ -161,16 +164,17 @@ impl Daemon {
 
 impl Output {
     fn add(&mut self, text: &str) {
-        for line in text
-            .lines()
-            .map(str::trim_end)
-            .filter(|line| !line.is_empty())
-        {
+        for line in text.lines().map(str::trim) {
+            // A bare arrow announces an image id that is not there yet.
+            if matches!(line, "" | "--->" | "-->") {
+                continue;
+            }
             log::info!("{line}");
             if self.lines.len() == LAST_LINES {
                 self.lines.pop_front();
             }
-            self.lines.push_back(line.to_owned());
+            self.lines
+                .push_back(line.chars().take(LINE_CHARACTERS).collect());
         }
     }
 }
@@ -182,4 +186,23 @@ fn reason(error: &Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_kept() {
+        let mut output = Output::default();
+        output.add("Step 1/2 : FROM scratch\n");
+        output.add(" ---> \n");
+        assert_eq!(output.lines, ["Step 1/2 : FROM scratch"]);
+        for number in 0..LAST_LINES {
+            output.add(&format!("{number}\n\n"));
+        }
+        assert_eq!(output.lines, ["0", "1", "2", "3", "4"]);
+        output.add(&"x".repeat(1000));
+        assert_eq!(output.lines.back().map(String::len), Some(LINE_CHARACTERS));
+    }
 }

@@ -122,8 +122,12 @@ fn list(tried: &[Tried]) -> String {
     tried.collect::<Vec<_>>().join(", ")
 }
 
+/// In one line: the command line's printer escapes control characters of what others wrote.
 fn last_lines(output: &[String]) -> String {
-    output.iter().map(|line| format!("\n  {line}")).collect()
+    match output {
+        [] => String::new(),
+        lines => format!(" (its last lines: {})", lines.join("; ")),
+    }
 }
 
 /// Builds the one image of a plan with the engine asked for, or with the first that answers.
