@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-#[path = "../../tests/support/elf.rs"]
+#[path = "../../tests/registry/elf.rs"]
 mod elf;
 
 const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";

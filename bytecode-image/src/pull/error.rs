@@ -22,10 +22,15 @@ pub enum PullError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The store does not have it, and the registry is not to be asked.
-    #[error("image {reference} is not in the store {}, and pull policy Never forbids to fetch it", .store.display())]
+    #[error(
+        "image {reference} for {platform} is not in the store {}, and pull policy Never forbids to fetch it",
+        .store.display()
+    )]
     Absent {
         /// What was asked for.
         reference: Box<Reference>,
+        /// For which platform.
+        platform: Box<Platform>,
         /// Folder of the store.
         store: PathBuf,
         /// Names in the store that are like it, the nearest first.

@@ -3,7 +3,6 @@
 use super::{BytecodeImage, Contents, Part, PullError, PullRequest};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Document, ManifestError};
-use crate::reference::Reference;
 use crate::store::{Store, StoreError};
 
 /// How many names a message suggests.
@@ -58,15 +57,16 @@ pub(super) fn find(
 }
 
 /// The error for an image that the store does not have, with the names that are like it.
-pub(super) fn absent(store: &Store, reference: &Reference) -> Result<PullError, StoreError> {
+pub(super) fn absent(store: &Store, request: &PullRequest) -> Result<PullError, StoreError> {
     let names: Vec<_> = store
         .entries()?
         .into_iter()
         .filter_map(|entry| entry.name)
         .collect();
-    let near = near(&reference.to_string(), &names);
+    let near = near(&request.reference.to_string(), &names);
     Ok(PullError::Absent {
-        reference: Box::new(reference.clone()),
+        reference: Box::new(request.reference.clone()),
+        platform: Box::new(request.platform.clone()),
         store: store.dir().to_owned(),
         near,
     })
@@ -77,7 +77,7 @@ fn near(wanted: &str, names: &[String]) -> Vec<String> {
     let mut near: Vec<_> = names
         .iter()
         .map(|name| (edits(wanted, name), name))
-        .filter(|(edits, _)| *edits <= wanted.len() / 3)
+        .filter(|(edits, _)| (1..=wanted.len() / 3).contains(edits))
         .collect();
     near.sort();
     near.into_iter()

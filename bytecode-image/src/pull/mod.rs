@@ -119,7 +119,7 @@ pub fn pull(
         }
     }
     if request.policy == PullPolicy::Never {
-        return Err(local::absent(store, &request.reference)?);
+        return Err(local::absent(store, request)?);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

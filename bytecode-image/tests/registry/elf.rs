@@ -4,8 +4,7 @@ use object::{
 };
 
 /// A small eBPF object: each program is `r0 = 2; exit` in a section of its own.
-#[allow(unreachable_pub)]
-pub fn object_file(order: Endianness, programs: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn object_file(order: Endianness, programs: &[(&str, &str)]) -> Vec<u8> {
     let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, order);
     for (section, function) in programs {
         let segment = object.segment_name(StandardSegment::Text).to_vec();

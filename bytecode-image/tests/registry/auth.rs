@@ -1,0 +1,238 @@
+use bytecode_image::pull::{BytecodeImage, PullError, PullPolicy, PullRequest, pull};
+use bytecode_image::reference::Reference;
+use bytecode_image::registry::auth::Credentials;
+
+use crate::images::{Parts, TestStore, blob_path, chain, platform, reference, serve};
+use crate::server::{Answer, Registry};
+
+const BASIC: &str = "Basic dXNlcjpzM2NyM3Q=";
+
+fn credentials() -> Option<Credentials> {
+    Some(Credentials::from_base64("dXNlcjpzM2NyM3Q=").unwrap())
+}
+
+fn challenge(text: String) -> Answer {
+    Answer::status(401).header("WWW-Authenticate", text)
+}
+
+fn registry() -> Registry {
+    let registry = Registry::start();
+    serve(&registry, &Parts::new("pass").image(), &["v1"]);
+    registry
+}
+
+fn pull_as(
+    reference: &Reference,
+    credentials: Option<Credentials>,
+) -> Result<BytecodeImage, PullError> {
+    let store = TestStore::new();
+    let (policy, platform) = (PullPolicy::Always, platform());
+    let result = pull(
+        &store.store,
+        &PullRequest {
+            reference: reference.clone(),
+            policy,
+            credentials,
+            platform,
+        },
+        &(),
+    );
+    if let Err(error) = &result {
+        let text = format!("{error:?} {} {:?}", chain(error), error.hint());
+        assert!(
+            !text.contains("s3cr3t") && !text.contains("dXNlcjpzM2NyM3Q"),
+            "{text}"
+        );
+    }
+    result
+}
+
+#[test]
+fn basic() {
+    let registry = registry();
+    registry.need(BASIC, challenge("Basic realm=\"x\"".to_owned()));
+    let name = reference(&registry, ":v1");
+    pull_as(&name, credentials()).unwrap();
+    let sent: Vec<_> = registry
+        .asked()
+        .into_iter()
+        .map(|asked| asked.authorization)
+        .collect();
+    // Nothing is sent before it is asked for; what was accepted is sent at once afterwards.
+    assert_eq!(
+        sent,
+        [None, Some(BASIC), Some(BASIC), Some(BASIC)].map(|sent| sent.map(str::to_owned))
+    );
+
+    let error = pull_as(&name, None).unwrap_err();
+    assert!(
+        chain(&error).contains("the registry asks for credentials"),
+        "{}",
+        chain(&error)
+    );
+    assert!(error.hint().unwrap().contains("--registry-auth"));
+    assert_eq!(registry.asked().len(), 1);
+
+    let error = pull_as(
+        &name,
+        Some(Credentials {
+            username: "user".into(),
+            password: "other".into(),
+        }),
+    )
+    .unwrap_err();
+    assert!(
+        chain(&error).contains("does not accept these credentials"),
+        "{}",
+        chain(&error)
+    );
+    assert_eq!(registry.asked().len(), 2);
+}
+
+#[test]
+fn bearer() {
+    let registry = registry();
+    let address = registry.address;
+    let scope = "repository:acme/xdp:pull";
+    let text = format!(r#"Bearer realm="http://{address}/token",service="reg",scope="{scope}""#);
+    registry.need("Bearer t0ken", challenge(text));
+    registry.route(
+        "GET",
+        "/token",
+        Answer::ok(r#"{"token":"t0ken","expires_in":60}"#),
+    );
+    for (credentials, basic) in [(credentials(), Some(BASIC.to_owned())), (None, None)] {
+        pull_as(&reference(&registry, ":v1"), credentials).unwrap();
+        let asked = registry.asked();
+        assert_eq!(asked.len(), 5);
+        assert_eq!(asked[0].authorization, None);
+        assert_eq!(
+            asked[1].path,
+            "/token?service=reg&scope=repository%3Aacme%2Fxdp%3Apull"
+        );
+        assert_eq!(asked[1].authorization, basic);
+        assert!(
+            asked[2..]
+                .iter()
+                .all(|asked| asked.authorization.as_deref() == Some("Bearer t0ken"))
+        );
+    }
+}
+
+#[test]
+fn token_services_that_fail() {
+    let registry = registry();
+    let address = registry.address;
+    let bearer = |realm: &str| challenge(format!(r#"Bearer realm="{realm}""#));
+    let here = format!("http://{address}/token");
+    let cases: Vec<(Answer, Answer, &str)> = vec![
+        (
+            bearer(&here),
+            Answer::status(401),
+            "does not accept these credentials",
+        ),
+        (bearer(&here), Answer::status(500), "HTTP status 500"),
+        (bearer(&here), Answer::ok("{}"), "no token in it"),
+        (
+            bearer(&here),
+            Answer::ok(r#"{"token":"wrong"}"#),
+            "does not accept these credentials",
+        ),
+        (
+            bearer(&here),
+            Answer {
+                repeated: Some(100),
+                ..Answer::ok(vec![b' '; 4096])
+            },
+            "at most 65536",
+        ),
+        (
+            bearer("http://example.org/token"),
+            Answer::default(),
+            "token realm `http://example.org/token` is refused",
+        ),
+        (
+            bearer("token"),
+            Answer::default(),
+            "token realm `token` is refused",
+        ),
+        (
+            challenge("Negotiate".to_owned()),
+            Answer::default(),
+            "a challenge that is not understood: \"Negotiate\"",
+        ),
+        (
+            Answer::status(401),
+            Answer::default(),
+            "a challenge that is not understood",
+        ),
+    ];
+    for (challenge, token, message) in cases {
+        registry.need("Bearer t0ken", challenge);
+        registry.route("GET", "/token", token);
+        let error = chain(&pull_as(&reference(&registry, ":v1"), credentials()).unwrap_err());
+        assert!(error.contains(message), "{message}: {error}");
+    }
+}
+
+#[test]
+fn redirects_to_another_host_carry_no_authorization() {
+    let (registry, other) = (registry(), Registry::start());
+    let image = Parts::new("pass").image();
+    registry.need(BASIC, challenge("Basic realm=\"x\"".to_owned()));
+    let layer = &image.layers[0].1;
+    let location = format!("http://{}/there?signature=x", other.address);
+    registry.route(
+        "GET",
+        &blob_path(layer),
+        Answer::status(307).header("Location", location),
+    );
+    other.route("GET", "/there", Answer::ok(layer.clone()));
+    let name = reference(&registry, ":v1");
+    pull_as(&name, credentials()).unwrap();
+    let asked = other.asked();
+    assert_eq!((asked.len(), asked[0].authorization.clone()), (1, None));
+
+    // A challenge from there is not answered either.
+    other.route("GET", "/there", challenge("Basic realm=\"y\"".to_owned()));
+    let error = chain(&pull_as(&name, credentials()).unwrap_err());
+    assert!(error.contains("does not accept"), "{error}");
+    assert!(
+        other
+            .asked()
+            .iter()
+            .all(|asked| asked.authorization.is_none())
+    );
+
+    // On the same host it goes along.
+    registry.route(
+        "GET",
+        &blob_path(layer),
+        Answer::status(302).header("Location", "/v2/else"),
+    );
+    registry.route("GET", "/v2/else", Answer::ok(layer.clone()));
+    pull_as(&name, credentials()).unwrap();
+}
+
+#[test]
+fn redirects_that_are_not_followed() {
+    let registry = registry();
+    let layer = blob_path(&Parts::new("pass").image().layers[0].1);
+    for (location, message) in [
+        (
+            "http://example.org/x?signature=hidden",
+            "a redirect to http://example.org is refused",
+        ),
+        ("ftp://127.0.0.1/x", "is refused"),
+        (layer.as_str(), "more than 5 redirects"),
+    ] {
+        registry.route(
+            "GET",
+            &layer,
+            Answer::status(307).header("Location", location),
+        );
+        let error = chain(&pull_as(&reference(&registry, ":v1"), None).unwrap_err());
+        assert!(error.contains(message), "{location}: {error}");
+        assert!(!error.contains("hidden"), "{error}");
+    }
+}

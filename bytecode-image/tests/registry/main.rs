@@ -1,0 +1,17 @@
+//! Pulls and pushes against a registry inside the test, which can misbehave.
+
+// Helpers outside #[test] functions are test code too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod auth;
+mod elf;
+mod images;
+mod pulls;
+mod pushes;
+mod refused;
+mod server;

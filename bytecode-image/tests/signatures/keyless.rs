@@ -1,0 +1,372 @@
+//! Signatures with a certificate.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytecode_image::digest::Digest;
+use bytecode_image::verify::{Policy, Proof, Subject, TrustRoot};
+use serde_json::{Value, json};
+
+use crate::forge::{IN_TOTO, Log, Signer, hashed_rekord, pae};
+use crate::keyed::{edit_checkpoint, edit_payload, flip, with_path};
+use crate::layout::{
+    CERTIFICATE, ISSUER, LOG_ENTRY, Layout, SIGNATURE, Simple, WORKFLOW, bundle_candidates, by_workflow, mock_root,
+    policy, root, simple_candidates,
+};
+use crate::{refused, summary, verdict};
+
+/// When the fixtures' certificates end, and a second in their life.
+const END: i64 = 1_795_334_731;
+const MEANWHILE: i64 = 1_795_334_200;
+
+fn check(layout: &Layout, simple: Simple, root: &TrustRoot) -> Result<Proof, String> {
+    verdict(&layout.subject(), &simple_candidates(&[simple]), &by_workflow(), root)
+}
+
+#[test]
+fn identities() {
+    let other = "https://other.test";
+    let fits = |issuer, subject, pattern| policy(&[], &[(issuer, subject, pattern)]);
+    let unlisted = "whom the policy does not list";
+    let cases: [(Policy, Option<&str>); 9] = [
+        (fits(ISSUER, Some(WORKFLOW), None), None),
+        (fits(ISSUER, None, Some(r"https://github\.com/acme/.+")), None),
+        (policy(&[], &[(other, Some("x"), None), (ISSUER, None, Some(".*"))]), None),
+        (fits(other, Some(WORKFLOW), None), Some(unlisted)),
+        (fits("https://issuer.test/", Some(WORKFLOW), None), Some(unlisted)),
+        (fits(ISSUER, Some("https://github.com/acme/bytecode"), None), Some(unlisted)),
+        (fits(ISSUER, None, Some("https://github.com/acme/bytecode")), Some(unlisted)),
+        (fits(ISSUER, None, Some("acme")), Some(unlisted)),
+        (policy(&[], &[(other, Some(WORKFLOW), None), (ISSUER, Some("x"), None)]), Some(unlisted)),
+    ];
+    for name in ["kl2", "kl3"] {
+        let layout = Layout::open(name);
+        for (policy, expected) in &cases {
+            let found = verdict(&layout.subject(), &layout.candidates(), policy, &root("trusted_root"));
+            match expected {
+                None => assert!(found.is_ok(), "{name} {policy:?} {found:?}"),
+                Some(reason) => refused(name, found, reason),
+            }
+        }
+    }
+}
+
+#[test]
+fn simple_signatures_that_were_changed() {
+    let layout = Layout::open("kl2");
+    let other_certificate = || {
+        let raw = Layout::open("kl3").bundle()["verificationMaterial"]["certificate"]["rawBytes"].clone();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", raw.as_str().unwrap())
+    };
+    let entry = |simple: &mut Simple, path: &str, value: Value| {
+        let mut entry = simple.log_entry();
+        *entry.pointer_mut(path).unwrap() = value;
+        simple.set(LOG_ENTRY, &entry.to_string());
+    };
+    let promise = "invalid inclusion promise";
+    let unsigned = "the signature does not fit what was signed";
+    type Change<'a> = &'a dyn Fn(&mut Simple);
+    let cases: [(&str, Change<'_>, &str); 16] = [
+        ("payload with a space", &|s| s.payload.push(b' '), unsigned),
+        ("payload of another image", &|s| s.payload = Simple::payload_for(Digest::of(b"other")), unsigned),
+        ("another signature", &|s| s.set(SIGNATURE, &STANDARD.encode(Signer::p256().sign(b"x"))), unsigned),
+        ("another certificate", &|s| s.set(CERTIFICATE, &other_certificate()), unsigned),
+        ("no log entry", &|s| drop(s.annotations.remove(LOG_ENTRY)), "no transparency log entry"),
+        ("promise", &|s| entry(s, "/SignedEntryTimestamp", json!("AAAA")), promise),
+        ("time", &|s| entry(s, "/Payload/integratedTime", json!(1_795_334_132)), promise),
+        ("no time", &|s| entry(s, "/Payload/integratedTime", json!(0)), "its"),
+        ("time that cannot be", &|s| entry(s, "/Payload/integratedTime", json!(i64::MAX)), "has a time that cannot be"),
+        ("number", &|s| entry(s, "/Payload/logIndex", json!(1)), promise),
+        ("number below nought", &|s| entry(s, "/Payload/logIndex", json!(-1)), "cannot be decoded"),
+        ("log", &|s| entry(s, "/Payload/logID", json!("00".repeat(32))), "unknown transparency log"),
+        ("no log", &|s| entry(s, "/Payload/logID", json!("xyz")), "cannot be decoded"),
+        (
+            "body",
+            &|s| {
+                let mut changed = s.log_entry();
+                let body = STANDARD.decode(changed["Payload"]["body"].as_str().unwrap()).unwrap();
+                let body = String::from_utf8(body).unwrap().replace("sha256", "sha512");
+                changed["Payload"]["body"] = json!(STANDARD.encode(body));
+                s.set(LOG_ENTRY, &changed.to_string());
+            },
+            promise,
+        ),
+        (
+            "two certificates",
+            &|s| s.set(CERTIFICATE, &format!("{}{}", s.annotations[CERTIFICATE], other_certificate())),
+            "has 2 certificates: at most 1 are read",
+        ),
+        (
+            "certificate's bytes",
+            &|s| {
+                let changed = s.annotations[CERTIFICATE].replace("Z2l0aHVi", "Z2l0aHVj").replace("hY21l", "hY21m");
+                s.set(CERTIFICATE, &changed);
+            },
+            "its certificate is not trusted",
+        ),
+    ];
+    for (what, change, reason) in cases {
+        let mut simple = layout.simple();
+        let before = (simple.payload.clone(), simple.annotations.clone());
+        change(&mut simple);
+        assert_ne!(before, (simple.payload.clone(), simple.annotations.clone()), "{what}");
+        refused(what, check(&layout, simple, &root("trusted_root")), reason);
+    }
+    // The chain that came along is not needed where the trust root has it, and cannot hurt.
+    let mut simple = layout.simple();
+    simple.annotations.remove("dev.sigstore.cosign/chain");
+    assert!(check(&layout, simple, &root("trusted_root")).is_ok());
+}
+
+#[test]
+fn the_payload_of_another_image_with_everything_else_of_this_one() {
+    // What the URL-subject bypass of another library lets through: certificate and log entry are good, and neither is
+    // about this payload.
+    let layout = Layout::open("kl2");
+    let evil = Digest::of(b"evil");
+    let mut simple = layout.simple();
+    simple.payload = Simple::payload_for(evil);
+    let found = verdict(&Subject::of(evil), &simple_candidates(&[simple]), &by_workflow(), &root("trusted_root"));
+    refused("evil payload", found, "the signature does not fit what was signed");
+}
+
+#[test]
+fn log_entries_of_our_own_log() {
+    let layout = Layout::open("kl2");
+    let log = Log::new();
+    let trust_root = log.trusted(mock_root("trusted_root"));
+    let simple = layout.simple();
+    let (payload, signature, certificate) = (&simple.payload, simple.signature(), &simple.annotations[CERTIFICATE]);
+    let with = |body: &Value, time| {
+        let mut simple = simple.clone();
+        simple.set(LOG_ENTRY, &log.annotation(body, time, 9));
+        check(&layout, simple, &trust_root)
+    };
+    let good = hashed_rekord(payload, &signature, certificate);
+    let found = summary(&with(&good, MEANWHILE).unwrap());
+    assert_eq!(found, "workflow cosign2 log:2026-11-22T07:56:40Z #9 https://log.test");
+    // The life of the certificate, to the second.
+    assert!(with(&good, END - 600).is_ok());
+    assert!(with(&good, END).is_ok());
+    for time in [END - 601, END + 1, 1_600_000_000] {
+        refused("time", with(&good, time), "its certificate is not trusted");
+    }
+    let pem = Signer::p256().pem;
+    for (what, body) in [
+        ("another payload", hashed_rekord(b"other", &signature, certificate)),
+        ("another signature", hashed_rekord(payload, b"other", certificate)),
+        ("a key instead of the certificate", hashed_rekord(payload, &signature, &pem)),
+    ] {
+        refused(what, with(&body, MEANWHILE), "its transparency log entry proves nothing about it");
+    }
+    // Before the log was trusted.
+    let mut early = mock_root("trusted_root");
+    early["tlogs"][0]["publicKey"]["validFor"]["start"] = json!("2026-11-22T08:00:00Z");
+    let early = TrustRoot::from_json(early.to_string().as_bytes()).unwrap();
+    refused("log's window", check(&layout, simple.clone(), &early), "No log key valid at integrated time");
+}
+
+#[test]
+fn roots_that_do_not_trust() {
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(&str, Change<'_>, &str); 6] = [
+        ("no authority", &|r| r["certificateAuthorities"] = json!([]), "no trusted certificate authority is valid at"),
+        (
+            "authority of another time",
+            &|r| r["certificateAuthorities"][0]["validFor"]["end"] = json!("2026-01-01T00:00:00Z"),
+            "no trusted certificate authority is valid at",
+        ),
+        (
+            "another authority",
+            &|r| {
+                let tsa = mock_root("trusted_root_tsa")["timestampAuthorities"][0]["certChain"]["certificates"][1].clone();
+                r["certificateAuthorities"][0]["certChain"]["certificates"] = json!([tsa]);
+            },
+            "certificate chain is invalid",
+        ),
+        ("no certificate log", &|r| r["ctlogs"] = json!([]), "no CT log keys in trusted root"),
+        (
+            "another certificate log's key",
+            &|r| r["ctlogs"][0]["publicKey"]["rawBytes"] = r["tlogs"][0]["publicKey"]["rawBytes"].clone(),
+            "invalid signed certificate timestamp",
+        ),
+        (
+            "another log's key",
+            &|r| r["tlogs"][0]["publicKey"]["rawBytes"] = r["ctlogs"][0]["publicKey"]["rawBytes"].clone(),
+            "invalid inclusion promise",
+        ),
+    ];
+    for (what, change, reason) in cases {
+        let mut root = mock_root("trusted_root");
+        change(&mut root);
+        let root = TrustRoot::from_json(root.to_string().as_bytes()).unwrap();
+        for name in ["kl2", "kl3"] {
+            let layout = Layout::open(name);
+            let found = verdict(&layout.subject(), &layout.candidates(), &by_workflow(), &root);
+            refused(&format!("{name}: {what}"), found, reason);
+        }
+    }
+}
+
+#[test]
+fn bundles_that_were_changed() {
+    let other_entry = || Layout::open("k3rekor").bundle()["verificationMaterial"]["tlogEntries"][0].clone();
+    let other_stamp = || Layout::open("k3tsa").bundle()["verificationMaterial"]["timestampVerificationData"].clone();
+    let kl2_certificate = || {
+        let pem = Layout::open("kl2").simple().annotations[CERTIFICATE].clone();
+        json!(pem.lines().filter(|line| !line.starts_with("-----")).collect::<String>())
+    };
+    let material = |bundle: &mut Value, path: &str, value: Value| {
+        *bundle["verificationMaterial"].pointer_mut(path).unwrap() = value;
+    };
+    let remove = |bundle: &mut Value, path: &str, name: &str| {
+        bundle["verificationMaterial"].pointer_mut(path).unwrap().as_object_mut().unwrap().remove(name).unwrap();
+    };
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let promise = "invalid inclusion promise";
+    let unsigned = "the signature does not fit what was signed";
+    let cases: [(&str, &str, Change<'_>, &str); 25] = [
+        ("kl3", "payload", &|b| edit_payload(b), unsigned),
+        ("kl3", "payload type", &|b| b["dsseEnvelope"]["payloadType"] = json!("x"), "the envelope's payload type is `x`"),
+        ("kl3", "predicate", &|b| edit_predicate(b), "the statement's predicate is `https://slsa.dev/provenance/v1`"),
+        ("kl3", "signature", &|b| flip(&mut b["dsseEnvelope"]["signatures"][0]["sig"], 20), unsigned),
+        ("kl3", "certificate", &|b| material(b, "/certificate/rawBytes", kl2_certificate()), unsigned),
+        ("kl3", "no certificate", &|b| material(b, "/certificate/rawBytes", json!("AAAA")), "it cannot be checked"),
+        ("kl3", "entry of another", &|b| material(b, "/tlogEntries/0", other_entry()), "log entry does not match"),
+        ("kl3", "no entry", &|b| material(b, "/tlogEntries", json!([])), "no transparency log entry"),
+        ("kl3tsa", "no entry", &|b| material(b, "/tlogEntries", json!([])), "no transparency log entry"),
+        ("kl3", "no proof", &|b| remove(b, "/tlogEntries/0", "inclusionProof"), "it cannot be checked"),
+        ("kl3", "no promise", &|b| remove(b, "/tlogEntries/0", "inclusionPromise"), "no verified timestamp"),
+        (
+            "kl3",
+            "neither",
+            &|b| {
+                remove(b, "/tlogEntries/0", "inclusionPromise");
+                remove(b, "/tlogEntries/0", "inclusionProof");
+            },
+            "no transparency log entry",
+        ),
+        ("kl3", "time", &|b| material(b, "/tlogEntries/0/integratedTime", json!("1795334132")), promise),
+        ("kl3", "number", &|b| material(b, "/tlogEntries/0/logIndex", json!("1")), promise),
+        ("kl3", "promise", &|b| flip(promise_of(b), 20), promise),
+        ("kl3", "path of the proof", &|b| material(b, "/tlogEntries/0/inclusionProof", with_path(b)), "invalid inclusion proof"),
+        (
+            "kl3",
+            "size of the tree",
+            &|b| material(b, "/tlogEntries/0/inclusionProof/treeSize", json!("2")),
+            "invalid inclusion proof",
+        ),
+        (
+            "kl3",
+            "root of the proof",
+            &|b| flip(&mut b["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]["rootHash"], 3),
+            "it cannot be checked",
+        ),
+        ("kl3", "checkpoint", &|b| edit_checkpoint(b, "Timestamp: 1", "Timestamp: 2"), "invalid checkpoint"),
+        ("kl3", "checkpoint's signer", &|b| edit_checkpoint(b, "GaSfVz", "AAAAAA"), "invalid checkpoint"),
+        ("kl3", "no checkpoint", &|b| material(b, "/tlogEntries/0/inclusionProof/checkpoint/envelope", json!("")), "it cannot be checked"),
+        ("kl3tsa", "stamp of another", &|b| material(b, "/timestampVerificationData", other_stamp()), "invalid RFC 3161 timestamp"),
+        (
+            "kl3tsa",
+            "stamp",
+            &|b| {
+                let stamp = &mut b["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"][0]["signedTimestamp"];
+                let length = STANDARD.decode(stamp.as_str().unwrap()).unwrap().len();
+                flip(stamp, length - 10);
+            },
+            "invalid RFC 3161 timestamp",
+        ),
+        ("kl3tsa", "promise", &|b| flip(promise_of(b), 20), promise),
+        (
+            "kl3",
+            "key instead of certificate",
+            &|b| {
+                remove(b, "", "certificate");
+                b["verificationMaterial"]["publicKey"] = json!({"hint": ""});
+            },
+            "it was made with a key, and the policy lists only identities",
+        ),
+    ];
+    for (name, what, change, reason) in cases {
+        let layout = Layout::open(name);
+        let mut bundle = layout.bundle();
+        change(&mut bundle);
+        assert_ne!(bundle, layout.bundle(), "{what}");
+        let found = verdict(&layout.subject(), &bundle_candidates(&bundle), &by_workflow(), &root("trusted_root_tsa"));
+        refused(&format!("{name}: {what}"), found, reason);
+    }
+}
+
+fn promise_of(bundle: &mut Value) -> &mut Value {
+    &mut bundle["verificationMaterial"]["tlogEntries"][0]["inclusionPromise"]["signedEntryTimestamp"]
+}
+
+fn edit_predicate(bundle: &mut Value) {
+    let payload = STANDARD.decode(bundle["dsseEnvelope"]["payload"].as_str().unwrap()).unwrap();
+    let mut statement: Value = serde_json::from_slice(&payload).unwrap();
+    statement["predicateType"] = json!("https://slsa.dev/provenance/v1");
+    bundle["dsseEnvelope"]["payload"] = json!(STANDARD.encode(statement.to_string()));
+}
+
+/// The body of a `dsse` entry of Rekor v1 for the bundle, as the fixture's log wrote it.
+fn body(bundle: &Value) -> Value {
+    let body = bundle["verificationMaterial"]["tlogEntries"][0]["canonicalizedBody"].as_str().unwrap();
+    serde_json::from_slice(&STANDARD.decode(body).unwrap()).unwrap()
+}
+
+#[test]
+fn entries_outside_of_the_certificates_life() {
+    let log = Log::new();
+    let trust_root = log.trusted(mock_root("trusted_root_tsa"));
+    for name in ["kl3", "kl3tsa"] {
+        let layout = Layout::open(name);
+        let with = |time| {
+            let mut bundle = layout.bundle();
+            bundle["verificationMaterial"]["tlogEntries"] = json!([log.entry_v1(&body(&bundle), time)]);
+            verdict(&layout.subject(), &bundle_candidates(&bundle), &by_workflow(), &trust_root)
+        };
+        assert!(with(MEANWHILE).is_ok(), "{name}");
+        // A good time stamp does not make up for a log entry of another time.
+        for time in [END - 601, END + 1] {
+            refused(name, with(time), "its certificate is not trusted");
+        }
+    }
+}
+
+#[test]
+fn rekor_v2_with_a_time_stamp() {
+    // Certificate, signature and time stamp of the fixture, in a log of our own of the newer kind.
+    let layout = Layout::open("kl3tsa");
+    let log = Log::new();
+    let trust_root = log.trusted(mock_root("trusted_root_tsa"));
+    let bundle = layout.bundle();
+    let decode = |value: &Value| STANDARD.decode(value.as_str().unwrap()).unwrap();
+    let message = pae(IN_TOTO, &decode(&bundle["dsseEnvelope"]["payload"]));
+    let signature = decode(&bundle["dsseEnvelope"]["signatures"][0]["sig"]);
+    let certificate = decode(&bundle["verificationMaterial"]["certificate"]["rawBytes"]);
+    let with = |entry: Value| {
+        let mut bundle = bundle.clone();
+        bundle["verificationMaterial"]["tlogEntries"] = json!([entry]);
+        bundle
+    };
+    let check = |bundle: &Value, root| verdict(&layout.subject(), &bundle_candidates(bundle), &by_workflow(), root);
+    let good = with(log.entry_v2(&message, &signature, ("x509Certificate", &certificate)));
+    let found = summary(&check(&good, &trust_root).unwrap());
+    assert_eq!(found, "workflow bundle authority:2026-11-22T07:55:31Z #0 https://log.test");
+
+    let stranger = Signer::p256();
+    for (what, entry) in [
+        ("message", log.entry_v2(b"other", &signature, ("x509Certificate", &certificate))),
+        ("signature", log.entry_v2(&message, b"other", ("x509Certificate", &certificate))),
+        ("key", log.entry_v2(&message, &signature, ("publicKey", stranger.spki()))),
+        ("unknown log", Log::new().entry_v2(&message, &signature, ("x509Certificate", &certificate))),
+    ] {
+        refused(what, check(&with(entry), &trust_root), "its transparency log entry proves nothing about it");
+    }
+    // Such an entry has no time of its own.
+    let mut untimed = good.clone();
+    untimed["verificationMaterial"]["timestampVerificationData"] = json!({});
+    refused("no time stamp", check(&untimed, &trust_root), "its time is not proven");
+    let mut claimed = untimed.clone();
+    claimed["verificationMaterial"]["tlogEntries"][0]["integratedTime"] = json!(MEANWHILE.to_string());
+    refused("time that nobody signed", check(&claimed, &trust_root), "its time is not proven");
+}
