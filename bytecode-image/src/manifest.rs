@@ -71,7 +71,7 @@ impl Descriptor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     /// One image.
-    Image(ImageManifest),
+    Image(Box<ImageManifest>),
     /// Several, by platform.
     Index(ImageIndex),
 }
@@ -203,7 +203,7 @@ pub fn parse(bytes: &[u8], outside: Option<&str>) -> Result<(Document, String), 
             OCI_IMAGE_INDEX_MEDIA_TYPE,
         ),
         (Some(config), Some(layers), None) => (
-            Document::Image(image(config, layers)?),
+            Document::Image(Box::new(image(config, layers)?)),
             OCI_IMAGE_MEDIA_TYPE,
         ),
         (config, layers, Some(_)) if config.is_some() || layers.is_some() => {

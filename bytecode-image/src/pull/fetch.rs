@@ -134,7 +134,7 @@ async fn contents(
 }
 
 /// The platform's manifest, when an earlier pull kept it.
-fn kept_manifest(store: &Store, chosen: &Descriptor) -> Result<Option<ImageManifest>, PullError> {
+fn kept_manifest(store: &Store, chosen: &Descriptor) -> Result<Option<Box<ImageManifest>>, PullError> {
     let Some(bytes) = sound(store.read(chosen.digest, MAX_MANIFEST_BYTES))? else {
         return Ok(None);
     };

@@ -13,5 +13,6 @@ mod elf;
 mod images;
 mod pulls;
 mod pushes;
+mod real;
 mod refused;
 mod server;
