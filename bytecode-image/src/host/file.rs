@@ -1,0 +1,152 @@
+//! Reading a file of the host's configuration up to a cap.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+/// Why a file of the host's configuration cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The system says no, or the file is not there though a variable names it.
+    #[error("cannot read {}", file.display())]
+    Read {
+        /// The file or folder.
+        file: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// More bytes than any real file of its kind has.
+    #[error("{} has more than {limit} bytes", file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// The cap, in bytes.
+        limit: u64,
+    },
+    /// More entries than any real folder of its kind has.
+    #[error("{} has more than {limit} entries", folder.display())]
+    TooMany {
+        /// The folder.
+        folder: PathBuf,
+        /// The cap.
+        limit: usize,
+    },
+}
+
+/// The bytes of a file; `None` where there is no such file.
+pub(super) fn read(file: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
+    let mut bytes = Vec::new();
+    let read = File::open(file)
+        .and_then(|open| open.take(limit.saturating_add(1)).read_to_end(&mut bytes));
+    match read {
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(source) => Err(FileError::Read {
+            file: file.to_owned(),
+            source,
+        }),
+        Ok(size) if size as u64 > limit => Err(FileError::TooLarge {
+            file: file.to_owned(),
+            limit,
+        }),
+        Ok(_) => Ok(Some(bytes)),
+    }
+}
+
+/// The bytes of a file that a variable names, so that it must be there.
+pub(super) fn read_named(file: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    read(file, limit)?.ok_or_else(|| FileError::Read {
+        file: file.to_owned(),
+        source: std::io::Error::from(ErrorKind::NotFound),
+    })
+}
+
+/// The paths in a folder whose names end in one of `extensions`, sorted; `None` where there is no such folder.
+pub(super) fn list(
+    folder: &Path,
+    extensions: &[&str],
+    limit: usize,
+) -> Result<Option<Vec<PathBuf>>, FileError> {
+    let failed = |source| FileError::Read {
+        file: folder.to_owned(),
+        source,
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if is_absent(&error) => return Ok(None),
+        entries => entries.map_err(failed)?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let wanted = path.extension().and_then(|extension| extension.to_str());
+        if wanted.is_some_and(|extension| extensions.contains(&extension)) {
+            paths.push(path);
+        }
+        if paths.len() > limit {
+            return Err(FileError::TooMany {
+                folder: folder.to_owned(),
+                limit,
+            });
+        }
+    }
+    paths.sort();
+    Ok(Some(paths))
+}
+
+/// A part of the path that is a file instead of a folder means that nothing is there, too.
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn read_up_to_the_cap() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        std::fs::write(&file, "12345").unwrap();
+        assert_eq!(read(&file, 5).unwrap().unwrap(), b"12345");
+        assert!(matches!(
+            read(&file, 4).unwrap_err(),
+            FileError::TooLarge { limit: 4, .. }
+        ));
+        assert!(read(&folder.path().join("b"), 5).unwrap().is_none());
+        assert!(read(&file.join("b"), 5).unwrap().is_none());
+        assert!(
+            read_named(&folder.path().join("b"), 5)
+                .unwrap_err()
+                .to_string()
+                .ends_with("/b")
+        );
+        assert!(matches!(
+            read(folder.path(), 5).unwrap_err(),
+            FileError::Read { .. }
+        ));
+    }
+
+    #[test]
+    fn folders_are_sorted_and_capped() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["2.conf", "10.conf", "a.conf.bak", "conf", "1.conf"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let names: Vec<_> = list(folder.path(), &["conf"], 3)
+            .unwrap()
+            .unwrap()
+            .iter()
+            .map(|path| path.file_name().unwrap().to_owned())
+            .collect();
+        assert_eq!(names, ["1.conf", "10.conf", "2.conf"]);
+        assert!(matches!(
+            list(folder.path(), &["conf"], 2).unwrap_err(),
+            FileError::TooMany { limit: 2, .. }
+        ));
+        assert!(
+            list(&folder.path().join("none"), &["conf"], 2)
+                .unwrap()
+                .is_none()
+        );
+    }
+}
