@@ -55,7 +55,11 @@ fn compile(target: &str, source: &Path, object: &Path) -> Result<(), String> {
     }
     let report = String::from_utf8_lossy(&output.stderr);
     // A cargo::error is one line.
-    Err(format!("{clang} -target {target} {}: {}", source.display(), report.trim().replace('\n', " | ")))
+    Err(format!(
+        "{clang} -target {target} {}: {}",
+        source.display(),
+        report.trim().replace('\n', " | ")
+    ))
 }
 
 fn variable(name: &str) -> Result<String, String> {

@@ -72,21 +72,40 @@ mod tests {
             offset: 0,
             size,
         };
-        let variables = BTreeMap::from([("a".to_owned(), variable(4)), ("b".to_owned(), variable(1))]);
-        let cases: [(&[(&str, usize)], Option<&str>); 5] = [
+        let variables =
+            BTreeMap::from([("a".to_owned(), variable(4)), ("b".to_owned(), variable(1))]);
+        type Globals<'a> = &'a [(&'a str, usize)];
+        let cases: [(Globals<'_>, Option<&str>); 5] = [
             (&[], None),
             (&[("a", 4), ("b", 1)], None),
-            (&[("a", 3)], Some("global variable `a` has 4 bytes, its value 3")),
-            (&[("a", 4), ("b", 2)], Some("global variable `b` has 1 bytes, its value 2")),
-            (&[("c", 1)], Some("no global variable `c` in the object; it has a, b")),
+            (
+                &[("a", 3)],
+                Some("global variable `a` has 4 bytes, its value 3"),
+            ),
+            (
+                &[("a", 4), ("b", 2)],
+                Some("global variable `b` has 1 bytes, its value 2"),
+            ),
+            (
+                &[("c", 1)],
+                Some("no global variable `c` in the object; it has a, b"),
+            ),
         ];
         for (globals, expected) in cases {
-            let globals = globals.iter().map(|(name, size)| ((*name).to_owned(), vec![0; *size])).collect();
-            let found = check(&variables, &globals).err().map(|error| error.to_string());
+            let globals = globals
+                .iter()
+                .map(|(name, size)| ((*name).to_owned(), vec![0; *size]))
+                .collect();
+            let found = check(&variables, &globals)
+                .err()
+                .map(|error| error.to_string());
             assert_eq!(found.as_deref(), expected, "{globals:?}");
         }
         let globals = BTreeMap::from([("c".to_owned(), vec![0])]);
         let error = check(&BTreeMap::new(), &globals).unwrap_err();
-        assert_eq!(error.to_string(), "no global variable `c` in the object; it has none");
+        assert_eq!(
+            error.to_string(),
+            "no global variable `c` in the object; it has none"
+        );
     }
 }

@@ -1,6 +1,11 @@
 //! `LinuxKernel` where EXT programs and interfaces are needed: chains of XDP programs on a veth, real packets. The test
 //! runs itself again in a VM, because the kernels of test machines are often in lockdown.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 mod objects;
 
@@ -15,7 +20,8 @@ use bytecode_object::ProgramType;
 use loader::XdpMode;
 use loader::kernel::linux::LinuxKernel;
 use loader::kernel::{
-    Interface, Kernel, KernelError, LinkSpec, LoadAs, LoadSpec, Loaded, ProgramSpec, XdpDispatcherConfig,
+    Interface, Kernel, KernelError, LinkSpec, LoadAs, LoadSpec, Loaded, ProgramSpec,
+    XdpDispatcherConfig,
 };
 
 /// Objects that the guest needs.
@@ -26,7 +32,8 @@ const GUEST_OBJECTS: &str = "/root/objects";
 const INSIDE: &str = "BPFMAN_TEST_OBJECTS";
 
 /// Two ends of a link: `veth0` (10.1.0.1) and, in the namespace `peer`, `veth1` (10.1.0.2).
-const SETUP: &str = "set -e; ip netns add peer; ip link add veth0 type veth peer name veth1 netns peer;
+const SETUP: &str =
+    "set -e; ip netns add peer; ip link add veth0 type veth peer name veth1 netns peer;
     ip addr add 10.1.0.1/24 dev veth0; ip link set veth0 up;
     ip -n peer addr add 10.1.0.2/24 dev veth1; ip -n peer link set veth1 up;";
 
@@ -49,7 +56,9 @@ fn inside(test: &str) -> bool {
     }
     let ip = lanes::tool("ip").unwrap();
     let binary = std::env::current_exe().unwrap();
-    let script = format!("{SETUP} export {INSIDE}={GUEST_OBJECTS} CI=true; exec /bin/dispatcher-test --exact --nocapture {test}");
+    let script = format!(
+        "{SETUP} export {INSIDE}={GUEST_OBJECTS} CI=true; exec /bin/dispatcher-test --exact --nocapture {test}"
+    );
     let output = Command::new(lanes::repository().join("tests/vm/run"))
         .arg("--file")
         .arg(format!("{}:/bin/ip", ip.display()))
@@ -63,7 +72,11 @@ fn inside(test: &str) -> bool {
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
     let ended_well = output.status.success() && said.contains("1 passed");
-    assert!(ended_well, "in the guest: {said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        ended_well,
+        "in the guest: {said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     false
 }
 
@@ -129,7 +142,12 @@ fn slot(
     })
 }
 
-fn on(kernel: &LinuxKernel, program: &OwnedFd, interface: Interface, netns: Option<&Path>) -> Result<OwnedFd, KernelError> {
+fn on(
+    kernel: &LinuxKernel,
+    program: &OwnedFd,
+    interface: Interface,
+    netns: Option<&Path>,
+) -> Result<OwnedFd, KernelError> {
     kernel.link(&LinkSpec::Xdp {
         program,
         ifindex: interface.ifindex,
@@ -140,21 +158,40 @@ fn on(kernel: &LinuxKernel, program: &OwnedFd, interface: Interface, netns: Opti
 
 /// Packets that a program counted.
 fn packets(loaded: &Loaded<OwnedFd>) -> u64 {
-    let id = loaded.maps.iter().find(|map| map.name == "packets").unwrap().id;
+    let id = loaded
+        .maps
+        .iter()
+        .find(|map| map.name == "packets")
+        .unwrap()
+        .id;
     let map = Map::PerCpuArray(MapData::from_id(id).unwrap());
-    PerCpuArray::<_, u64>::try_from(map).unwrap().get(&0, 0).unwrap().iter().sum()
+    PerCpuArray::<_, u64>::try_from(map)
+        .unwrap()
+        .get(&0, 0)
+        .unwrap()
+        .iter()
+        .sum()
 }
 
 /// Whether the other end is answered.
 fn ping(count: u32) -> bool {
     let count = count.to_string();
-    let arguments = ["netns", "exec", "peer", "ping", "-q", "-c", &count, "-A", "-w", "2", "10.1.0.1"];
-    Command::new("ip").args(arguments).output().unwrap().status.success()
+    let arguments = [
+        "netns", "exec", "peer", "ping", "-q", "-c", &count, "-A", "-w", "2", "10.1.0.1",
+    ];
+    Command::new("ip")
+        .args(arguments)
+        .output()
+        .unwrap()
+        .status
+        .success()
 }
 
 fn errno(error: &KernelError) -> Option<i32> {
     match error {
-        KernelError::Syscall { source, .. } | KernelError::Rejected { source, .. } => source.raw_os_error(),
+        KernelError::Syscall { source, .. } | KernelError::Rejected { source, .. } => {
+            source.raw_os_error()
+        }
         _ => None,
     }
 }
@@ -167,19 +204,40 @@ fn a_chain_runs_in_order_and_is_swapped_in_one_step() {
     let kernel = LinuxKernel::new();
     let object = objects::object("xdp_count").unwrap();
     let interface = kernel.interface("veth0", None).unwrap();
-    assert_eq!(kernel.xdp_program_on(interface.ifindex, None).unwrap(), None);
+    assert_eq!(
+        kernel.xdp_program_on(interface.ifindex, None).unwrap(),
+        None
+    );
 
     let first = dispatcher(&kernel, 2, &[PASS, RETURN], false);
-    let (one, two) = (member(&kernel, &object, &first, PASS), member(&kernel, &object, &first, PASS));
-    assert_eq!(kernel.program_state(&one.programs[0].handle).unwrap().program_type, "ext");
-    let _links = [slot(&kernel, &one, &first, "prog0").unwrap(), slot(&kernel, &two, &first, "prog1").unwrap()];
+    let (one, two) = (
+        member(&kernel, &object, &first, PASS),
+        member(&kernel, &object, &first, PASS),
+    );
+    assert_eq!(
+        kernel
+            .program_state(&one.programs[0].handle)
+            .unwrap()
+            .program_type,
+        "ext"
+    );
+    let _links = [
+        slot(&kernel, &one, &first, "prog0").unwrap(),
+        slot(&kernel, &two, &first, "prog1").unwrap(),
+    ];
     let link = on(&kernel, &first, interface, None).unwrap();
     let id = kernel.program_state(&first).unwrap().id;
-    assert_eq!(kernel.xdp_program_on(interface.ifindex, None).unwrap(), Some(id));
+    assert_eq!(
+        kernel.xdp_program_on(interface.ifindex, None).unwrap(),
+        Some(id)
+    );
     assert!(ping(5));
     // Packets of others (neighbour discovery) may come in between.
     let (first_count, second_count) = (packets(&one), packets(&two));
-    assert!(first_count >= 5 && second_count >= first_count, "{first_count} {second_count}");
+    assert!(
+        first_count >= 5 && second_count >= first_count,
+        "{first_count} {second_count}"
+    );
 
     // Another program on the same interface is refused, whoever's the first is.
     let error = on(&kernel, &first, interface, None).unwrap_err();
@@ -203,7 +261,10 @@ fn a_chain_runs_in_order_and_is_swapped_in_one_step() {
     let before = packets(&one);
     assert!(ping(2) && packets(&one) >= before + 2);
     drop(link);
-    assert_eq!(kernel.xdp_program_on(interface.ifindex, None).unwrap(), None);
+    assert_eq!(
+        kernel.xdp_program_on(interface.ifindex, None).unwrap(),
+        None
+    );
 }
 
 #[test]
@@ -229,13 +290,28 @@ fn ten_slots_and_the_masks_between_them() {
     assert!(ping(3));
     drop(links);
     let counts: Vec<u64> = held.iter().map(packets).collect();
-    assert!(counts.iter().all(|&count| count == counts[0] && count >= 3), "{counts:?}");
+    assert!(
+        counts.iter().all(|&count| count == counts[0] && count >= 3),
+        "{counts:?}"
+    );
 
     // A slot that nobody stands in returns 31: the chain goes on where the mask has it, and ends with 31 where not.
-    let link = on(&kernel, &dispatcher(&kernel, 1, &[PASS, RETURN], false), interface, None).unwrap();
+    let link = on(
+        &kernel,
+        &dispatcher(&kernel, 1, &[PASS, RETURN], false),
+        interface,
+        None,
+    )
+    .unwrap();
     assert!(ping(1));
     drop(link);
-    let link = on(&kernel, &dispatcher(&kernel, 1, &[PASS], false), interface, None).unwrap();
+    let link = on(
+        &kernel,
+        &dispatcher(&kernel, 1, &[PASS], false),
+        interface,
+        None,
+    )
+    .unwrap();
     assert!(!ping(1));
     drop(link);
 }
@@ -254,11 +330,18 @@ fn another_namespace_is_entered_for_its_interfaces_only() {
     assert!(kernel.interface("veth1", None).is_err());
     let loaded = load(&kernel, &object, program("xdp_count", LoadAs::Plain), None).unwrap();
     let link = on(&kernel, &loaded.programs[0].handle, there, Some(netns)).unwrap();
-    assert_eq!(kernel.xdp_program_on(there.ifindex, Some(netns)).unwrap(), Some(loaded.programs[0].id));
+    assert_eq!(
+        kernel.xdp_program_on(there.ifindex, Some(netns)).unwrap(),
+        Some(loaded.programs[0].id)
+    );
     assert!(ping(2) && packets(&loaded) >= 2);
     drop(link);
     // Each mode, where a veth has it; the hook of a card it has not.
-    for (mode, expected) in [(XdpMode::Driver, None), (XdpMode::Skb, None), (XdpMode::Hardware, Some(libc::EINVAL))] {
+    for (mode, expected) in [
+        (XdpMode::Driver, None),
+        (XdpMode::Skb, None),
+        (XdpMode::Hardware, Some(libc::EINVAL)),
+    ] {
         let spec = LinkSpec::Xdp {
             program: &loaded.programs[0].handle,
             ifindex: here.ifindex,
@@ -266,7 +349,11 @@ fn another_namespace_is_entered_for_its_interfaces_only() {
             netns: None,
         };
         let found = kernel.link(&spec).err();
-        assert_eq!(found.as_ref().and_then(errno), expected, "{mode:?}: {found:?}");
+        assert_eq!(
+            found.as_ref().and_then(errno),
+            expected,
+            "{mode:?}: {found:?}"
+        );
     }
 }
 
@@ -301,15 +388,24 @@ fn what_the_kernel_makes_of_extensions() {
     let third_link = slot(&kernel, &one, &third, "prog0").unwrap();
     drop(slot(&kernel, &one, &third, "prog1").unwrap());
     let two = member(&kernel, &object, &third, PASS);
-    assert_eq!(refused(slot(&kernel, &two, &third, "prog0")), Some(libc::EBUSY));
+    assert_eq!(
+        refused(slot(&kernel, &two, &third, "prog0")),
+        Some(libc::EBUSY)
+    );
     // What `num_progs_enabled` leaves out is in the BTF, but since 6.8 no more in the program.
     if let Err(error) = slot(&kernel, &two, &third, "prog5") {
         assert_eq!(errno(&error), Some(libc::EINVAL));
     }
     let plain = load(&kernel, &object, program("xdp_count", LoadAs::Plain), None).unwrap();
-    assert_eq!(refused(slot(&kernel, &plain, &third, "prog1")), Some(libc::EINVAL));
+    assert_eq!(
+        refused(slot(&kernel, &plain, &third, "prog1")),
+        Some(libc::EINVAL)
+    );
     let interface = kernel.interface("veth0", None).unwrap();
-    assert_eq!(refused(on(&kernel, &one.programs[0].handle, interface, None)), Some(libc::EINVAL));
+    assert_eq!(
+        refused(on(&kernel, &one.programs[0].handle, interface, None)),
+        Some(libc::EINVAL)
+    );
 
     // The last link takes its dispatcher with it; the member can be linked again.
     drop(link);
@@ -341,7 +437,10 @@ fn what_the_kernel_makes_of_extensions() {
             // Before 6.8 it is still there.
             Ok(_) => assert_eq!(target, "prog7"),
             Err(error) => {
-                assert!(matches!(&error, KernelError::Rejected { log, .. } if log.contains(expected)), "{error:?}");
+                assert!(
+                    matches!(&error, KernelError::Rejected { log, .. } if log.contains(expected)),
+                    "{error:?}"
+                );
             }
         }
     }

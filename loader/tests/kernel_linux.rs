@@ -47,7 +47,12 @@ fn load(
 
 /// The number in the one entry of an array map.
 fn number<T: aya::Pod>(loaded: &Loaded<OwnedFd>, map: &str) -> T {
-    let id = loaded.maps.iter().find(|candidate| candidate.name == map).unwrap().id;
+    let id = loaded
+        .maps
+        .iter()
+        .find(|candidate| candidate.name == map)
+        .unwrap()
+        .id;
     let array = Array::<_, T>::try_from(Map::Array(MapData::from_id(id).unwrap())).unwrap();
     array.get(&0, 0).unwrap()
 }
@@ -80,14 +85,19 @@ fn with_tracefs(test: &str) -> bool {
     if Path::new(TRACING).join("events").is_dir() {
         return true;
     }
-    let script = format!("mount -t tracefs tracefs {TRACING} && exec \"$0\" --exact --nocapture {test}");
+    let script =
+        format!("mount -t tracefs tracefs {TRACING} && exec \"$0\" --exact --nocapture {test}");
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", &script])
         .arg(std::env::current_exe().unwrap())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     false
 }
 
@@ -97,31 +107,54 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn a_tracepoint_counts_events_as_its_globals_say_and_lives_by_its_pins() {
-    let Some(object) = object("tracepoint") else { return };
-    if !lanes::root() || !with_tracefs("a_tracepoint_counts_events_as_its_globals_say_and_lives_by_its_pins") {
+    let Some(object) = object("tracepoint") else {
+        return;
+    };
+    if !lanes::root()
+        || !with_tracefs("a_tracepoint_counts_events_as_its_globals_say_and_lives_by_its_pins")
+    {
         return;
     }
     let kernel = LinuxKernel::new();
     let bpffs = Bpffs::mount(&kernel);
     let globals = Globals::from([
-        ("only_pid".to_owned(), std::process::id().to_ne_bytes().to_vec()),
+        (
+            "only_pid".to_owned(),
+            std::process::id().to_ne_bytes().to_vec(),
+        ),
         ("weight".to_owned(), 5_u64.to_ne_bytes().to_vec()),
     ]);
-    let loaded = load(&kernel, &object, vec![program("count", ProgramType::Tracepoint)], &globals).unwrap();
+    let loaded = load(
+        &kernel,
+        &object,
+        vec![program("count", ProgramType::Tracepoint)],
+        &globals,
+    )
+    .unwrap();
     let names: Vec<&str> = loaded.maps.iter().map(|map| map.name.as_str()).collect();
     assert_eq!(names, [".rodata", "events"]);
 
     let state = kernel.program_state(&loaded.programs[0].handle).unwrap();
-    assert_eq!((state.id, state.name.as_str()), (loaded.programs[0].id, "count"));
+    assert_eq!(
+        (state.id, state.name.as_str()),
+        (loaded.programs[0].id, "count")
+    );
     assert_eq!(state.program_type, "tracepoint");
-    assert!(state.gpl_compatible && state.btf_id != 0 && state.size_translated > 0 && state.memory > 0);
+    assert!(
+        state.gpl_compatible && state.btf_id != 0 && state.size_translated > 0 && state.memory > 0
+    );
     let mut ids: Vec<u32> = loaded.maps.iter().map(|map| map.id).collect();
     ids.sort_unstable();
     assert_eq!(state.map_ids, ids);
-    let age = std::time::SystemTime::now().duration_since(state.loaded_at.unwrap()).unwrap();
+    let age = std::time::SystemTime::now()
+        .duration_since(state.loaded_at.unwrap())
+        .unwrap();
     assert!(age.as_secs() < 3600, "{age:?}");
     let brief = kernel.program_brief(state.id).unwrap().unwrap();
-    assert_eq!((brief.name.as_str(), brief.program_type.as_str()), ("count", "tracepoint"));
+    assert_eq!(
+        (brief.name.as_str(), brief.program_type.as_str()),
+        ("count", "tracepoint")
+    );
 
     let link = kernel
         .link(&LinkSpec::Tracepoint {
@@ -130,8 +163,8 @@ fn a_tracepoint_counts_events_as_its_globals_say_and_lives_by_its_pins() {
             name: "sys_enter_getpgid",
         })
         .unwrap();
-    let call = || rustix::process::getpgid(None).unwrap();
-    (0..3).for_each(|_| drop(call()));
+    let call = || assert!(rustix::process::getpgid(None).is_ok());
+    (0..3).for_each(|_| call());
     assert_eq!(number::<u64>(&loaded, "events"), 15);
 
     // The pin keeps the link when its handle goes; without either it is gone.
@@ -142,7 +175,7 @@ fn a_tracepoint_counts_events_as_its_globals_say_and_lives_by_its_pins() {
     assert_eq!((mode(pin.parent().unwrap()), mode(&pin)), (0o770, 0o660));
     assert_eq!(kernel.list_dir(pin.parent().unwrap()).unwrap(), ["17"]);
     drop(link);
-    drop(call());
+    call();
     assert_eq!(number::<u64>(&loaded, "events"), 20);
     drop(kernel.open_pin(&pin).unwrap().unwrap());
     kernel.unpin(&pin).unwrap();
@@ -151,21 +184,32 @@ fn a_tracepoint_counts_events_as_its_globals_say_and_lives_by_its_pins() {
     kernel.remove_dir(pin.parent().unwrap()).unwrap();
     assert!(kernel.open_pin(&pin).unwrap().is_none());
     assert!(kernel.list_dir(pin.parent().unwrap()).unwrap().is_empty());
-    drop(call());
+    call();
     assert_eq!(number::<u64>(&loaded, "events"), 20);
 }
 
 #[test]
 fn programs_are_found_by_id_until_their_last_handle_goes() {
-    let Some(object) = object("xdp_count") else { return };
+    let Some(object) = object("xdp_count") else {
+        return;
+    };
     if !lanes::root() {
         return;
     }
     let kernel = LinuxKernel::new();
-    let loaded = load(&kernel, &object, vec![program("xdp_count", ProgramType::Xdp)], &Globals::new()).unwrap();
+    let loaded = load(
+        &kernel,
+        &object,
+        vec![program("xdp_count", ProgramType::Xdp)],
+        &Globals::new(),
+    )
+    .unwrap();
     let id = loaded.programs[0].id;
     let mut ids = Vec::new();
-    while let Some(next) = kernel.next_program_id(ids.last().copied().unwrap_or_default()).unwrap() {
+    while let Some(next) = kernel
+        .next_program_id(ids.last().copied().unwrap_or_default())
+        .unwrap()
+    {
         ids.push(next);
     }
     assert!(ids.contains(&id), "{id} in {ids:?}");
@@ -179,7 +223,9 @@ fn programs_are_found_by_id_until_their_last_handle_goes() {
 
 #[test]
 fn every_type_word_loads_whatever_stands_beside_it() {
-    let Some(object) = object("every_type") else { return };
+    let Some(object) = object("every_type") else {
+        return;
+    };
     if !lanes::root() {
         return;
     }
@@ -215,9 +261,16 @@ fn every_type_word_loads_whatever_stands_beside_it() {
         assert_eq!(loaded.programs[0].xdp_frags, frags, "{function}");
     }
     // All at once, in the order asked, with one set of maps.
-    let programs = cases.iter().map(|(word, function, ..)| program(function, *word)).collect();
+    let programs = cases
+        .iter()
+        .map(|(word, function, ..)| program(function, *word))
+        .collect();
     let loaded = load(&kernel, &object, programs, &globals).unwrap();
-    let functions: Vec<&str> = loaded.programs.iter().map(|program| program.function.as_str()).collect();
+    let functions: Vec<&str> = loaded
+        .programs
+        .iter()
+        .map(|program| program.function.as_str())
+        .collect();
     assert_eq!(functions, cases.map(|(_, function, ..)| function));
     assert_eq!(loaded.maps.len(), 1);
 
@@ -236,58 +289,119 @@ fn every_type_word_loads_whatever_stands_beside_it() {
         let mut spec = program(function, word);
         spec.attach_function = Some("no_such_function_anywhere");
         let error = load(&kernel, &object, vec![spec], &globals).unwrap_err();
-        assert!(matches!(error, KernelError::NoKernelFunction { .. }), "{error:?}");
+        assert!(
+            matches!(error, KernelError::NoKernelFunction { .. }),
+            "{error:?}"
+        );
     }
 }
 
 #[test]
 fn what_cannot_be_loaded_says_why() {
-    let Some(object) = object("xdp_count") else { return };
+    let Some(object) = object("xdp_count") else {
+        return;
+    };
     if !lanes::root() || !with_tracefs("what_cannot_be_loaded_says_why") {
         return;
     }
     let kernel = LinuxKernel::new();
     let none = Globals::new();
-    let error = load(&kernel, &object, vec![program("xdp_broken", ProgramType::Xdp)], &none).unwrap_err();
+    let error = load(
+        &kernel,
+        &object,
+        vec![program("xdp_broken", ProgramType::Xdp)],
+        &none,
+    )
+    .unwrap_err();
     match &error {
-        KernelError::Rejected { function, log, source } => {
+        KernelError::Rejected {
+            function,
+            log,
+            source,
+        } => {
             assert_eq!(function, "xdp_broken");
-            assert!(log.contains("invalid access to packet") && log.contains("ctx->data"), "{log}");
+            assert!(
+                log.contains("invalid access to packet") && log.contains("ctx->data"),
+                "{log}"
+            );
             assert_eq!(source.raw_os_error(), Some(libc::EACCES));
         }
         error => panic!("{error:?}"),
     }
     // A sibling that fails takes the whole load with it.
-    let programs = vec![program("xdp_count", ProgramType::Xdp), program("xdp_broken", ProgramType::Xdp)];
-    assert!(matches!(load(&kernel, &object, programs, &none), Err(KernelError::Rejected { .. })));
+    let programs = vec![
+        program("xdp_count", ProgramType::Xdp),
+        program("xdp_broken", ProgramType::Xdp),
+    ];
+    assert!(matches!(
+        load(&kernel, &object, programs, &none),
+        Err(KernelError::Rejected { .. })
+    ));
 
-    let error = load(&kernel, &object, vec![program("nothing", ProgramType::Xdp)], &none).unwrap_err();
-    let expected = "no program `nothing` in the object; it has xdp_broken, xdp_count, xdp_count_frags";
+    let error = load(
+        &kernel,
+        &object,
+        vec![program("nothing", ProgramType::Xdp)],
+        &none,
+    )
+    .unwrap_err();
+    let expected =
+        "no program `nothing` in the object; it has xdp_broken, xdp_count, xdp_count_frags";
     assert_eq!(error.to_string(), expected);
-    let error = load(&kernel, &object, vec![program("xdp_count", ProgramType::Tc)], &none).unwrap_err();
+    let error = load(
+        &kernel,
+        &object,
+        vec![program("xdp_count", ProgramType::Tc)],
+        &none,
+    )
+    .unwrap_err();
     let expected = "program `xdp_count` is in section `xdp/count` and cannot be loaded as tc";
     assert_eq!(error.to_string(), expected);
     let count = || vec![program("xdp_count", ProgramType::Xdp)];
     let globals = Globals::from([("verdict".to_owned(), vec![1])]);
     let error = load(&kernel, &object, count(), &globals).unwrap_err();
-    assert_eq!(error.to_string(), "global variable `verdict` has 4 bytes, its value 1");
+    assert_eq!(
+        error.to_string(),
+        "global variable `verdict` has 4 bytes, its value 1"
+    );
     let globals = Globals::from([("other".to_owned(), vec![1])]);
     let error = load(&kernel, &object, count(), &globals).unwrap_err();
-    assert_eq!(error.to_string(), "no global variable `other` in the object; it has verdict");
+    assert_eq!(
+        error.to_string(),
+        "no global variable `other` in the object; it has verdict"
+    );
     let error = load(&kernel, b"\x7fELF nonsense", count(), &none).unwrap_err();
     assert!(matches!(error, KernelError::Normalise { .. }), "{error:?}");
 
     let loaded = load(&kernel, &object, count(), &none).unwrap();
     let tracepoint = |category, name| {
         let program = &loaded.programs[0].handle;
-        kernel.link(&LinkSpec::Tracepoint { program, category, name }).unwrap_err()
+        kernel
+            .link(&LinkSpec::Tracepoint {
+                program,
+                category,
+                name,
+            })
+            .unwrap_err()
     };
-    assert!(matches!(tracepoint("sched", "nothing"), KernelError::NoTracepoint { .. }));
-    assert!(matches!(tracepoint("..", "sched"), KernelError::NoTracepoint { .. }));
+    assert!(matches!(
+        tracepoint("sched", "nothing"),
+        KernelError::NoTracepoint { .. }
+    ));
+    assert!(matches!(
+        tracepoint("..", "sched"),
+        KernelError::NoTracepoint { .. }
+    ));
     // An XDP program on a tracepoint.
-    assert!(matches!(tracepoint("sched", "sched_switch"), KernelError::Syscall { .. }));
+    assert!(matches!(
+        tracepoint("sched", "sched_switch"),
+        KernelError::Syscall { .. }
+    ));
     let error = kernel.interface("no-such-iface", None).unwrap_err();
-    assert!(matches!(error, KernelError::NoInterface { .. }), "{error:?}");
+    assert!(
+        matches!(error, KernelError::NoInterface { .. }),
+        "{error:?}"
+    );
     assert_eq!(kernel.interface("lo", None).unwrap().ifindex, 1);
     assert_eq!(kernel.xdp_program_on(1, None).unwrap(), None);
     assert!(kernel.xdp_program_on(u32::MAX >> 1, None).is_err());
@@ -296,14 +410,22 @@ fn what_cannot_be_loaded_says_why() {
 #[test]
 fn maps_of_every_shape_are_made_and_shared_only_with_their_like() {
     let Some(maps) = object("maps") else { return };
-    let Some(tracepoint) = object("tracepoint") else { return };
+    let Some(tracepoint) = object("tracepoint") else {
+        return;
+    };
     if !lanes::root() {
         return;
     }
     let kernel = LinuxKernel::new();
     let bpffs = Bpffs::mount(&kernel);
     let globals = Globals::from([("in_data".to_owned(), 77_u32.to_ne_bytes().to_vec())]);
-    let loaded = load(&kernel, &maps, vec![program("classify", ProgramType::Tc)], &globals).unwrap();
+    let loaded = load(
+        &kernel,
+        &maps,
+        vec![program("classify", ProgramType::Tc)],
+        &globals,
+    )
+    .unwrap();
     let names: Vec<&str> = loaded.maps.iter().map(|map| map.name.as_str()).collect();
     let expected = [
         ".bss",
@@ -322,7 +444,13 @@ fn maps_of_every_shape_are_made_and_shared_only_with_their_like() {
     assert_eq!(number::<u32>(&loaded, ".data"), 77);
     assert_eq!(number::<u64>(&loaded, ".rodata"), 9);
 
-    let first = load(&kernel, &tracepoint, vec![program("count", ProgramType::Tracepoint)], &Globals::new()).unwrap();
+    let first = load(
+        &kernel,
+        &tracepoint,
+        vec![program("count", ProgramType::Tracepoint)],
+        &Globals::new(),
+    )
+    .unwrap();
     let pin = |map: usize, name: &str, loaded: &Loaded<OwnedFd>| {
         let path = bpffs.path().join(name);
         kernel.pin(&loaded.maps[map].handle, &path).unwrap();
@@ -341,11 +469,19 @@ fn maps_of_every_shape_are_made_and_shared_only_with_their_like() {
     assert_eq!(second.maps[1].id, first.maps[1].id);
     assert_ne!(second.maps[0].id, first.maps[0].id);
     let error = share(&pin(9, "other", &loaded)).unwrap_err();
-    assert_eq!(error.to_string(), "map `events` cannot be shared: its type is 1, the object has 2");
+    assert_eq!(
+        error.to_string(),
+        "map `events` cannot be shared: its type is 1, the object has 2"
+    );
     let error = share(&bpffs.path().join("nothing")).unwrap_err();
-    assert!(matches!(error, KernelError::NoSharedMap { .. }), "{error:?}");
+    assert!(
+        matches!(error, KernelError::NoSharedMap { .. }),
+        "{error:?}"
+    );
     // bpffs takes no dots.
-    let error = kernel.pin(&first.maps[0].handle, &bpffs.path().join(".rodata")).unwrap_err();
+    let error = kernel
+        .pin(&first.maps[0].handle, &bpffs.path().join(".rodata"))
+        .unwrap_err();
     assert!(matches!(error, KernelError::Syscall { .. }), "{error:?}");
 }
 
@@ -366,12 +502,17 @@ fn types_are_fitted_to_the_running_kernel() {
     drop((rustix::process::getpgid(None), link.unwrap()));
     // Other processes may call it, too; their ids are not nought either, and a thread's is not below its process's.
     let [first, second] = number::<[u32; 2]>(&loaded, ".bss");
-    assert!(first != 0 && second != 0 && first.abs_diff(second) < 1 << 22, "{first} {second}");
+    assert!(
+        first != 0 && second != 0 && first.abs_diff(second) < 1 << 22,
+        "{first} {second}"
+    );
 }
 
 #[test]
 fn externs_stop_only_the_programs_that_use_them() {
-    let Some(object) = object("externs") else { return };
+    let Some(object) = object("externs") else {
+        return;
+    };
     if !lanes::root() {
         return;
     }
@@ -382,7 +523,12 @@ fn externs_stop_only_the_programs_that_use_them() {
         ("with_kconfig", Some("LINUX_KERNEL_VERSION")),
         ("with_kfunc", Some("bpf_rcu_read_lock")),
     ] {
-        let result = load(&kernel, &object, vec![program(function, ProgramType::Xdp)], &Globals::new());
+        let result = load(
+            &kernel,
+            &object,
+            vec![program(function, ProgramType::Xdp)],
+            &Globals::new(),
+        );
         match (result, expected) {
             (Ok(_), None) => {}
             (Err(error), Some(symbol)) => assert!(error.to_string().contains(symbol), "{error}"),
@@ -407,7 +553,10 @@ fn the_dispatcher_loads_with_any_number_of_slots() {
         };
         let dispatcher = kernel.load_xdp_dispatcher(&config).unwrap();
         let state = kernel.program_state(&dispatcher).unwrap();
-        assert_eq!((state.name.as_str(), state.program_type.as_str()), ("xdp_dispatcher", "xdp"));
+        assert_eq!(
+            (state.name.as_str(), state.program_type.as_str()),
+            ("xdp_dispatcher", "xdp")
+        );
         // A slot that is not used costs nothing: it is not there.
         assert!(slots != 0 || state.size_translated < 200, "{state:?}");
     }

@@ -38,7 +38,9 @@ struct Words(Endianness);
 impl Words {
     fn get(self, bytes: &[u8], at: usize) -> Result<u32, NormaliseError> {
         let bytes = at.checked_add(4).and_then(|end| bytes.get(at..end));
-        let bytes: [u8; 4] = bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(DAMAGED)?;
+        let bytes: [u8; 4] = bytes
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or(DAMAGED)?;
         Ok(match self.0 {
             Endianness::Little => u32::from_le_bytes(bytes),
             Endianness::Big => u32::from_be_bytes(bytes),
@@ -53,7 +55,10 @@ impl Words {
     }
 
     fn set(self, bytes: &mut [u8], at: usize, value: u32) -> Result<(), NormaliseError> {
-        let place = at.checked_add(4).and_then(|end| bytes.get_mut(at..end)).ok_or(DAMAGED)?;
+        let place = at
+            .checked_add(4)
+            .and_then(|end| bytes.get_mut(at..end))
+            .ok_or(DAMAGED)?;
         place.copy_from_slice(&self.bytes(value));
         Ok(())
     }
@@ -81,8 +86,12 @@ impl Btf {
         let words = Words(endian);
         let header = words.get(data, 4)? as usize;
         let part = |offset: usize, length: usize| -> Result<Vec<u8>, NormaliseError> {
-            let start = header.checked_add(words.get(data, offset)? as usize).ok_or(DAMAGED)?;
-            let end = start.checked_add(words.get(data, length)? as usize).ok_or(DAMAGED)?;
+            let start = header
+                .checked_add(words.get(data, offset)? as usize)
+                .ok_or(DAMAGED)?;
+            let end = start
+                .checked_add(words.get(data, length)? as usize)
+                .ok_or(DAMAGED)?;
             Ok(data.get(start..end).ok_or(DAMAGED)?.to_vec())
         };
         let strings = part(16, 20)?;
@@ -116,7 +125,10 @@ impl Btf {
     /// Makes the types of externs (`.ksyms`, `.kconfig`) such as the kernel takes: it has no word for an extern
     /// variable or function, and aya none for a data section that the ELF file does not have. Each type keeps its
     /// number and length. Programs that use externs were refused before, so nothing reads these.
-    pub(super) fn defuse_externs(&mut self, has_section: impl Fn(&[u8]) -> bool) -> Result<(), NormaliseError> {
+    pub(super) fn defuse_externs(
+        &mut self,
+        has_section: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), NormaliseError> {
         let mut names = vec![0];
         let mut sections = Vec::new();
         let mut at = 0;
@@ -146,7 +158,8 @@ impl Btf {
         for (at, length) in sections {
             // Names and values of an enum stand where types, offsets and sizes of variables stood.
             self.words.set(&mut self.types, at, 0)?;
-            self.words.set(&mut self.types, at + 4, (kind::ENUM64 << 24) | length)?;
+            self.words
+                .set(&mut self.types, at + 4, (kind::ENUM64 << 24) | length)?;
             self.words.set(&mut self.types, at + 8, 8)?;
             for entry in (at + TYPE_BYTES..).step_by(12).take(length as usize) {
                 let id = self.words.get(&self.types, entry)? as usize;
@@ -205,14 +218,20 @@ pub fn function_id(data: &[u8], name: &str) -> Result<Option<u32>, NormaliseErro
     let words = Words(Endianness::default());
     let header = words.get(data, 4)? as usize;
     let part = |offset: usize, length: usize| {
-        let start = header.checked_add(words.get(data, offset)? as usize).ok_or(DAMAGED)?;
-        let end = start.checked_add(words.get(data, length)? as usize).ok_or(DAMAGED)?;
+        let start = header
+            .checked_add(words.get(data, offset)? as usize)
+            .ok_or(DAMAGED)?;
+        let end = start
+            .checked_add(words.get(data, length)? as usize)
+            .ok_or(DAMAGED)?;
         data.get(start..end).ok_or(DAMAGED)
     };
     let types = part(8, 12)?;
     let strings = part(16, 20)?;
     let called = |at: u32| {
-        let rest = strings.get(at as usize..).and_then(|rest| rest.strip_prefix(name.as_bytes()));
+        let rest = strings
+            .get(at as usize..)
+            .and_then(|rest| rest.strip_prefix(name.as_bytes()));
         rest.is_some_and(|rest| rest.first() == Some(&0))
     };
     let mut at = 0;
@@ -224,7 +243,9 @@ pub fn function_id(data: &[u8], name: &str) -> Result<Option<u32>, NormaliseErro
         if kind == kind::FUNC && called(words.get(types, at)?) {
             return Ok(Some(id));
         }
-        at = (at + TYPE_BYTES).checked_add(payload(kind, length)?).ok_or(DAMAGED)?;
+        at = (at + TYPE_BYTES)
+            .checked_add(payload(kind, length)?)
+            .ok_or(DAMAGED)?;
     }
     Ok(None)
 }
@@ -238,7 +259,11 @@ pub(super) struct Keep<'a> {
 }
 
 /// Leaves in `.BTF.ext` only the records of the sections and functions to keep.
-pub(super) fn filter_ext(data: &[u8], btf: &Btf, keep: &BTreeMap<&str, Keep<'_>>) -> Result<Vec<u8>, NormaliseError> {
+pub(super) fn filter_ext(
+    data: &[u8],
+    btf: &Btf,
+    keep: &BTreeMap<&str, Keep<'_>>,
+) -> Result<Vec<u8>, NormaliseError> {
     let words = btf.words;
     let header = words.get(data, 4)? as usize;
     let mut out = data.get(..4).ok_or(DAMAGED)?.to_vec();
@@ -249,9 +274,14 @@ pub(super) fn filter_ext(data: &[u8], btf: &Btf, keep: &BTreeMap<&str, Keep<'_>>
         if header < field + 8 {
             break;
         }
-        let start = header.checked_add(words.get(data, field)? as usize).ok_or(DAMAGED)?;
+        let start = header
+            .checked_add(words.get(data, field)? as usize)
+            .ok_or(DAMAGED)?;
         let length = words.get(data, field + 4)? as usize;
-        let part = start.checked_add(length).and_then(|end| data.get(start..end)).ok_or(DAMAGED)?;
+        let part = start
+            .checked_add(length)
+            .and_then(|end| data.get(start..end))
+            .ok_or(DAMAGED)?;
         let at = out.len();
         if length > 0 {
             filter_part(part, shortest, btf, keep, &mut out)?;
@@ -274,7 +304,7 @@ fn filter_part(
 ) -> Result<(), NormaliseError> {
     let words = btf.words;
     let size = words.get(part, 0)? as usize;
-    if size < shortest || size % 4 != 0 {
+    if size < shortest || !size.is_multiple_of(4) {
         return Err(DAMAGED);
     }
     let before = out.len();
@@ -282,12 +312,16 @@ fn filter_part(
     let mut rest = part.get(4..).ok_or(DAMAGED)?;
     while !rest.is_empty() {
         let name = words.get(rest, 0)?;
-        let records = size.checked_mul(words.get(rest, 4)? as usize).ok_or(DAMAGED)?;
+        let records = size
+            .checked_mul(words.get(rest, 4)? as usize)
+            .ok_or(DAMAGED)?;
         rest = rest.get(8..).ok_or(DAMAGED)?;
         let (records, after) = rest.split_at_checked(records).ok_or(DAMAGED)?;
         rest = after;
         let section = std::str::from_utf8(btf.string(name)?).map_err(|_| DAMAGED)?;
-        let Some(keep) = keep.get(section) else { continue };
+        let Some(keep) = keep.get(section) else {
+            continue;
+        };
         let at = out.len();
         words.push(out, keep.name.unwrap_or(name));
         words.push(out, 0);

@@ -105,10 +105,18 @@ impl Section<'_> {
             _ => return Role::Other,
         }
         if self.kind == elf::SHT_NOBITS {
-            return if prefixed(".bss") { Role::Data } else { Role::Other };
+            return if prefixed(".bss") {
+                Role::Data
+            } else {
+                Role::Other
+            };
         }
         if self.executable {
-            return if prefixed(".text") { Role::Text } else { Role::Programs };
+            return if prefixed(".text") {
+                Role::Text
+            } else {
+                Role::Programs
+            };
         }
         if prefixed(".data") || prefixed(".rodata") || prefixed(".bss") {
             return Role::Data;
@@ -136,22 +144,32 @@ impl<'a> Object<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, NormaliseError> {
         let header = FileHeader64::<Endianness>::parse(bytes).map_err(damaged("file header"))?;
         let endian = header.endian().map_err(damaged("byte order"))?;
-        let table = header.sections(endian, bytes).map_err(damaged("section table"))?;
+        let table = header
+            .sections(endian, bytes)
+            .map_err(damaged("section table"))?;
         let names_section = header
             .section_strings_index(endian, bytes)
             .map_err(damaged("names of the sections"))?;
         let mut sections = Vec::with_capacity(table.len());
         for section in table.iter() {
             sections.push(Section {
-                name: text(table.section_name(endian, section).map_err(damaged("name of a section"))?)?,
+                name: text(
+                    table
+                        .section_name(endian, section)
+                        .map_err(damaged("name of a section"))?,
+                )?,
                 kind: section.sh_type(endian),
                 executable: section.sh_flags(endian).contains(elf::SHF_EXECINSTR),
                 size: section.sh_size(endian),
-                data: section.data(endian, bytes).map_err(damaged("contents of a section"))?,
+                data: section
+                    .data(endian, bytes)
+                    .map_err(damaged("contents of a section"))?,
                 info: section.sh_info(endian) as usize,
             });
         }
-        let place = table.iter().find(|section| section.sh_type(endian) == elf::SHT_SYMTAB);
+        let place = table
+            .iter()
+            .find(|section| section.sh_type(endian) == elf::SHT_SYMTAB);
         let place = place.map_or(0, |section| section.sh_offset(endian));
         let mut at = usize::try_from(place).map_err(|_| OUTSIDE)?;
         let table = table
@@ -163,7 +181,11 @@ impl<'a> Object<'a> {
                 .symbol_section(endian, symbol, index)
                 .map_err(damaged("section of a symbol"))?;
             symbols.push(Symbol {
-                name: text(table.symbol_name(endian, symbol).map_err(damaged("name of a symbol"))?)?,
+                name: text(
+                    table
+                        .symbol_name(endian, symbol)
+                        .map_err(damaged("name of a symbol"))?,
+                )?,
                 kind: symbol.st_type(),
                 weak: symbol.is_weak(),
                 local: symbol.is_local(),
@@ -190,22 +212,35 @@ impl<'a> Object<'a> {
 
     fn index(&mut self) {
         for symbol in &self.symbols {
-            let Some((section, header)) = symbol.section.and_then(|index| Some((index, self.sections.get(index)?)))
+            let Some((section, header)) = symbol
+                .section
+                .and_then(|index| Some((index, self.sections.get(index)?)))
             else {
                 continue;
             };
             match header.role() {
                 Role::Programs if symbol.is_function() && !symbol.local => {
                     let section_name = header.name.to_owned();
-                    self.functions
-                        .insert(symbol.name.to_owned(), Function { section, section_name });
+                    self.functions.insert(
+                        symbol.name.to_owned(),
+                        Function {
+                            section,
+                            section_name,
+                        },
+                    );
                 }
                 Role::Data if symbol.kind == elf::STT_OBJECT => {
                     let (offset, size) = (symbol.value, symbol.size);
-                    let variable = Variable { section, offset, size };
+                    let variable = Variable {
+                        section,
+                        offset,
+                        size,
+                    };
                     // Two static variables of one name cannot be told apart: the global one is meant.
                     if symbol.local {
-                        self.variables.entry(symbol.name.to_owned()).or_insert(variable);
+                        self.variables
+                            .entry(symbol.name.to_owned())
+                            .or_insert(variable);
                     } else {
                         self.variables.insert(symbol.name.to_owned(), variable);
                     }
@@ -225,13 +260,19 @@ impl<'a> Object<'a> {
     }
 
     /// The relocations of a section: symbol number by the offset that they are for.
-    pub(super) fn relocations_of(&self, section: usize) -> Result<BTreeMap<u64, usize>, NormaliseError> {
+    pub(super) fn relocations_of(
+        &self,
+        section: usize,
+    ) -> Result<BTreeMap<u64, usize>, NormaliseError> {
         let mut relocations = BTreeMap::new();
         let tables = self.sections.iter();
         for table in tables.filter(|table| table.kind == elf::SHT_REL && table.info == section) {
             let entries = table.data.len() / size_of::<elf::Rel64<Endianness>>();
-            let (entries, _) = object::pod::slice_from_bytes::<elf::Rel64<Endianness>>(table.data, entries)
-                .map_err(|()| NormaliseError::Damaged { what: "relocations out of line" })?;
+            let (entries, _) =
+                object::pod::slice_from_bytes::<elf::Rel64<Endianness>>(table.data, entries)
+                    .map_err(|()| NormaliseError::Damaged {
+                        what: "relocations out of line",
+                    })?;
             for entry in entries {
                 let symbol = entry.r_sym(self.endian) as usize;
                 relocations.insert(entry.r_offset(self.endian), symbol);

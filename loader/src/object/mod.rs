@@ -60,7 +60,9 @@ pub enum NormaliseError {
         function: String,
     },
     /// Something that only the kernel can fill in (`__ksym`, `__kconfig`, a kfunc) and that is not looked up yet.
-    #[error("`{function}` uses `{symbol}`, an extern of the kernel (ksym, kfunc or kconfig), which cannot be resolved")]
+    #[error(
+        "`{function}` uses `{symbol}`, an extern of the kernel (ksym, kfunc or kconfig), which cannot be resolved"
+    )]
     Extern {
         /// Function that uses it.
         function: String,

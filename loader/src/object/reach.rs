@@ -15,6 +15,9 @@ const PSEUDO_CALL: u8 = 1;
 /// Functions by section: where each begins and ends.
 pub(super) type Reached = BTreeMap<usize, BTreeSet<(u64, u64)>>;
 
+/// A function: its section, where it begins and where it ends.
+type Place = (usize, (u64, u64));
+
 /// What `reach` reads of a section, once.
 struct Code<'a> {
     data: &'a [u8],
@@ -48,7 +51,7 @@ fn called<'a>(
     object: &Object<'a>,
     codes: &mut BTreeMap<usize, Code<'a>>,
     root: usize,
-) -> Result<BTreeSet<(usize, (u64, u64))>, NormaliseError> {
+) -> Result<BTreeSet<Place>, NormaliseError> {
     let mut seen = BTreeSet::from([root]);
     let mut todo = vec![root];
     let mut ranges = BTreeSet::new();
@@ -60,11 +63,18 @@ fn called<'a>(
                 limit: MAX_CALLED_FUNCTIONS as u64,
             });
         }
-        let Some(symbol) = object.symbols.get(index) else { continue };
-        let Some(section) = symbol.section else { continue };
+        let Some(symbol) = object.symbols.get(index) else {
+            continue;
+        };
+        let Some(section) = symbol.section else {
+            continue;
+        };
         let code = code(object, codes, section)?;
         let end = symbol.value.checked_add(symbol.size).ok_or(OUTSIDE)?;
-        if end > code.data.len() as u64 || symbol.size == 0 || symbol.value % INSTRUCTION != 0 || end % INSTRUCTION != 0
+        if end > code.data.len() as u64
+            || symbol.size == 0
+            || symbol.value % INSTRUCTION != 0
+            || end % INSTRUCTION != 0
         {
             return Err(OUTSIDE);
         }
@@ -72,7 +82,11 @@ fn called<'a>(
         for callee in callees(object, code, index, symbol.value..end)? {
             let (section, address) = callee;
             // A reference to data, or to nothing: for aya and the verifier to judge.
-            let Some(callee) = self::code(object, codes, section)?.functions.get(&address).copied() else {
+            let Some(callee) = self::code(object, codes, section)?
+                .functions
+                .get(&address)
+                .copied()
+            else {
                 continue;
             };
             if seen.insert(callee) {
@@ -90,13 +104,19 @@ fn callees(
     caller: usize,
     range: std::ops::Range<u64>,
 ) -> Result<Vec<(usize, u64)>, NormaliseError> {
-    let section = object.symbols.get(caller).and_then(|symbol| symbol.section).unwrap_or_default();
+    let section = object
+        .symbols
+        .get(caller)
+        .and_then(|symbol| symbol.section)
+        .unwrap_or_default();
     let mut callees = Vec::new();
     let start = usize::try_from(range.start).map_err(|_| OUTSIDE)?;
     let end = usize::try_from(range.end).map_err(|_| OUTSIDE)?;
     let instructions = code.data.get(start..end).ok_or(OUTSIDE)?.chunks_exact(8);
     for (at, instruction) in (range.start..).step_by(8).zip(instructions) {
-        let [opcode, registers, _, _, immediate @ ..] = instruction else { continue };
+        let [opcode, registers, _, _, immediate @ ..] = instruction else {
+            continue;
+        };
         let immediate = immediate.try_into().map(|bytes| match object.endian {
             object::Endianness::Little => i32::from_le_bytes(bytes),
             object::Endianness::Big => i32::from_be_bytes(bytes),
@@ -124,7 +144,11 @@ fn callees(
                 continue;
             }
             return Err(NormaliseError::Extern {
-                function: object.symbols.get(caller).map(|symbol| symbol.name.to_owned()).unwrap_or_default(),
+                function: object
+                    .symbols
+                    .get(caller)
+                    .map(|symbol| symbol.name.to_owned())
+                    .unwrap_or_default(),
                 symbol: symbol.name.to_owned(),
             });
         };
@@ -150,8 +174,16 @@ fn code<'c, 'a>(
             let holds_code = matches!(header.role(), Role::Programs | Role::Text);
             Ok(entry.insert(Code {
                 data: header.data,
-                functions: if holds_code { object.functions_of(section) } else { BTreeMap::new() },
-                relocations: if holds_code { object.relocations_of(section)? } else { BTreeMap::new() },
+                functions: if holds_code {
+                    object.functions_of(section)
+                } else {
+                    BTreeMap::new()
+                },
+                relocations: if holds_code {
+                    object.relocations_of(section)?
+                } else {
+                    BTreeMap::new()
+                },
             }))
         }
     }

@@ -53,7 +53,9 @@ pub(super) fn rewrite(object: &Object<'_>, reached: &Reached) -> Result<Vec<u8>,
 /// Whether a name is enough for aya to take a section for one of data, maps, text…, whatever is in it
 /// (`EbpfSectionKind::from_name` of aya-obj 0.3).
 fn aya_takes(name: &str) -> bool {
-    let words = ["license", "version", "maps", ".maps", ".text", ".bss", ".data", ".rodata", ".BTF"];
+    let words = [
+        "license", "version", "maps", ".maps", ".text", ".bss", ".data", ".rodata", ".BTF",
+    ];
     words.iter().any(|word| name.starts_with(word))
 }
 
@@ -69,10 +71,17 @@ fn keep(object: &Object<'_>, reached: &Reached) -> Vec<bool> {
         Role::Data => section.size > 0,
         Role::Tables | Role::Relocations | Role::Other => false,
     };
-    let mut kept: Vec<bool> = object.sections.iter().enumerate().map(|(index, section)| keep(index, section)).collect();
+    let mut kept: Vec<bool> = object
+        .sections
+        .iter()
+        .enumerate()
+        .map(|(index, section)| keep(index, section))
+        .collect();
     for (index, section) in object.sections.iter().enumerate() {
         let target = object.sections.get(section.info).map(Section::role);
-        if section.role() == Role::Relocations && matches!(target, Some(Role::Programs | Role::Text)) {
+        if section.role() == Role::Relocations
+            && matches!(target, Some(Role::Programs | Role::Text))
+        {
             let of_kept = kept.get(section.info).copied().unwrap_or_default();
             if let Some(entry) = kept.get_mut(index) {
                 *entry = of_kept;
@@ -119,7 +128,12 @@ impl Copy<'_, '_> {
     fn set_aside(&mut self, section: usize) -> Result<(), NormaliseError> {
         self.set_u32(section, 4, elf::SHT_NOBITS.0)?;
         self.set_u64(section, 8, 0)?;
-        let name = self.object.sections.get(section).map(|section| section.name).unwrap_or_default();
+        let name = self
+            .object
+            .sections
+            .get(section)
+            .map(|section| section.name)
+            .unwrap_or_default();
         if aya_takes(name) {
             self.rename(section, "")?;
         }
@@ -146,15 +160,26 @@ impl Copy<'_, '_> {
     /// Programs that nobody asked for, in the section of one that somebody did: no functions any more.
     fn hide_functions(&mut self, reached: &Reached, kept: &[bool]) -> Result<(), NormaliseError> {
         let object = self.object;
-        for symbol in object.symbols.iter().filter(|symbol| symbol.kind == elf::STT_FUNC) {
-            let Some(index) = symbol.section else { continue };
+        for symbol in object
+            .symbols
+            .iter()
+            .filter(|symbol| symbol.kind == elf::STT_FUNC)
+        {
+            let Some(index) = symbol.section else {
+                continue;
+            };
             let programs = object.sections.get(index).map(Section::role) == Some(Role::Programs);
             if !programs || !kept.get(index).copied().unwrap_or_default() {
                 continue;
             }
-            let wanted = |ranges: &BTreeSet<(u64, u64)>| ranges.iter().any(|&(start, _)| start == symbol.value);
+            let wanted = |ranges: &BTreeSet<(u64, u64)>| {
+                ranges.iter().any(|&(start, _)| start == symbol.value)
+            };
             if !reached.get(&index).is_some_and(wanted) {
-                let info = self.out.get_mut(symbol.at.saturating_add(4)).ok_or(OUTSIDE)?;
+                let info = self
+                    .out
+                    .get_mut(symbol.at.saturating_add(4))
+                    .ok_or(OUTSIDE)?;
                 // The lower half is the type: STT_NOTYPE.
                 *info &= 0xf0;
             }
@@ -173,7 +198,9 @@ impl Copy<'_, '_> {
             let mut sections = object.sections.iter().enumerate();
             sections.find(|(_, section)| section.name == name && section.role() == Role::Named)
         };
-        let Some((btf_index, section)) = named(".BTF") else { return Ok(()) };
+        let Some((btf_index, section)) = named(".BTF") else {
+            return Ok(());
+        };
         let mut btf = Btf::parse(section.data, object.endian)?;
         btf.defuse_externs(|name| {
             let mut sections = object.sections.iter();
@@ -183,7 +210,9 @@ impl Copy<'_, '_> {
             let mut keep = BTreeMap::new();
             for (index, section) in object.sections.iter().enumerate() {
                 let programs = section.role() == Role::Programs;
-                if !kept.get(index).copied().unwrap_or_default() || !(programs || section.role() == Role::Text) {
+                if !kept.get(index).copied().unwrap_or_default()
+                    || !(programs || section.role() == Role::Text)
+                {
                     continue;
                 }
                 let name = match renamed.get(section.name) {
@@ -221,8 +250,14 @@ impl Copy<'_, '_> {
     fn set(&mut self, section: usize, field: usize, value: &[u8]) -> Result<(), NormaliseError> {
         let at = section
             .checked_mul(SECTION_HEADER_BYTES)
-            .and_then(|offset| offset.checked_add(self.object.headers_at)?.checked_add(field));
-        let place = at.and_then(|at| self.out.get_mut(at..at.checked_add(value.len())?)).ok_or(OUTSIDE)?;
+            .and_then(|offset| {
+                offset
+                    .checked_add(self.object.headers_at)?
+                    .checked_add(field)
+            });
+        let place = at
+            .and_then(|at| self.out.get_mut(at..at.checked_add(value.len())?))
+            .ok_or(OUTSIDE)?;
         place.copy_from_slice(value);
         Ok(())
     }

@@ -19,9 +19,22 @@ pub(crate) fn object(name: &str) -> Option<Vec<u8>> {
 
 /// Compiles `tests/bpf/<name>.c`.
 pub(crate) fn compile(name: &str, object: &Path) -> Option<()> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/bpf")
+        .join(format!("{name}.c"));
+    compile_for(HOST, &source, object)
+}
+
+/// clang's name for BPF of this machine's byte order.
+pub(crate) const HOST: &str = if cfg!(target_endian = "big") {
+    "bpfeb"
+} else {
+    "bpfel"
+};
+
+/// Compiles any source for either byte order.
+pub(crate) fn compile_for(target: &str, source: &Path, object: &Path) -> Option<()> {
     let clang = lanes::tool("clang")?;
-    let target = if cfg!(target_endian = "big") { "bpfeb" } else { "bpfel" };
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf").join(format!("{name}.c"));
     let output = Command::new(clang)
         .args(["-target", target, "-O2", "-g", "-c"])
         .arg(source)
@@ -29,6 +42,10 @@ pub(crate) fn compile(name: &str, object: &Path) -> Option<()> {
         .arg(object)
         .output()
         .unwrap();
-    assert!(output.status.success(), "clang: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "clang: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Some(())
 }

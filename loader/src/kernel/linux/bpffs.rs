@@ -25,7 +25,8 @@ pub(super) fn mount(dir: &Path) -> Result<(), KernelError> {
         .mode(MOUNT_MODE)
         .create(dir)
         .map_err(failed(|| format!("making the folder {}", dir.display())))?;
-    let found = rustix::fs::statfs(dir).map_err(failed(|| format!("looking at {}", dir.display())))?;
+    let found =
+        rustix::fs::statfs(dir).map_err(failed(|| format!("looking at {}", dir.display())))?;
     // The kernel's word is signed on some architectures.
     if found.f_type as u64 & 0xffff_ffff == BPF_FS_MAGIC {
         return Ok(());
@@ -70,7 +71,8 @@ pub(super) fn create_dir(path: &Path) -> Result<(), KernelError> {
     for folder in missing.into_iter().rev() {
         match fs::create_dir(folder) {
             Ok(()) => {
-                fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).map_err(failed(call))?;
+                fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE))
+                    .map_err(failed(call))?;
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed(call)(error)),

@@ -45,7 +45,9 @@ pub fn missing_capabilities(needed: &[Capability]) -> Vec<&'static str> {
 }
 
 fn missing(needed: &[Capability], effective: CapabilitySet) -> Vec<&'static str> {
-    let lacking = needed.iter().filter(|needed| !effective.intersects(needed.met_by()));
+    let lacking = needed
+        .iter()
+        .filter(|needed| !effective.intersects(needed.met_by()));
     lacking.map(|needed| needed.name()).collect()
 }
 
@@ -58,9 +60,15 @@ mod tests {
     fn sys_admin_stands_for_bpf_and_perfmon_only() {
         let all = [Bpf, Perfmon, NetAdmin, SysAdmin];
         let cases: [(CapabilitySet, &[&str]); 4] = [
-            (CapabilitySet::empty(), &["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"]),
+            (
+                CapabilitySet::empty(),
+                &["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
+            ),
             (CapabilitySet::SYS_ADMIN, &["CAP_NET_ADMIN"]),
-            (CapabilitySet::BPF | CapabilitySet::NET_ADMIN, &["CAP_PERFMON", "CAP_SYS_ADMIN"]),
+            (
+                CapabilitySet::BPF | CapabilitySet::NET_ADMIN,
+                &["CAP_PERFMON", "CAP_SYS_ADMIN"],
+            ),
             (CapabilitySet::all(), &[]),
         ];
         for (effective, expected) in cases {

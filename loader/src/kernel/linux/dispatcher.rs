@@ -13,13 +13,19 @@ use crate::object::function_id;
 #[repr(C, align(16))]
 struct Aligned<T: ?Sized>(T);
 
-static XDP_DISPATCHER: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/xdp_dispatcher.o")));
+static XDP_DISPATCHER: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
+    env!("OUT_DIR"),
+    "/xdp_dispatcher.o"
+)));
 
 /// `xdp_dispatcher_config` of libxdp's protocol.
 const MAGIC: u8 = 236;
 const VERSION: u8 = 2;
 
-pub(super) fn load_xdp(kernel: &LinuxKernel, config: &XdpDispatcherConfig) -> Result<OwnedFd, KernelError> {
+pub(super) fn load_xdp(
+    kernel: &LinuxKernel,
+    config: &XdpDispatcherConfig,
+) -> Result<OwnedFd, KernelError> {
     let globals = BTreeMap::from([("conf".to_owned(), bytes(config))]);
     let spec = LoadSpec {
         object: &XDP_DISPATCHER.0,
@@ -34,16 +40,29 @@ pub(super) fn load_xdp(kernel: &LinuxKernel, config: &XdpDispatcherConfig) -> Re
     };
     // The section says `xdp`; whether frags are taken is the chain's to say.
     let mut loaded = load::load_with(kernel, &spec, config.is_xdp_frags)?;
-    loaded.programs.pop().map(|program| program.handle).ok_or_else(|| KernelError::NoSuchFunction {
-        function: "xdp_dispatcher".to_owned(),
-        available: Vec::new(),
-    })
+    loaded
+        .programs
+        .pop()
+        .map(|program| program.handle)
+        .ok_or_else(|| KernelError::NoSuchFunction {
+            function: "xdp_dispatcher".to_owned(),
+            available: Vec::new(),
+        })
 }
 
 /// The configuration as it lies in `.rodata`.
 fn bytes(config: &XdpDispatcherConfig) -> Vec<u8> {
-    let mut out = vec![MAGIC, VERSION, config.num_progs_enabled, u8::from(config.is_xdp_frags)];
-    for words in [&config.chain_call_actions, &config.run_prios, &config.program_flags] {
+    let mut out = vec![
+        MAGIC,
+        VERSION,
+        config.num_progs_enabled,
+        u8::from(config.is_xdp_frags),
+    ];
+    for words in [
+        &config.chain_call_actions,
+        &config.run_prios,
+        &config.program_flags,
+    ] {
         for word in words {
             out.extend_from_slice(&word.to_ne_bytes());
         }

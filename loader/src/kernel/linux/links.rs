@@ -18,7 +18,10 @@ const XDP_FLAGS_HW_MODE: u32 = 1 << 3;
 /// Where tracefs is mounted (since 4.1), and where debugfs shows it.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
-pub(super) fn link(kernel: &LinuxKernel, spec: &LinkSpec<'_, OwnedFd>) -> Result<OwnedFd, KernelError> {
+pub(super) fn link(
+    kernel: &LinuxKernel,
+    spec: &LinkSpec<'_, OwnedFd>,
+) -> Result<OwnedFd, KernelError> {
     match spec {
         LinkSpec::Xdp {
             program,
@@ -56,7 +59,9 @@ fn xdp(
         let target = sys::LinkTarget::Interface(ifindex);
         sys::link_create(program.as_fd(), &target, bpf_attach_type::BPF_XDP, flags)
     })
-    .map_err(failed(|| format!("linking an XDP program to interface {ifindex}")))
+    .map_err(failed(|| {
+        format!("linking an XDP program to interface {ifindex}")
+    }))
 }
 
 fn extension(
@@ -68,22 +73,34 @@ fn extension(
     let id = kernel.function_of(target, function)?;
     let target = sys::LinkTarget::Function(target.as_fd(), id);
     // EXT programs have no attach type of their own: nought, which is this one's number.
-    sys::link_create(program.as_fd(), &target, bpf_attach_type::BPF_CGROUP_INET_INGRESS, 0)
-        .map_err(failed(|| format!("linking a program to `{function}` of a dispatcher")))
+    sys::link_create(
+        program.as_fd(),
+        &target,
+        bpf_attach_type::BPF_CGROUP_INET_INGRESS,
+        0,
+    )
+    .map_err(failed(|| {
+        format!("linking a program to `{function}` of a dispatcher")
+    }))
 }
 
 fn tracepoint(program: &OwnedFd, category: &str, name: &str) -> Result<OwnedFd, KernelError> {
     let id = tracepoint_id(category, name)?;
-    let event =
-        sys::tracepoint_event(id).map_err(failed(|| format!("opening an event of tracepoint {category}/{name}")))?;
+    let event = sys::tracepoint_event(id).map_err(failed(|| {
+        format!("opening an event of tracepoint {category}/{name}")
+    }))?;
     let target = sys::LinkTarget::PerfEvent(event.as_fd());
     // The link holds the event.
-    sys::link_create(program.as_fd(), &target, bpf_attach_type::BPF_PERF_EVENT, 0)
-        .map_err(failed(|| format!("linking a program to tracepoint {category}/{name}")))
+    sys::link_create(program.as_fd(), &target, bpf_attach_type::BPF_PERF_EVENT, 0).map_err(failed(
+        || format!("linking a program to tracepoint {category}/{name}"),
+    ))
 }
 
 fn tracepoint_id(category: &str, name: &str) -> Result<u64, KernelError> {
-    let mut tracefs = TRACEFS.iter().map(Path::new).filter(|path| path.join("events").is_dir());
+    let mut tracefs = TRACEFS
+        .iter()
+        .map(Path::new)
+        .filter(|path| path.join("events").is_dir());
     let tracefs = tracefs.next().ok_or(KernelError::NoTracefs)?;
     let path = id_file(tracefs, category, name);
     let none = |path| KernelError::NoTracepoint {
@@ -91,10 +108,14 @@ fn tracepoint_id(category: &str, name: &str) -> Result<u64, KernelError> {
         name: name.to_owned(),
         path,
     };
-    let Some(path) = path else { return Err(none(tracefs.join("events"))) };
+    let Some(path) = path else {
+        return Err(none(tracefs.join("events")));
+    };
     let call = || format!("reading {}", path.display());
     let text = match fs::read_to_string(&path) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Err(none(path)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Err(none(path));
+        }
         text => text.map_err(failed(call))?,
     };
     text.trim()
@@ -104,8 +125,10 @@ fn tracepoint_id(category: &str, name: &str) -> Result<u64, KernelError> {
 
 /// `events/<category>/<name>/id`; `None` for a name that is no name but a way out of there.
 fn id_file(tracefs: &Path, category: &str, name: &str) -> Option<PathBuf> {
-    let plain = |word: &str| !word.is_empty() && word != "." && word != ".." && !word.contains(['/', '\0']);
-    (plain(category) && plain(name)).then(|| tracefs.join("events").join(category).join(name).join("id"))
+    let plain =
+        |word: &str| !word.is_empty() && word != "." && word != ".." && !word.contains(['/', '\0']);
+    (plain(category) && plain(name))
+        .then(|| tracefs.join("events").join(category).join(name).join("id"))
 }
 
 #[cfg(test)]
@@ -115,7 +138,11 @@ mod tests {
     #[test]
     fn names_cannot_lead_out_of_tracefs() {
         let cases = [
-            ("sched", "sched_switch", Some("/t/events/sched/sched_switch/id")),
+            (
+                "sched",
+                "sched_switch",
+                Some("/t/events/sched/sched_switch/id"),
+            ),
             ("..", "x", None),
             ("sched", "..", None),
             ("sched", "a/b", None),
@@ -124,7 +151,11 @@ mod tests {
             ("sched", "a\0b", None),
         ];
         for (category, name, expected) in cases {
-            assert_eq!(id_file(Path::new("/t"), category, name), expected.map(PathBuf::from), "{category}/{name}");
+            assert_eq!(
+                id_file(Path::new("/t"), category, name),
+                expected.map(PathBuf::from),
+                "{category}/{name}"
+            );
         }
     }
 }

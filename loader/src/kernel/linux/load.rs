@@ -16,7 +16,11 @@ use crate::object::{Object, function_id};
 /// The running kernel's types.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-const HOST: ByteOrder = if cfg!(target_endian = "big") { ByteOrder::Big } else { ByteOrder::Little };
+const HOST: ByteOrder = if cfg!(target_endian = "big") {
+    ByteOrder::Big
+} else {
+    ByteOrder::Little
+};
 
 /// First and longest log that the verifier is given, in bytes: 64 KiB, then four times as much, up to 16 MiB.
 const LOG_BYTES: (usize, usize) = (64 << 10, 16 << 20);
@@ -33,7 +37,10 @@ struct Wanted<'a> {
     target: Option<(u32, Option<BorrowedFd<'a>>)>,
 }
 
-pub(super) fn load(kernel: &LinuxKernel, spec: &LoadSpec<'_, OwnedFd>) -> Result<Loaded<OwnedFd>, KernelError> {
+pub(super) fn load(
+    kernel: &LinuxKernel,
+    spec: &LoadSpec<'_, OwnedFd>,
+) -> Result<Loaded<OwnedFd>, KernelError> {
     load_with(kernel, spec, false)
 }
 
@@ -70,12 +77,17 @@ pub(super) fn load_with(
             parsed.set(variable, value);
         }
     }
-    let needs_btf = parsed.needs_kernel_btf() || wanted.iter().any(|wanted| wanted.target.is_some());
+    let needs_btf =
+        parsed.needs_kernel_btf() || wanted.iter().any(|wanted| wanted.target.is_some());
     let btf = load_btf(kernel, &mut parsed, needs_btf)?;
     if parsed.needs_kernel_btf() {
         parsed.relocate_types(kernel_btf.bytes()?)?;
     }
-    let maps = maps::make(parsed.take_maps(), &spec.shared_maps, btf.as_ref().map(AsFd::as_fd))?;
+    let maps = maps::make(
+        parsed.take_maps(),
+        &spec.shared_maps,
+        btf.as_ref().map(AsFd::as_fd),
+    )?;
     parsed.relocate(&maps)?;
 
     let mut loaded = Vec::with_capacity(wanted.len());
@@ -90,7 +102,8 @@ pub(super) fn load_with(
     }
     let mut held = Vec::with_capacity(maps.len());
     for (name, handle, _) in maps {
-        let info = sys::map_info(handle.as_fd()).map_err(failed(|| format!("reading map `{name}`")))?;
+        let info =
+            sys::map_info(handle.as_fd()).map_err(failed(|| format!("reading map `{name}`")))?;
         held.push(LoadedMap {
             name,
             handle,
@@ -111,15 +124,20 @@ fn want<'a>(
     kernel_btf: &mut KernelBtf,
 ) -> Result<Wanted<'a>, KernelError> {
     let function = program.function;
-    let found = object.functions().get(function).ok_or_else(|| KernelError::NoSuchFunction {
-        function: function.to_owned(),
-        available: object.functions().keys().cloned().collect(),
-    })?;
+    let found = object
+        .functions()
+        .get(function)
+        .ok_or_else(|| KernelError::NoSuchFunction {
+            function: function.to_owned(),
+            available: object.functions().keys().cloned().collect(),
+        })?;
     let section = Section::parse(&found.section_name);
-    let kind = program_types::kind(program.program_type, &section).ok_or_else(|| KernelError::WrongSection {
-        function: function.to_owned(),
-        section: found.section_name.clone(),
-        program_type: program.program_type,
+    let kind = program_types::kind(program.program_type, &section).ok_or_else(|| {
+        KernelError::WrongSection {
+            function: function.to_owned(),
+            section: found.section_name.clone(),
+            program_type: program.program_type,
+        }
     })?;
     let (kind, target) = match (&program.load_as, program.attach_function) {
         (LoadAs::Extension { target, function }, _) => {
@@ -128,7 +146,9 @@ fn want<'a>(
         }
         (LoadAs::Plain, Some(name)) => {
             let id = function_id(kernel_btf.bytes()?, name)?;
-            let id = id.ok_or_else(|| KernelError::NoKernelFunction { function: name.to_owned() })?;
+            let id = id.ok_or_else(|| KernelError::NoKernelFunction {
+                function: name.to_owned(),
+            })?;
             (kind, Some((id, None)))
         }
         (LoadAs::Plain, None) => (kind, None),
@@ -143,7 +163,11 @@ fn want<'a>(
 
 /// Loads the object's own BTF. Where nothing depends on it, a kernel that refuses it is no reason to stop: programs
 /// then run without names and lines.
-fn load_btf(kernel: &LinuxKernel, parsed: &mut Parsed, needed: bool) -> Result<Option<OwnedFd>, KernelError> {
+fn load_btf(
+    kernel: &LinuxKernel,
+    parsed: &mut Parsed,
+    needed: bool,
+) -> Result<Option<OwnedFd>, KernelError> {
     let Some(btf) = parsed.btf(&kernel.version.btf_features())? else {
         return Ok(None);
     };
@@ -157,15 +181,22 @@ fn load_btf(kernel: &LinuxKernel, parsed: &mut Parsed, needed: bool) -> Result<O
     }
 }
 
-fn load_program(parsed: &Parsed, wanted: &Wanted<'_>, btf: Option<&OwnedFd>) -> Result<OwnedFd, KernelError> {
+fn load_program(
+    parsed: &Parsed,
+    wanted: &Wanted<'_>,
+    btf: Option<&OwnedFd>,
+) -> Result<OwnedFd, KernelError> {
     let name = wanted.function;
-    let (program, function) = parsed.program(name).ok_or_else(|| KernelError::NoSuchFunction {
-        function: name.to_owned(),
-        available: Vec::new(),
-    })?;
+    let (program, function) = parsed
+        .program(name)
+        .ok_or_else(|| KernelError::NoSuchFunction {
+            function: name.to_owned(),
+            available: Vec::new(),
+        })?;
     let functions = function.func_info.func_info_bytes();
     let lines = function.line_info.line_info_bytes();
-    let record = |bytes: &[u8], records: usize| bytes.len().checked_div(records).unwrap_or_default() as u32;
+    let record =
+        |bytes: &[u8], records: usize| bytes.len().checked_div(records).unwrap_or_default() as u32;
     let attributes = sys::ProgramAttributes {
         program_type: wanted.kind.program_type,
         attach_type: wanted.kind.attach_type,
@@ -197,7 +228,9 @@ fn with_log(attributes: &sys::ProgramAttributes<'_>) -> Result<OwnedFd, (io::Err
         let mut log = vec![0; length];
         match sys::program_load(attributes, Some(&mut log)) {
             Ok(program) => return Ok(program),
-            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && length < longest => length *= 4,
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && length < longest => {
+                length *= 4
+            }
             Err(error) => {
                 let text = log.split(|&byte| byte == 0).next().unwrap_or_default();
                 return Err((error, String::from_utf8_lossy(text).into_owned()));
@@ -211,9 +244,15 @@ fn refusal(wanted: &Wanted<'_>, source: io::Error, log: String) -> KernelError {
     let function = wanted.function.to_owned();
     // Lockdown gives EPERM, an architecture without trampolines ENOTSUPP, a kernel before 5.6 EINVAL.
     let kind_refused = [libc::EPERM, libc::EINVAL, libc::EOPNOTSUPP, ENOTSUPP];
-    let kind_refused = source.raw_os_error().is_some_and(|errno| kind_refused.contains(&errno));
+    let kind_refused = source
+        .raw_os_error()
+        .is_some_and(|errno| kind_refused.contains(&errno));
     match wanted.kind.program_type {
-        _ if !log.trim().is_empty() => KernelError::Rejected { function, log, source },
+        _ if !log.trim().is_empty() => KernelError::Rejected {
+            function,
+            log,
+            source,
+        },
         bpf_prog_type::BPF_PROG_TYPE_EXT if kind_refused => KernelError::NoExtensions { source },
         bpf_prog_type::BPF_PROG_TYPE_TRACING if kind_refused => KernelError::NoTracing { source },
         _ => failed(|| format!("loading program `{function}`"))(source),
@@ -228,7 +267,8 @@ impl KernelBtf {
         match &mut self.0 {
             Some(bytes) => Ok(bytes),
             empty => {
-                let bytes = fs::read(KERNEL_BTF).map_err(|source| KernelError::NoKernelBtf { source })?;
+                let bytes =
+                    fs::read(KERNEL_BTF).map_err(|source| KernelError::NoKernelBtf { source })?;
                 Ok(empty.insert(bytes))
             }
         }
@@ -267,12 +307,21 @@ mod tests {
             (BPF_PROG_TYPE_XDP, libc::EPERM, "", "syscall"),
             (BPF_PROG_TYPE_EXT, libc::EPERM, "", "no extensions"),
             (BPF_PROG_TYPE_EXT, ENOTSUPP, "", "no extensions"),
-            (BPF_PROG_TYPE_EXT, libc::EINVAL, "Subprog compat_test doesn't exist\n", "rejected"),
+            (
+                BPF_PROG_TYPE_EXT,
+                libc::EINVAL,
+                "Subprog compat_test doesn't exist\n",
+                "rejected",
+            ),
             (BPF_PROG_TYPE_EXT, libc::ENOMEM, "", "syscall"),
             (BPF_PROG_TYPE_TRACING, libc::EPERM, "", "no tracing"),
         ];
         for (program_type, errno, log, expected) in cases {
-            assert_eq!(refusal(program_type, errno, log), expected, "{program_type:?} {errno} {log}");
+            assert_eq!(
+                refusal(program_type, errno, log),
+                expected,
+                "{program_type:?} {errno} {log}"
+            );
         }
     }
 }

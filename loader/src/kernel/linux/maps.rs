@@ -50,7 +50,9 @@ fn fit(map: &mut Map) -> Result<(), KernelError> {
             map.set_max_entries(ring_bytes(entries, page));
         }
         // The program id was added to the value in 5.8; both lengths are taken since.
-        Ok(BPF_MAP_TYPE_CPUMAP | BPF_MAP_TYPE_DEVMAP | BPF_MAP_TYPE_DEVMAP_HASH) if map.value_size() == 0 => {
+        Ok(BPF_MAP_TYPE_CPUMAP | BPF_MAP_TYPE_DEVMAP | BPF_MAP_TYPE_DEVMAP_HASH)
+            if map.value_size() == 0 =>
+        {
             map.set_value_size(4);
         }
         _ => {}
@@ -64,13 +66,17 @@ fn ring_bytes(bytes: u32, page: u32) -> u32 {
         return 0;
     }
     let pages = bytes.div_ceil(page).checked_next_power_of_two();
-    pages.and_then(|pages| pages.checked_mul(page)).unwrap_or(bytes)
+    pages
+        .and_then(|pages| pages.checked_mul(page))
+        .unwrap_or(bytes)
 }
 
 fn create(name: &str, map: &Map, btf: Option<BorrowedFd<'_>>) -> Result<OwnedFd, KernelError> {
     let call = || format!("making map `{name}`");
     let inner = match map.inner() {
-        Some(inner) => Some(sys::map_create(&attributes("inner", &inner, btf)).map_err(failed(call))?),
+        Some(inner) => {
+            Some(sys::map_create(&attributes("inner", &inner, btf)).map_err(failed(call))?)
+        }
         None => None,
     };
     let attributes = sys::MapAttributes {
@@ -79,12 +85,16 @@ fn create(name: &str, map: &Map, btf: Option<BorrowedFd<'_>>) -> Result<OwnedFd,
     };
     let fd = sys::map_create(&attributes).map_err(failed(call))?;
     let kind = map.section_kind();
-    if !matches!(kind, EbpfSectionKind::Data | EbpfSectionKind::Rodata | EbpfSectionKind::Bss) {
+    if !matches!(
+        kind,
+        EbpfSectionKind::Data | EbpfSectionKind::Rodata | EbpfSectionKind::Bss
+    ) {
         return Ok(fd);
     }
     // A new map is all noughts.
     if map.data().iter().any(|&byte| byte != 0) {
-        sys::array_write(fd.as_fd(), map.data()).map_err(failed(|| format!("filling map `{name}`")))?;
+        sys::array_write(fd.as_fd(), map.data())
+            .map_err(failed(|| format!("filling map `{name}`")))?;
     }
     if kind == EbpfSectionKind::Rodata {
         sys::map_freeze(fd.as_fd()).map_err(failed(|| format!("freezing map `{name}`")))?;
@@ -94,7 +104,11 @@ fn create(name: &str, map: &Map, btf: Option<BorrowedFd<'_>>) -> Result<OwnedFd,
 
 fn attributes<'a>(name: &'a str, map: &Map, btf: Option<BorrowedFd<'a>>) -> sys::MapAttributes<'a> {
     let types = match map {
-        Map::Btf(map) => types(map.def.btf_key_type_id, map.def.btf_value_type_id, self::kind(map)),
+        Map::Btf(map) => types(
+            map.def.btf_key_type_id,
+            map.def.btf_value_type_id,
+            self::kind(map),
+        ),
         Map::Legacy(_) => None,
     };
     sys::MapAttributes {
@@ -146,14 +160,18 @@ fn open(name: &str, map: &Map, pin: &Path) -> Result<OwnedFd, KernelError> {
         map: name.to_owned(),
         path: pin.to_owned(),
     })?;
-    let info = sys::map_info(fd.as_fd()).map_err(failed(|| format!("reading map {}", pin.display())))?;
+    let info =
+        sys::map_info(fd.as_fd()).map_err(failed(|| format!("reading map {}", pin.display())))?;
     let pairs = [
         ("type", map.map_type(), info.type_),
         ("key size", map.key_size(), info.key_size),
         ("value size", map.value_size(), info.value_size),
         ("number of entries", map.max_entries(), info.max_entries),
     ];
-    match pairs.into_iter().find(|(_, expected, found)| expected != found) {
+    match pairs
+        .into_iter()
+        .find(|(_, expected, found)| expected != found)
+    {
         None => Ok(fd),
         Some((what, expected, found)) => Err(KernelError::MapMismatch {
             map: name.to_owned(),
@@ -197,7 +215,13 @@ mod tests {
 
     #[test]
     fn cpus_are_counted_by_the_highest() {
-        let cases = [("0-3\n", Some(4)), ("0", Some(1)), ("0-3,8-11", Some(12)), ("", None), ("x", None)];
+        let cases = [
+            ("0-3\n", Some(4)),
+            ("0", Some(1)),
+            ("0-3,8-11", Some(12)),
+            ("", None),
+            ("x", None),
+        ];
         for (list, expected) in cases {
             assert_eq!(cpus(list), expected, "{list:?}");
         }

@@ -68,7 +68,10 @@ impl LinuxKernel {
 
     /// BTF id of a function of a loaded program.
     fn function_of(&self, program: &OwnedFd, function: &str) -> Result<u32, KernelError> {
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut functions = self
+            .functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         functions.find(program, function)
     }
 }
@@ -147,7 +150,11 @@ impl Kernel for LinuxKernel {
         net::interface(name, netns)
     }
 
-    fn xdp_program_on(&self, ifindex: u32, netns: Option<&Path>) -> Result<Option<u32>, KernelError> {
+    fn xdp_program_on(
+        &self,
+        ifindex: u32,
+        netns: Option<&Path>,
+    ) -> Result<Option<u32>, KernelError> {
         net::xdp_program_on(ifindex, netns)
     }
 }

@@ -43,26 +43,41 @@ pub(super) fn interface(name: &str, netns: Option<&Path>) -> Result<Interface, K
         }
     })
     .map_err(failed(call))?;
-    let ifindex = found.ok_or_else(|| KernelError::NoInterface { name: name.to_owned() })?;
+    let ifindex = found.ok_or_else(|| KernelError::NoInterface {
+        name: name.to_owned(),
+    })?;
     let namespace = netns.unwrap_or(Path::new("/proc/thread-self/ns/net"));
     let nsid = std::fs::metadata(namespace).map_err(failed(call))?.ino();
     Ok(Interface { ifindex, nsid })
 }
 
-pub(super) fn xdp_program_on(ifindex: u32, netns: Option<&Path>) -> Result<Option<u32>, KernelError> {
+pub(super) fn xdp_program_on(
+    ifindex: u32,
+    netns: Option<&Path>,
+) -> Result<Option<u32>, KernelError> {
     within(netns, || {
-        let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+        let socket = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         rustix::net::send(&socket, &request(ifindex), SendFlags::empty())?;
         let mut answer = vec![0; ANSWER_BYTES];
         let (length, _) = rustix::net::recv(&socket, answer.as_mut_slice(), RecvFlags::empty())?;
         answer.truncate(length);
         xdp_program(&answer)
     })
-    .map_err(failed(|| format!("asking for the XDP program on interface {ifindex}")))
+    .map_err(failed(|| {
+        format!("asking for the XDP program on interface {ifindex}")
+    }))
 }
 
 /// Does something in a network namespace: in ours at once, else on a thread of its own that enters it and ends.
-pub(super) fn within<T: Send>(netns: Option<&Path>, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub(super) fn within<T: Send>(
+    netns: Option<&Path>,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
     let Some(netns) = netns else { return work() };
     let namespace = File::open(netns)?;
     std::thread::scope(|scope| {
@@ -70,13 +85,20 @@ pub(super) fn within<T: Send>(netns: Option<&Path>, work: impl FnOnce() -> io::R
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
             work()
         })?;
-        thread.join().map_err(|_| io::Error::other("the thread in the namespace failed"))?
+        thread
+            .join()
+            .map_err(|_| io::Error::other("the thread in the namespace failed"))?
     })
 }
 
 fn datagram_socket() -> io::Result<OwnedFd> {
     // netdevice(7): any socket will do.
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     Ok(socket)
 }
 
@@ -134,15 +156,22 @@ impl<'a> Iterator for Attributes<'a> {
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
+    Some(u16::from_ne_bytes(
+        bytes.get(at..at.checked_add(2)?)?.try_into().ok()?,
+    ))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+    Some(u32::from_ne_bytes(
+        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
+    ))
 }
 
 fn malformed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "an rtnetlink answer that makes no sense")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "an rtnetlink answer that makes no sense",
+    )
 }
 
 #[cfg(test)]
@@ -173,15 +202,35 @@ mod tests {
         let xdp = |inner: &[u8]| attribute(IFLA_XDP | 0x8000, inner);
         let cases = [
             ("nothing of XDP", name.clone(), None),
-            ("not attached", [name.clone(), xdp(&attribute(2, &[0]))].concat(), None),
-            ("one mode", [name, xdp(&[attribute(2, &[1]), id(4, 77)].concat())].concat(), Some(77)),
-            ("several modes", xdp(&[attribute(2, &[4]), id(5, 8), id(6, 9)].concat()), Some(8)),
+            (
+                "not attached",
+                [name.clone(), xdp(&attribute(2, &[0]))].concat(),
+                None,
+            ),
+            (
+                "one mode",
+                [name, xdp(&[attribute(2, &[1]), id(4, 77)].concat())].concat(),
+                Some(77),
+            ),
+            (
+                "several modes",
+                xdp(&[attribute(2, &[4]), id(5, 8), id(6, 9)].concat()),
+                Some(8),
+            ),
             ("id nought", xdp(&[id(4, 0), id(6, 9)].concat()), Some(9)),
             ("a length of nought", vec![0; 8], None),
-            ("a length beyond the end", vec![255, 0, 43, 0, 1, 2, 3, 4], None),
+            (
+                "a length beyond the end",
+                vec![255, 0, 43, 0, 1, 2, 3, 4],
+                None,
+            ),
         ];
         for (what, attributes, expected) in cases {
-            assert_eq!(xdp_program(&answer(RTM_NEWLINK, &attributes)).unwrap(), expected, "{what}");
+            assert_eq!(
+                xdp_program(&answer(RTM_NEWLINK, &attributes)).unwrap(),
+                expected,
+                "{what}"
+            );
         }
     }
 

@@ -28,7 +28,9 @@ impl Parsed {
         let Some(map) = maps.find(|map| map.section_index() == variable.section) else {
             return;
         };
-        let Ok(start) = usize::try_from(variable.offset) else { return };
+        let Ok(start) = usize::try_from(variable.offset) else {
+            return;
+        };
         let end = start.saturating_add(value.len());
         if let Some(place) = map.data_mut().get_mut(start..end) {
             place.copy_from_slice(value);
@@ -53,7 +55,9 @@ impl Parsed {
         // The object has this machine's byte order, or it would not have come so far.
         let endian = self.0.endianness;
         let kernel = guarded("reading the kernel's BTF", || Btf::parse(kernel, endian))?;
-        guarded("fitting its types to the kernel's (CO-RE)", || self.0.relocate_btf(&kernel))
+        guarded("fitting its types to the kernel's (CO-RE)", || {
+            self.0.relocate_btf(&kernel)
+        })
     }
 
     /// Its maps by name, taken out of it.
@@ -63,8 +67,15 @@ impl Parsed {
 
     /// Puts the descriptors of maps and the addresses of functions into the instructions.
     pub(super) fn relocate(&mut self, maps: &[(String, OwnedFd, Map)]) -> Result<(), KernelError> {
-        let text = self.0.functions.keys().map(|(section, _)| *section).collect();
-        let maps = maps.iter().map(|(name, fd, map)| (name.as_str(), fd.as_raw_fd(), map));
+        let text = self
+            .0
+            .functions
+            .keys()
+            .map(|(section, _)| *section)
+            .collect();
+        let maps = maps
+            .iter()
+            .map(|(name, fd, map)| (name.as_str(), fd.as_raw_fd(), map));
         guarded("tying it to its maps", || self.0.relocate_maps(maps, &text))?;
         guarded("joining its functions", || self.0.relocate_calls(&text))
     }
@@ -108,9 +119,18 @@ mod tests {
         let result = guarded("testing", || -> Result<(), std::io::Error> {
             let empty: [u8; 0] = [];
             let index = std::hint::black_box(3);
-            Ok(drop(empty[index..].to_vec()))
+            Err(std::io::Error::other(format!("{:?}", &empty[index..])))
         });
         std::panic::set_hook(hook);
-        assert!(matches!(result, Err(KernelError::Panicked { doing: "testing", .. })), "{result:?}");
+        assert!(
+            matches!(
+                result,
+                Err(KernelError::Panicked {
+                    doing: "testing",
+                    ..
+                })
+            ),
+            "{result:?}"
+        );
     }
 }

@@ -44,7 +44,9 @@ const WORDS: [&str; 33] = [
 
 /// The guide's word for a number, `type_<n>` for one that is newer than this list.
 pub(super) fn word(number: u32) -> Cow<'static, str> {
-    let known = usize::try_from(number).ok().and_then(|number| WORDS.get(number));
+    let known = usize::try_from(number)
+        .ok()
+        .and_then(|number| WORDS.get(number));
     match known {
         Some(word) => Cow::Borrowed(word),
         None => Cow::Owned(format!("type_{number}")),
@@ -66,12 +68,21 @@ pub(super) fn kind(program_type: ProgramType, section: &Section) -> Option<Kind>
         return None;
     }
     let (kernel_type, attach_type) = match program_type {
-        ProgramType::Fentry => (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_FENTRY as u32),
-        ProgramType::Fexit => (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_FEXIT as u32),
+        ProgramType::Fentry => (
+            bpf_prog_type::BPF_PROG_TYPE_TRACING,
+            bpf_attach_type::BPF_TRACE_FENTRY as u32,
+        ),
+        ProgramType::Fexit => (
+            bpf_prog_type::BPF_PROG_TYPE_TRACING,
+            bpf_attach_type::BPF_TRACE_FEXIT as u32,
+        ),
         ProgramType::Kprobe | ProgramType::Uprobe => (bpf_prog_type::BPF_PROG_TYPE_KPROBE, 0),
         ProgramType::Tc | ProgramType::Tcx => (bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, 0),
         ProgramType::Tracepoint => (bpf_prog_type::BPF_PROG_TYPE_TRACEPOINT, 0),
-        ProgramType::Xdp => (bpf_prog_type::BPF_PROG_TYPE_XDP, bpf_attach_type::BPF_XDP as u32),
+        ProgramType::Xdp => (
+            bpf_prog_type::BPF_PROG_TYPE_XDP,
+            bpf_attach_type::BPF_XDP as u32,
+        ),
     };
     let flags = match section {
         Section::Xdp { frags: true } => BPF_F_XDP_HAS_FRAGS,
@@ -106,7 +117,10 @@ mod tests {
             (bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32, "probe"),
             (bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32, "tc"),
             (bpf_prog_type::BPF_PROG_TYPE_XDP as u32, "xdp"),
-            (bpf_prog_type::BPF_PROG_TYPE_SK_REUSEPORT as u32, "sk_reuseport"),
+            (
+                bpf_prog_type::BPF_PROG_TYPE_SK_REUSEPORT as u32,
+                "sk_reuseport",
+            ),
             (bpf_prog_type::BPF_PROG_TYPE_TRACING as u32, "tracing"),
             (bpf_prog_type::BPF_PROG_TYPE_EXT as u32, "ext"),
             (bpf_prog_type::BPF_PROG_TYPE_NETFILTER as u32, "netfilter"),
@@ -122,12 +136,24 @@ mod tests {
     fn sections_decide_the_flags() {
         let cases = [
             (ProgramType::Xdp, "xdp", Some((6, 37, 0))),
-            (ProgramType::Xdp, "xdp.frags/x", Some((6, 37, BPF_F_XDP_HAS_FRAGS))),
+            (
+                ProgramType::Xdp,
+                "xdp.frags/x",
+                Some((6, 37, BPF_F_XDP_HAS_FRAGS)),
+            ),
             (ProgramType::Tc, "tcx/ingress", Some((3, 0, 0))),
             (ProgramType::Tcx, "classifier", Some((3, 0, 0))),
             (ProgramType::Kprobe, "kretprobe/x", Some((2, 0, 0))),
-            (ProgramType::Uprobe, "uretprobe.s/x", Some((2, 0, BPF_F_SLEEPABLE))),
-            (ProgramType::Fentry, "fentry.s/x", Some((26, 24, BPF_F_SLEEPABLE))),
+            (
+                ProgramType::Uprobe,
+                "uretprobe.s/x",
+                Some((2, 0, BPF_F_SLEEPABLE)),
+            ),
+            (
+                ProgramType::Fentry,
+                "fentry.s/x",
+                Some((26, 24, BPF_F_SLEEPABLE)),
+            ),
             (ProgramType::Fexit, "?fexit", Some((26, 25, 0))),
             (ProgramType::Tracepoint, "tp/a/b", Some((5, 0, 0))),
             (ProgramType::Tracepoint, "xdp", None),

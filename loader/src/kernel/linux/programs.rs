@@ -27,13 +27,18 @@ pub(super) fn next_id(after: u32) -> Result<Option<u32>, KernelError> {
     match sys::next_program_id(after) {
         Ok(id) => Ok(Some(id)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(|| format!("looking for the program after {after}"))(error)),
+        Err(error) => Err(failed(|| format!("looking for the program after {after}"))(
+            error,
+        )),
     }
 }
 
 pub(super) fn brief(id: u32) -> Result<Option<ProgramBrief>, KernelError> {
-    let Some(program) = by_id(id)? else { return Ok(None) };
-    let info = sys::program_info(program.as_fd(), &mut []).map_err(failed(|| format!("reading program {id}")))?;
+    let Some(program) = by_id(id)? else {
+        return Ok(None);
+    };
+    let info = sys::program_info(program.as_fd(), &mut [])
+        .map_err(failed(|| format!("reading program {id}")))?;
     Ok(Some(ProgramBrief {
         id,
         name: name(&info.name),
@@ -42,7 +47,8 @@ pub(super) fn brief(id: u32) -> Result<Option<ProgramBrief>, KernelError> {
 }
 
 pub(super) fn id(program: BorrowedFd<'_>) -> Result<u32, KernelError> {
-    let info = sys::program_info(program, &mut []).map_err(failed(|| "reading a program".to_owned()))?;
+    let info =
+        sys::program_info(program, &mut []).map_err(failed(|| "reading a program".to_owned()))?;
     Ok(info.id)
 }
 
@@ -83,14 +89,23 @@ fn since_boot(loaded: Duration) -> Option<SystemTime> {
 }
 
 fn name(bytes: &[c_char]) -> String {
-    let bytes: Vec<u8> = bytes.iter().map(|byte| byte.to_ne_bytes()[0]).take_while(|&byte| byte != 0).collect();
+    let bytes: Vec<u8> = bytes
+        .iter()
+        .map(|byte| byte.to_ne_bytes()[0])
+        .take_while(|&byte| byte != 0)
+        .collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `memlock:` of a program's fdinfo, 0 when it is not there.
 fn memory(fdinfo: &str) -> u64 {
-    let mut lines = fdinfo.lines().filter_map(|line| line.strip_prefix("memlock:"));
-    lines.next().and_then(|bytes| bytes.trim().parse().ok()).unwrap_or_default()
+    let mut lines = fdinfo
+        .lines()
+        .filter_map(|line| line.strip_prefix("memlock:"));
+    lines
+        .next()
+        .and_then(|bytes| bytes.trim().parse().ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -100,7 +115,10 @@ mod tests {
     #[test]
     fn memory_is_read_from_fdinfo() {
         let cases = [
-            ("pos:\t0\nprog_type:\t6\nmemlock:\t4096\nprog_id:\t7\n", 4096),
+            (
+                "pos:\t0\nprog_type:\t6\nmemlock:\t4096\nprog_id:\t7\n",
+                4096,
+            ),
             ("pos:\t0\n", 0),
             ("memlock:\tmuch\n", 0),
         ];

@@ -8,8 +8,8 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_map_info, bpf_prog_info, bpf_prog_type,
-    perf_event_attr, perf_type_id,
+    bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_map_info, bpf_prog_info,
+    bpf_prog_type, perf_event_attr, perf_type_id,
 };
 
 /// A map to make.
@@ -115,7 +115,10 @@ pub(super) fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// Loads a program. With a `log`, the verifier writes into it, up to its length; `ENOSPC` when it is too short.
-pub(super) fn program_load(program: &ProgramAttributes<'_>, log: Option<&mut [u8]>) -> io::Result<OwnedFd> {
+pub(super) fn program_load(
+    program: &ProgramAttributes<'_>,
+    log: Option<&mut [u8]>,
+) -> io::Result<OwnedFd> {
     let mut attr = attributes();
     attr.__bindgen_anon_3.prog_type = program.program_type as u32;
     attr.__bindgen_anon_3.expected_attach_type = program.attach_type;
@@ -127,7 +130,11 @@ pub(super) fn program_load(program: &ProgramAttributes<'_>, log: Option<&mut [u8
     attr.__bindgen_anon_3.insn_cnt = length(program.instructions.len())?;
     if let Some(info) = &program.btf {
         attr.__bindgen_anon_3.prog_btf_fd = number(info.btf);
-        if let Some(count) = info.functions.len().checked_div(info.functions_record as usize) {
+        if let Some(count) = info
+            .functions
+            .len()
+            .checked_div(info.functions_record as usize)
+        {
             attr.__bindgen_anon_3.func_info = info.functions.as_ptr() as u64;
             attr.__bindgen_anon_3.func_info_cnt = length(count)?;
             attr.__bindgen_anon_3.func_info_rec_size = info.functions_record;
@@ -187,7 +194,10 @@ pub(super) fn next_program_id(after: u32) -> io::Result<u32> {
 
 /// A program's state. The first `map_ids.len()` ids of its maps are written into `map_ids`; how many there are is in
 /// `nr_map_ids`.
-pub(super) fn program_info(program: BorrowedFd<'_>, map_ids: &mut [u32]) -> io::Result<bpf_prog_info> {
+pub(super) fn program_info(
+    program: BorrowedFd<'_>,
+    map_ids: &mut [u32],
+) -> io::Result<bpf_prog_info> {
     // SAFETY: a C struct of numbers; all noughts is a value of it.
     let mut info: bpf_prog_info = unsafe { mem::zeroed() };
     info.nr_map_ids = length(map_ids.len())?;
@@ -242,7 +252,9 @@ pub(super) fn link_create(
     attr.link_create.flags = flags;
     match target {
         LinkTarget::Interface(index) => attr.link_create.__bindgen_anon_2.target_ifindex = *index,
-        LinkTarget::PerfEvent(event) => attr.link_create.__bindgen_anon_2.target_fd = number(*event),
+        LinkTarget::PerfEvent(event) => {
+            attr.link_create.__bindgen_anon_2.target_fd = number(*event)
+        }
         LinkTarget::Function(of, id) => {
             attr.link_create.__bindgen_anon_2.target_fd = number(*of);
             attr.link_create.__bindgen_anon_3.target_btf_id = *id;

@@ -18,7 +18,10 @@ impl Version {
     /// `6.12.107+deb13-amd64` → 6.12.
     fn parse(release: &str) -> Option<Self> {
         let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-        Some(Self(numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+        Some(Self(
+            numbers.next()?.parse().ok()?,
+            numbers.next()?.parse().ok()?,
+        ))
     }
 
     /// Whether memory of BPF objects counts against RLIMIT_MEMLOCK (until 5.11, when it went to the cgroup).
@@ -59,6 +62,9 @@ mod tests {
             assert_eq!(Version::parse(release), expected, "{release}");
         }
         assert!(Version(5, 10).charges_memlock() && !Version(5, 11).charges_memlock());
-        assert!(!Version(5, 19).btf_features().btf_enum64() && Version(6, 0).btf_features().btf_enum64());
+        assert!(
+            !Version(5, 19).btf_features().btf_enum64()
+                && Version(6, 0).btf_features().btf_enum64()
+        );
     }
 }
