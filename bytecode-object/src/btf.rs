@@ -236,3 +236,44 @@ impl Header {
         Ok(self.len.saturating_add(file.size(field)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `.BTF.ext` whose header has `header` bytes and says that there are `relocations` bytes of CO-RE relocations.
+    fn extension(header: u32, relocations: u32, order: ByteOrder) -> Vec<u8> {
+        let word = |value: u32| match order {
+            ByteOrder::Little => value.to_le_bytes(),
+            ByteOrder::Big => value.to_be_bytes(),
+        };
+        let start: [u8; 4] = match order {
+            ByteOrder::Little => [0x9f, 0xeb, 1, 0],
+            ByteOrder::Big => [0xeb, 0x9f, 1, 0],
+        };
+        let words = [header, 0, 0, 0, 0, 0, relocations].map(word);
+        let mut bytes = [start.as_slice(), words.as_flattened()].concat();
+        bytes.resize(32 + 20, 0);
+        bytes
+    }
+
+    #[test]
+    fn core_relocations() {
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            let table = [
+                (32, 0, Some(false)),
+                (32, 4, Some(false)),
+                (32, 20, Some(true)),
+                (24, 20, Some(false)),
+                (32, 21, None),
+                (u32::MAX, 20, None),
+            ];
+            for (header, relocations, expected) in table {
+                let found = has_core_relocations(&extension(header, relocations, order), order);
+                assert_eq!(found.ok(), expected, "{order} {header} {relocations}");
+            }
+        }
+        let swapped = extension(32, 0, ByteOrder::Little);
+        assert!(has_core_relocations(&swapped, ByteOrder::Big).is_err());
+    }
+}
