@@ -19,3 +19,4 @@ pub mod pull;
 pub mod reference;
 pub mod registry;
 pub mod store;
+pub mod verify;

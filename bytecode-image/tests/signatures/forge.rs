@@ -2,9 +2,9 @@
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
-    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RSA_PSS_SHA256,
-    RSA_PSS_SHA384, RsaEncoding, RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512,
+    RSA_PSS_SHA256, RSA_PSS_SHA384, RsaEncoding, RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,13 +31,26 @@ impl Signer {
     fn new(prefix: &str, key: &[u8], sign: Sign) -> Self {
         let mut spki = STANDARD.decode(prefix).unwrap();
         spki.extend_from_slice(key);
-        Self { pem: pem(&spki), spki, sign }
+        Self {
+            pem: pem(&spki),
+            spki,
+            sign,
+        }
     }
 
     fn ecdsa(prefix: &str, algorithm: &'static EcdsaSigningAlgorithm) -> Self {
         let pair = EcdsaKeyPair::generate(algorithm).unwrap();
         let key = pair.public_key().as_ref().to_vec();
-        Self::new(prefix, &key, Box::new(move |m| pair.sign(&SystemRandom::new(), m).unwrap().as_ref().to_vec()))
+        Self::new(
+            prefix,
+            &key,
+            Box::new(move |m| {
+                pair.sign(&SystemRandom::new(), m)
+                    .unwrap()
+                    .as_ref()
+                    .to_vec()
+            }),
+        )
     }
 
     pub(crate) fn p256() -> Self {
@@ -48,15 +61,14 @@ impl Signer {
         Self::ecdsa(P384, &ECDSA_P384_SHA384_ASN1_SIGNING)
     }
 
-    /// As cosign 2 signs with such a key.
-    pub(crate) fn p384_sha256() -> Self {
-        Self::ecdsa(P384, &ECDSA_P384_SHA256_ASN1_SIGNING)
-    }
-
     pub(crate) fn ed25519() -> Self {
         let pair = Ed25519KeyPair::generate().unwrap();
         let key = pair.public_key().as_ref().to_vec();
-        Self::new(ED25519, &key, Box::new(move |m| pair.sign(m).as_ref().to_vec()))
+        Self::new(
+            ED25519,
+            &key,
+            Box::new(move |m| pair.sign(m).as_ref().to_vec()),
+        )
     }
 
     /// RSA of 2048 bits: one key, each way of signing that is named.
@@ -75,7 +87,8 @@ impl Signer {
             let pair = std::rc::Rc::clone(&pair);
             let sign = move |m: &[u8]| {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(encoding, &SystemRandom::new(), m, &mut signature).unwrap();
+                pair.sign(encoding, &SystemRandom::new(), m, &mut signature)
+                    .unwrap();
                 signature
             };
             (name, Self::new(prefix, &pkcs1, Box::new(sign)))
@@ -109,12 +122,20 @@ impl Signer {
 pub(crate) const IN_TOTO: &str = "application/vnd.in-toto+json";
 
 fn pem(spki: &[u8]) -> String {
-    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(spki))
+    format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        STANDARD.encode(spki)
+    )
 }
 
 /// Pre-authentication encoding (DSSE protocol.md).
 pub(crate) fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut message = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    let mut message = format!(
+        "DSSEv1 {} {payload_type} {} ",
+        payload_type.len(),
+        payload.len()
+    )
+    .into_bytes();
     message.extend_from_slice(payload);
     message
 }
@@ -157,7 +178,9 @@ pub(crate) fn hashed_rekord(content: &[u8], signature: &[u8], verifier: &str) ->
 
 impl Log {
     pub(crate) fn new() -> Self {
-        Self { signer: Signer::p256() }
+        Self {
+            signer: Signer::p256(),
+        }
     }
 
     fn id(&self) -> Vec<u8> {
@@ -229,7 +252,12 @@ impl Log {
     }
 
     /// An entry of Rekor v2: no time, no promise. `verifier` is `publicKey` or `x509Certificate` with its DER.
-    pub(crate) fn entry_v2(&self, message: &[u8], signature: &[u8], verifier: (&str, &[u8])) -> Value {
+    pub(crate) fn entry_v2(
+        &self,
+        message: &[u8],
+        signature: &[u8],
+        verifier: (&str, &[u8]),
+    ) -> Value {
         let digest = hex(&Digest::of(message).hex());
         let body = json!({
             "apiVersion": "0.0.2",
@@ -264,6 +292,12 @@ impl Signer {
 }
 
 pub(crate) fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).unwrap() as u8).collect();
-    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|c| c.to_digit(16).unwrap() as u8)
+        .collect();
+    digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect()
 }

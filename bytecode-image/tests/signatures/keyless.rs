@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::forge::{IN_TOTO, Log, Signer, hashed_rekord, pae};
 use crate::keyed::{edit_checkpoint, edit_payload, flip, with_path};
 use crate::layout::{
-    CERTIFICATE, ISSUER, LOG_ENTRY, Layout, SIGNATURE, Simple, WORKFLOW, bundle_candidates, by_workflow, mock_root,
-    policy, root, simple_candidates,
+    CERTIFICATE, ISSUER, LOG_ENTRY, Layout, SIGNATURE, Simple, WORKFLOW, bundle_candidates,
+    by_workflow, mock_root, policy, root, simple_candidates,
 };
 use crate::{refused, summary, verdict};
 
@@ -19,7 +19,12 @@ const END: i64 = 1_795_334_731;
 const MEANWHILE: i64 = 1_795_334_200;
 
 fn check(layout: &Layout, simple: Simple, root: &TrustRoot) -> Result<Proof, String> {
-    verdict(&layout.subject(), &simple_candidates(&[simple]), &by_workflow(), root)
+    verdict(
+        &layout.subject(),
+        &simple_candidates(&[simple]),
+        &by_workflow(),
+        root,
+    )
 }
 
 #[test]
@@ -29,19 +34,45 @@ fn identities() {
     let unlisted = "whom the policy does not list";
     let cases: [(Policy, Option<&str>); 9] = [
         (fits(ISSUER, Some(WORKFLOW), None), None),
-        (fits(ISSUER, None, Some(r"https://github\.com/acme/.+")), None),
-        (policy(&[], &[(other, Some("x"), None), (ISSUER, None, Some(".*"))]), None),
+        (
+            fits(ISSUER, None, Some(r"https://github\.com/acme/.+")),
+            None,
+        ),
+        (
+            policy(&[], &[(other, Some("x"), None), (ISSUER, None, Some(".*"))]),
+            None,
+        ),
         (fits(other, Some(WORKFLOW), None), Some(unlisted)),
-        (fits("https://issuer.test/", Some(WORKFLOW), None), Some(unlisted)),
-        (fits(ISSUER, Some("https://github.com/acme/bytecode"), None), Some(unlisted)),
-        (fits(ISSUER, None, Some("https://github.com/acme/bytecode")), Some(unlisted)),
+        (
+            fits("https://issuer.test/", Some(WORKFLOW), None),
+            Some(unlisted),
+        ),
+        (
+            fits(ISSUER, Some("https://github.com/acme/bytecode"), None),
+            Some(unlisted),
+        ),
+        (
+            fits(ISSUER, None, Some("https://github.com/acme/bytecode")),
+            Some(unlisted),
+        ),
         (fits(ISSUER, None, Some("acme")), Some(unlisted)),
-        (policy(&[], &[(other, Some(WORKFLOW), None), (ISSUER, Some("x"), None)]), Some(unlisted)),
+        (
+            policy(
+                &[],
+                &[(other, Some(WORKFLOW), None), (ISSUER, Some("x"), None)],
+            ),
+            Some(unlisted),
+        ),
     ];
     for name in ["kl2", "kl3"] {
         let layout = Layout::open(name);
         for (policy, expected) in &cases {
-            let found = verdict(&layout.subject(), &layout.candidates(), policy, &root("trusted_root"));
+            let found = verdict(
+                &layout.subject(),
+                &layout.candidates(),
+                policy,
+                &root("trusted_root"),
+            );
             match expected {
                 None => assert!(found.is_ok(), "{name} {policy:?} {found:?}"),
                 Some(reason) => refused(name, found, reason),
@@ -54,8 +85,12 @@ fn identities() {
 fn simple_signatures_that_were_changed() {
     let layout = Layout::open("kl2");
     let other_certificate = || {
-        let raw = Layout::open("kl3").bundle()["verificationMaterial"]["certificate"]["rawBytes"].clone();
-        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", raw.as_str().unwrap())
+        let raw =
+            Layout::open("kl3").bundle()["verificationMaterial"]["certificate"]["rawBytes"].clone();
+        format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+            raw.as_str().unwrap()
+        )
     };
     let entry = |simple: &mut Simple, path: &str, value: Value| {
         let mut entry = simple.log_entry();
@@ -67,23 +102,73 @@ fn simple_signatures_that_were_changed() {
     type Change<'a> = &'a dyn Fn(&mut Simple);
     let cases: [(&str, Change<'_>, &str); 16] = [
         ("payload with a space", &|s| s.payload.push(b' '), unsigned),
-        ("payload of another image", &|s| s.payload = Simple::payload_for(Digest::of(b"other")), unsigned),
-        ("another signature", &|s| s.set(SIGNATURE, &STANDARD.encode(Signer::p256().sign(b"x"))), unsigned),
-        ("another certificate", &|s| s.set(CERTIFICATE, &other_certificate()), unsigned),
-        ("no log entry", &|s| drop(s.annotations.remove(LOG_ENTRY)), "no transparency log entry"),
-        ("promise", &|s| entry(s, "/SignedEntryTimestamp", json!("AAAA")), promise),
-        ("time", &|s| entry(s, "/Payload/integratedTime", json!(1_795_334_132)), promise),
-        ("no time", &|s| entry(s, "/Payload/integratedTime", json!(0)), "its"),
-        ("time that cannot be", &|s| entry(s, "/Payload/integratedTime", json!(i64::MAX)), "has a time that cannot be"),
-        ("number", &|s| entry(s, "/Payload/logIndex", json!(1)), promise),
-        ("number below nought", &|s| entry(s, "/Payload/logIndex", json!(-1)), "cannot be decoded"),
-        ("log", &|s| entry(s, "/Payload/logID", json!("00".repeat(32))), "unknown transparency log"),
-        ("no log", &|s| entry(s, "/Payload/logID", json!("xyz")), "cannot be decoded"),
+        (
+            "payload of another image",
+            &|s| s.payload = Simple::payload_for(Digest::of(b"other")),
+            unsigned,
+        ),
+        (
+            "another signature",
+            &|s| s.set(SIGNATURE, &STANDARD.encode(Signer::p256().sign(b"x"))),
+            unsigned,
+        ),
+        (
+            "another certificate",
+            &|s| s.set(CERTIFICATE, &other_certificate()),
+            unsigned,
+        ),
+        (
+            "no log entry",
+            &|s| drop(s.annotations.remove(LOG_ENTRY)),
+            "no transparency log entry",
+        ),
+        (
+            "promise",
+            &|s| entry(s, "/SignedEntryTimestamp", json!("AAAA")),
+            promise,
+        ),
+        (
+            "time",
+            &|s| entry(s, "/Payload/integratedTime", json!(1_795_334_132)),
+            promise,
+        ),
+        (
+            "no time",
+            &|s| entry(s, "/Payload/integratedTime", json!(0)),
+            "its",
+        ),
+        (
+            "time that cannot be",
+            &|s| entry(s, "/Payload/integratedTime", json!(i64::MAX)),
+            "has a time that cannot be",
+        ),
+        (
+            "number",
+            &|s| entry(s, "/Payload/logIndex", json!(1)),
+            promise,
+        ),
+        (
+            "number below nought",
+            &|s| entry(s, "/Payload/logIndex", json!(-1)),
+            "cannot be decoded",
+        ),
+        (
+            "log",
+            &|s| entry(s, "/Payload/logID", json!("00".repeat(32))),
+            "unknown transparency log",
+        ),
+        (
+            "no log",
+            &|s| entry(s, "/Payload/logID", json!("xyz")),
+            "cannot be decoded",
+        ),
         (
             "body",
             &|s| {
                 let mut changed = s.log_entry();
-                let body = STANDARD.decode(changed["Payload"]["body"].as_str().unwrap()).unwrap();
+                let body = STANDARD
+                    .decode(changed["Payload"]["body"].as_str().unwrap())
+                    .unwrap();
                 let body = String::from_utf8(body).unwrap().replace("sha256", "sha512");
                 changed["Payload"]["body"] = json!(STANDARD.encode(body));
                 s.set(LOG_ENTRY, &changed.to_string());
@@ -92,13 +177,20 @@ fn simple_signatures_that_were_changed() {
         ),
         (
             "two certificates",
-            &|s| s.set(CERTIFICATE, &format!("{}{}", s.annotations[CERTIFICATE], other_certificate())),
+            &|s| {
+                s.set(
+                    CERTIFICATE,
+                    &format!("{}{}", s.annotations[CERTIFICATE], other_certificate()),
+                )
+            },
             "has 2 certificates: at most 1 are read",
         ),
         (
             "certificate's bytes",
             &|s| {
-                let changed = s.annotations[CERTIFICATE].replace("Z2l0aHVi", "Z2l0aHVj").replace("hY21l", "hY21m");
+                let changed = s.annotations[CERTIFICATE]
+                    .replace("Z2l0aHVi", "Z2l0aHVj")
+                    .replace("hY21l", "hY21m");
                 s.set(CERTIFICATE, &changed);
             },
             "its certificate is not trusted",
@@ -108,7 +200,11 @@ fn simple_signatures_that_were_changed() {
         let mut simple = layout.simple();
         let before = (simple.payload.clone(), simple.annotations.clone());
         change(&mut simple);
-        assert_ne!(before, (simple.payload.clone(), simple.annotations.clone()), "{what}");
+        assert_ne!(
+            before,
+            (simple.payload.clone(), simple.annotations.clone()),
+            "{what}"
+        );
         refused(what, check(&layout, simple, &root("trusted_root")), reason);
     }
     // The chain that came along is not needed where the trust root has it, and cannot hurt.
@@ -125,8 +221,17 @@ fn the_payload_of_another_image_with_everything_else_of_this_one() {
     let evil = Digest::of(b"evil");
     let mut simple = layout.simple();
     simple.payload = Simple::payload_for(evil);
-    let found = verdict(&Subject::of(evil), &simple_candidates(&[simple]), &by_workflow(), &root("trusted_root"));
-    refused("evil payload", found, "the signature does not fit what was signed");
+    let found = verdict(
+        &Subject::of(evil),
+        &simple_candidates(&[simple]),
+        &by_workflow(),
+        &root("trusted_root"),
+    );
+    refused(
+        "evil payload",
+        found,
+        "the signature does not fit what was signed",
+    );
 }
 
 #[test]
@@ -135,7 +240,11 @@ fn log_entries_of_our_own_log() {
     let log = Log::new();
     let trust_root = log.trusted(mock_root("trusted_root"));
     let simple = layout.simple();
-    let (payload, signature, certificate) = (&simple.payload, simple.signature(), &simple.annotations[CERTIFICATE]);
+    let (payload, signature, certificate) = (
+        &simple.payload,
+        simple.signature(),
+        &simple.annotations[CERTIFICATE],
+    );
     let with = |body: &Value, time| {
         let mut simple = simple.clone();
         simple.set(LOG_ENTRY, &log.annotation(body, time, 9));
@@ -143,7 +252,10 @@ fn log_entries_of_our_own_log() {
     };
     let good = hashed_rekord(payload, &signature, certificate);
     let found = summary(&with(&good, MEANWHILE).unwrap());
-    assert_eq!(found, "workflow cosign2 log:2026-11-22T07:56:40Z #9 https://log.test");
+    assert_eq!(
+        found,
+        "workflow cosign2 log:2026-11-22T07:56:40Z #9 https://log.test"
+    );
     // The life of the certificate, to the second.
     assert!(with(&good, END - 600).is_ok());
     assert!(with(&good, END).is_ok());
@@ -152,24 +264,45 @@ fn log_entries_of_our_own_log() {
     }
     let pem = Signer::p256().pem;
     for (what, body) in [
-        ("another payload", hashed_rekord(b"other", &signature, certificate)),
-        ("another signature", hashed_rekord(payload, b"other", certificate)),
-        ("a key instead of the certificate", hashed_rekord(payload, &signature, &pem)),
+        (
+            "another payload",
+            hashed_rekord(b"other", &signature, certificate),
+        ),
+        (
+            "another signature",
+            hashed_rekord(payload, b"other", certificate),
+        ),
+        (
+            "a key instead of the certificate",
+            hashed_rekord(payload, &signature, &pem),
+        ),
     ] {
-        refused(what, with(&body, MEANWHILE), "its transparency log entry proves nothing about it");
+        refused(
+            what,
+            with(&body, MEANWHILE),
+            "its transparency log entry proves nothing about it",
+        );
     }
     // Before the log was trusted.
     let mut early = mock_root("trusted_root");
     early["tlogs"][0]["publicKey"]["validFor"]["start"] = json!("2026-11-22T08:00:00Z");
     let early = TrustRoot::from_json(early.to_string().as_bytes()).unwrap();
-    refused("log's window", check(&layout, simple.clone(), &early), "No log key valid at integrated time");
+    refused(
+        "log's window",
+        check(&layout, simple.clone(), &early),
+        "No log key valid at integrated time",
+    );
 }
 
 #[test]
 fn roots_that_do_not_trust() {
     type Change<'a> = &'a dyn Fn(&mut Value);
     let cases: [(&str, Change<'_>, &str); 6] = [
-        ("no authority", &|r| r["certificateAuthorities"] = json!([]), "no trusted certificate authority is valid at"),
+        (
+            "no authority",
+            &|r| r["certificateAuthorities"] = json!([]),
+            "no trusted certificate authority is valid at",
+        ),
         (
             "authority of another time",
             &|r| r["certificateAuthorities"][0]["validFor"]["end"] = json!("2026-01-01T00:00:00Z"),
@@ -183,15 +316,25 @@ fn roots_that_do_not_trust() {
             },
             "certificate chain is invalid",
         ),
-        ("no certificate log", &|r| r["ctlogs"] = json!([]), "no CT log keys in trusted root"),
+        (
+            "no certificate log",
+            &|r| r["ctlogs"] = json!([]),
+            "no CT log keys in trusted root",
+        ),
         (
             "another certificate log's key",
-            &|r| r["ctlogs"][0]["publicKey"]["rawBytes"] = r["tlogs"][0]["publicKey"]["rawBytes"].clone(),
+            &|r| {
+                r["ctlogs"][0]["publicKey"]["rawBytes"] =
+                    r["tlogs"][0]["publicKey"]["rawBytes"].clone()
+            },
             "invalid signed certificate timestamp",
         ),
         (
             "another log's key",
-            &|r| r["tlogs"][0]["publicKey"]["rawBytes"] = r["ctlogs"][0]["publicKey"]["rawBytes"].clone(),
+            &|r| {
+                r["tlogs"][0]["publicKey"]["rawBytes"] =
+                    r["ctlogs"][0]["publicKey"]["rawBytes"].clone()
+            },
             "invalid inclusion promise",
         ),
     ];
@@ -201,7 +344,12 @@ fn roots_that_do_not_trust() {
         let root = TrustRoot::from_json(root.to_string().as_bytes()).unwrap();
         for name in ["kl2", "kl3"] {
             let layout = Layout::open(name);
-            let found = verdict(&layout.subject(), &layout.candidates(), &by_workflow(), &root);
+            let found = verdict(
+                &layout.subject(),
+                &layout.candidates(),
+                &by_workflow(),
+                &root,
+            );
             refused(&format!("{name}: {what}"), found, reason);
         }
     }
@@ -209,33 +357,96 @@ fn roots_that_do_not_trust() {
 
 #[test]
 fn bundles_that_were_changed() {
-    let other_entry = || Layout::open("k3rekor").bundle()["verificationMaterial"]["tlogEntries"][0].clone();
-    let other_stamp = || Layout::open("k3tsa").bundle()["verificationMaterial"]["timestampVerificationData"].clone();
+    let other_entry =
+        || Layout::open("k3rekor").bundle()["verificationMaterial"]["tlogEntries"][0].clone();
+    let other_stamp = || {
+        Layout::open("k3tsa").bundle()["verificationMaterial"]["timestampVerificationData"].clone()
+    };
     let kl2_certificate = || {
         let pem = Layout::open("kl2").simple().annotations[CERTIFICATE].clone();
-        json!(pem.lines().filter(|line| !line.starts_with("-----")).collect::<String>())
+        json!(
+            pem.lines()
+                .filter(|line| !line.starts_with("-----"))
+                .collect::<String>()
+        )
     };
     let material = |bundle: &mut Value, path: &str, value: Value| {
         *bundle["verificationMaterial"].pointer_mut(path).unwrap() = value;
     };
     let remove = |bundle: &mut Value, path: &str, name: &str| {
-        bundle["verificationMaterial"].pointer_mut(path).unwrap().as_object_mut().unwrap().remove(name).unwrap();
+        bundle["verificationMaterial"]
+            .pointer_mut(path)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove(name)
+            .unwrap();
     };
     type Change<'a> = &'a dyn Fn(&mut Value);
     let promise = "invalid inclusion promise";
     let unsigned = "the signature does not fit what was signed";
     let cases: [(&str, &str, Change<'_>, &str); 25] = [
         ("kl3", "payload", &|b| edit_payload(b), unsigned),
-        ("kl3", "payload type", &|b| b["dsseEnvelope"]["payloadType"] = json!("x"), "the envelope's payload type is `x`"),
-        ("kl3", "predicate", &|b| edit_predicate(b), "the statement's predicate is `https://slsa.dev/provenance/v1`"),
-        ("kl3", "signature", &|b| flip(&mut b["dsseEnvelope"]["signatures"][0]["sig"], 20), unsigned),
-        ("kl3", "certificate", &|b| material(b, "/certificate/rawBytes", kl2_certificate()), unsigned),
-        ("kl3", "no certificate", &|b| material(b, "/certificate/rawBytes", json!("AAAA")), "it cannot be checked"),
-        ("kl3", "entry of another", &|b| material(b, "/tlogEntries/0", other_entry()), "log entry does not match"),
-        ("kl3", "no entry", &|b| material(b, "/tlogEntries", json!([])), "no transparency log entry"),
-        ("kl3tsa", "no entry", &|b| material(b, "/tlogEntries", json!([])), "no transparency log entry"),
-        ("kl3", "no proof", &|b| remove(b, "/tlogEntries/0", "inclusionProof"), "it cannot be checked"),
-        ("kl3", "no promise", &|b| remove(b, "/tlogEntries/0", "inclusionPromise"), "no verified timestamp"),
+        (
+            "kl3",
+            "payload type",
+            &|b| b["dsseEnvelope"]["payloadType"] = json!("x"),
+            "the envelope's payload type is `x`",
+        ),
+        (
+            "kl3",
+            "predicate",
+            &|b| edit_predicate(b),
+            "the statement's predicate is `https://slsa.dev/provenance/v1`",
+        ),
+        (
+            "kl3",
+            "signature",
+            &|b| flip(&mut b["dsseEnvelope"]["signatures"][0]["sig"], 20),
+            unsigned,
+        ),
+        (
+            "kl3",
+            "certificate",
+            &|b| material(b, "/certificate/rawBytes", kl2_certificate()),
+            unsigned,
+        ),
+        (
+            "kl3",
+            "no certificate",
+            &|b| material(b, "/certificate/rawBytes", json!("AAAA")),
+            "malformed certificate",
+        ),
+        (
+            "kl3",
+            "entry of another",
+            &|b| material(b, "/tlogEntries/0", other_entry()),
+            "log entry does not match",
+        ),
+        (
+            "kl3",
+            "no entry",
+            &|b| material(b, "/tlogEntries", json!([])),
+            "no transparency log entry",
+        ),
+        (
+            "kl3tsa",
+            "no entry",
+            &|b| material(b, "/tlogEntries", json!([])),
+            "no transparency log entry",
+        ),
+        (
+            "kl3",
+            "no proof",
+            &|b| remove(b, "/tlogEntries/0", "inclusionProof"),
+            "it cannot be checked",
+        ),
+        (
+            "kl3",
+            "no promise",
+            &|b| remove(b, "/tlogEntries/0", "inclusionPromise"),
+            "no verified timestamp",
+        ),
         (
             "kl3",
             "neither",
@@ -245,10 +456,25 @@ fn bundles_that_were_changed() {
             },
             "no transparency log entry",
         ),
-        ("kl3", "time", &|b| material(b, "/tlogEntries/0/integratedTime", json!("1795334132")), promise),
-        ("kl3", "number", &|b| material(b, "/tlogEntries/0/logIndex", json!("1")), promise),
+        (
+            "kl3",
+            "time",
+            &|b| material(b, "/tlogEntries/0/integratedTime", json!("1795334132")),
+            promise,
+        ),
+        (
+            "kl3",
+            "number",
+            &|b| material(b, "/tlogEntries/0/logIndex", json!("1")),
+            promise,
+        ),
         ("kl3", "promise", &|b| flip(promise_of(b), 20), promise),
-        ("kl3", "path of the proof", &|b| material(b, "/tlogEntries/0/inclusionProof", with_path(b)), "invalid inclusion proof"),
+        (
+            "kl3",
+            "path of the proof",
+            &|b| material(b, "/tlogEntries/0/inclusionProof", with_path(b)),
+            "invalid inclusion proof",
+        ),
         (
             "kl3",
             "size of the tree",
@@ -258,18 +484,50 @@ fn bundles_that_were_changed() {
         (
             "kl3",
             "root of the proof",
-            &|b| flip(&mut b["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]["rootHash"], 3),
+            &|b| {
+                flip(
+                    &mut b["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]["rootHash"],
+                    3,
+                )
+            },
             "it cannot be checked",
         ),
-        ("kl3", "checkpoint", &|b| edit_checkpoint(b, "Timestamp: 1", "Timestamp: 2"), "invalid checkpoint"),
-        ("kl3", "checkpoint's signer", &|b| edit_checkpoint(b, "GaSfVz", "AAAAAA"), "invalid checkpoint"),
-        ("kl3", "no checkpoint", &|b| material(b, "/tlogEntries/0/inclusionProof/checkpoint/envelope", json!("")), "it cannot be checked"),
-        ("kl3tsa", "stamp of another", &|b| material(b, "/timestampVerificationData", other_stamp()), "invalid RFC 3161 timestamp"),
+        (
+            "kl3",
+            "checkpoint",
+            &|b| edit_checkpoint(b, "Timestamp: 1", "Timestamp: 2"),
+            "invalid checkpoint",
+        ),
+        (
+            "kl3",
+            "checkpoint's signer",
+            &|b| edit_checkpoint(b, "GaSfVz", "AAAAAA"),
+            "invalid checkpoint",
+        ),
+        (
+            "kl3",
+            "no checkpoint",
+            &|b| {
+                material(
+                    b,
+                    "/tlogEntries/0/inclusionProof/checkpoint/envelope",
+                    json!(""),
+                )
+            },
+            "it cannot be checked",
+        ),
+        (
+            "kl3tsa",
+            "stamp of another",
+            &|b| material(b, "/timestampVerificationData", other_stamp()),
+            "invalid RFC 3161 timestamp",
+        ),
         (
             "kl3tsa",
             "stamp",
             &|b| {
-                let stamp = &mut b["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"][0]["signedTimestamp"];
+                let stamp = &mut b["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"]
+                    [0]["signedTimestamp"];
                 let length = STANDARD.decode(stamp.as_str().unwrap()).unwrap().len();
                 flip(stamp, length - 10);
             },
@@ -291,7 +549,12 @@ fn bundles_that_were_changed() {
         let mut bundle = layout.bundle();
         change(&mut bundle);
         assert_ne!(bundle, layout.bundle(), "{what}");
-        let found = verdict(&layout.subject(), &bundle_candidates(&bundle), &by_workflow(), &root("trusted_root_tsa"));
+        let found = verdict(
+            &layout.subject(),
+            &bundle_candidates(&bundle),
+            &by_workflow(),
+            &root("trusted_root_tsa"),
+        );
         refused(&format!("{name}: {what}"), found, reason);
     }
 }
@@ -301,7 +564,9 @@ fn promise_of(bundle: &mut Value) -> &mut Value {
 }
 
 fn edit_predicate(bundle: &mut Value) {
-    let payload = STANDARD.decode(bundle["dsseEnvelope"]["payload"].as_str().unwrap()).unwrap();
+    let payload = STANDARD
+        .decode(bundle["dsseEnvelope"]["payload"].as_str().unwrap())
+        .unwrap();
     let mut statement: Value = serde_json::from_slice(&payload).unwrap();
     statement["predicateType"] = json!("https://slsa.dev/provenance/v1");
     bundle["dsseEnvelope"]["payload"] = json!(STANDARD.encode(statement.to_string()));
@@ -309,7 +574,9 @@ fn edit_predicate(bundle: &mut Value) {
 
 /// The body of a `dsse` entry of Rekor v1 for the bundle, as the fixture's log wrote it.
 fn body(bundle: &Value) -> Value {
-    let body = bundle["verificationMaterial"]["tlogEntries"][0]["canonicalizedBody"].as_str().unwrap();
+    let body = bundle["verificationMaterial"]["tlogEntries"][0]["canonicalizedBody"]
+        .as_str()
+        .unwrap();
     serde_json::from_slice(&STANDARD.decode(body).unwrap()).unwrap()
 }
 
@@ -321,8 +588,14 @@ fn entries_outside_of_the_certificates_life() {
         let layout = Layout::open(name);
         let with = |time| {
             let mut bundle = layout.bundle();
-            bundle["verificationMaterial"]["tlogEntries"] = json!([log.entry_v1(&body(&bundle), time)]);
-            verdict(&layout.subject(), &bundle_candidates(&bundle), &by_workflow(), &trust_root)
+            bundle["verificationMaterial"]["tlogEntries"] =
+                json!([log.entry_v1(&body(&bundle), time)]);
+            verdict(
+                &layout.subject(),
+                &bundle_candidates(&bundle),
+                &by_workflow(),
+                &trust_root,
+            )
         };
         assert!(with(MEANWHILE).is_ok(), "{name}");
         // A good time stamp does not make up for a log entry of another time.
@@ -348,25 +621,60 @@ fn rekor_v2_with_a_time_stamp() {
         bundle["verificationMaterial"]["tlogEntries"] = json!([entry]);
         bundle
     };
-    let check = |bundle: &Value, root| verdict(&layout.subject(), &bundle_candidates(bundle), &by_workflow(), root);
+    let check = |bundle: &Value, root: &TrustRoot| {
+        verdict(
+            &layout.subject(),
+            &bundle_candidates(bundle),
+            &by_workflow(),
+            root,
+        )
+    };
     let good = with(log.entry_v2(&message, &signature, ("x509Certificate", &certificate)));
     let found = summary(&check(&good, &trust_root).unwrap());
-    assert_eq!(found, "workflow bundle authority:2026-11-22T07:55:31Z #0 https://log.test");
+    assert_eq!(
+        found,
+        "workflow bundle authority:2026-11-22T07:55:31Z #0 https://log.test"
+    );
 
     let stranger = Signer::p256();
     for (what, entry) in [
-        ("message", log.entry_v2(b"other", &signature, ("x509Certificate", &certificate))),
-        ("signature", log.entry_v2(&message, b"other", ("x509Certificate", &certificate))),
-        ("key", log.entry_v2(&message, &signature, ("publicKey", stranger.spki()))),
-        ("unknown log", Log::new().entry_v2(&message, &signature, ("x509Certificate", &certificate))),
+        (
+            "message",
+            log.entry_v2(b"other", &signature, ("x509Certificate", &certificate)),
+        ),
+        (
+            "signature",
+            log.entry_v2(&message, b"other", ("x509Certificate", &certificate)),
+        ),
+        (
+            "key",
+            log.entry_v2(&message, &signature, ("publicKey", stranger.spki())),
+        ),
+        (
+            "unknown log",
+            Log::new().entry_v2(&message, &signature, ("x509Certificate", &certificate)),
+        ),
     ] {
-        refused(what, check(&with(entry), &trust_root), "its transparency log entry proves nothing about it");
+        refused(
+            what,
+            check(&with(entry), &trust_root),
+            "its transparency log entry proves nothing about it",
+        );
     }
     // Such an entry has no time of its own.
     let mut untimed = good.clone();
     untimed["verificationMaterial"]["timestampVerificationData"] = json!({});
-    refused("no time stamp", check(&untimed, &trust_root), "its time is not proven");
+    refused(
+        "no time stamp",
+        check(&untimed, &trust_root),
+        "its time is not proven",
+    );
     let mut claimed = untimed.clone();
-    claimed["verificationMaterial"]["tlogEntries"][0]["integratedTime"] = json!(MEANWHILE.to_string());
-    refused("time that nobody signed", check(&claimed, &trust_root), "its time is not proven");
+    claimed["verificationMaterial"]["tlogEntries"][0]["integratedTime"] =
+        json!(MEANWHILE.to_string());
+    refused(
+        "time that nobody signed",
+        check(&claimed, &trust_root),
+        "its time is not proven",
+    );
 }

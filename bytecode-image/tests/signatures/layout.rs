@@ -7,13 +7,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytecode_image::digest::Digest;
 use bytecode_image::verify::{
-    Candidate, Identity, Policy, PublicKey, Scope, SignatureManifest, Subject, TrustRoot, referrers, referrers_tag,
-    signature_tag,
+    Candidate, Identity, Policy, PublicKey, Scope, SignatureManifest, Subject, TrustRoot,
+    referrers, referrers_tag, signature_tag,
 };
 use serde_json::{Value, json};
 
 pub(crate) const ISSUER: &str = "https://issuer.test";
-pub(crate) const WORKFLOW: &str = "https://github.com/acme/bytecode/.github/workflows/release.yml@refs/heads/main";
+pub(crate) const WORKFLOW: &str =
+    "https://github.com/acme/bytecode/.github/workflows/release.yml@refs/heads/main";
 
 pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/signatures")
@@ -41,7 +42,10 @@ pub(crate) fn mock_root(name: &str) -> Value {
 }
 
 /// A policy of keys, and of identities `(issuer, subject, subject_regexp)`.
-pub(crate) fn policy(keys: &[PublicKey], identities: &[(&str, Option<&str>, Option<&str>)]) -> Policy {
+pub(crate) fn policy(
+    keys: &[PublicKey],
+    identities: &[(&str, Option<&str>, Option<&str>)],
+) -> Policy {
     let identities = identities
         .iter()
         .map(|(issuer, subject, pattern)| Identity::new(issuer, *subject, *pattern).unwrap())
@@ -67,11 +71,22 @@ impl Layout {
     pub(crate) fn open(name: &str) -> Self {
         let index: Value = serde_json::from_slice(&read(&format!("{name}/index.json"))).unwrap();
         let tag = |entry: &Value| {
-            let tag = entry["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap().to_owned();
+            let tag = entry["annotations"]["org.opencontainers.image.ref.name"]
+                .as_str()
+                .unwrap()
+                .to_owned();
             (tag, entry["digest"].as_str().unwrap().parse().unwrap())
         };
-        let tags = index["manifests"].as_array().unwrap().iter().map(tag).collect();
-        Self { name: name.to_owned(), tags }
+        let tags = index["manifests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(tag)
+            .collect();
+        Self {
+            name: name.to_owned(),
+            tags,
+        }
     }
 
     pub(crate) fn image(&self) -> Digest {
@@ -102,8 +117,12 @@ impl Layout {
 
     pub(crate) fn candidates(&self) -> Vec<Candidate> {
         let manifests = self.manifests();
-        let manifests = manifests.iter().map(|bytes| SignatureManifest::parse(bytes).unwrap());
-        manifests.flat_map(|manifest| manifest.candidates(|digest| Some(self.blob(digest)))).collect()
+        let manifests = manifests
+            .iter()
+            .map(|bytes| SignatureManifest::parse(bytes).unwrap());
+        manifests
+            .flat_map(|manifest| manifest.candidates(|digest| Some(self.blob(digest))))
+            .collect()
     }
 
     /// The fixture's bundle, to be changed.
@@ -115,16 +134,31 @@ impl Layout {
     pub(crate) fn simple(&self) -> Simple {
         let manifest: Value = serde_json::from_slice(&self.manifests()[0]).unwrap();
         let annotations = manifest["layers"][0]["annotations"].as_object().unwrap();
-        let annotations = annotations.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()));
-        Simple { payload: self.content(0), annotations: annotations.collect() }
+        let annotations = annotations
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()));
+        Simple {
+            payload: self.content(0),
+            annotations: annotations.collect(),
+        }
     }
 
     /// Content of the first layer of the first (0) or last (-1) manifest.
     fn content(&self, manifest: i32) -> Vec<u8> {
         let manifests = self.manifests();
-        let manifest = if manifest < 0 { manifests.last() } else { manifests.first() };
+        let manifest = if manifest < 0 {
+            manifests.last()
+        } else {
+            manifests.first()
+        };
         let manifest: Value = serde_json::from_slice(manifest.unwrap()).unwrap();
-        self.blob(manifest["layers"][0]["digest"].as_str().unwrap().parse().unwrap())
+        self.blob(
+            manifest["layers"][0]["digest"]
+                .as_str()
+                .unwrap()
+                .parse()
+                .unwrap(),
+        )
     }
 }
 
@@ -141,7 +175,10 @@ pub(crate) const LOG_ENTRY: &str = "dev.sigstore.cosign/bundle";
 
 impl Simple {
     pub(crate) fn new(payload: &[u8], signature: &[u8]) -> Self {
-        let mut simple = Self { payload: payload.to_owned(), ..Self::default() };
+        let mut simple = Self {
+            payload: payload.to_owned(),
+            ..Self::default()
+        };
         simple.set(SIGNATURE, &STANDARD.encode(signature));
         simple
     }
@@ -165,7 +202,9 @@ impl Simple {
             "image": {"docker-manifest-digest": image.to_string()},
             "type": "cosign container image signature",
         });
-        json!({"critical": critical, "optional": null}).to_string().into_bytes()
+        json!({"critical": critical, "optional": null})
+            .to_string()
+            .into_bytes()
     }
 }
 
@@ -183,7 +222,10 @@ pub(crate) fn simple_candidates(all: &[Simple]) -> Vec<Candidate> {
         })
         .collect();
     let manifest = json!({"schemaVersion": 2, "layers": layers}).to_string();
-    let contents: BTreeMap<Digest, &Simple> = all.iter().map(|simple| (Digest::of(&simple.payload), simple)).collect();
+    let contents: BTreeMap<Digest, &Simple> = all
+        .iter()
+        .map(|simple| (Digest::of(&simple.payload), simple))
+        .collect();
     let manifest = SignatureManifest::parse(manifest.as_bytes()).unwrap();
     manifest.candidates(|digest| Some(contents[&digest].payload.clone()))
 }

@@ -2,12 +2,17 @@
 
 use bytecode_image::digest::Digest;
 use bytecode_image::verify::limits::{MAX_SIGNATURE_MANIFEST_BYTES, MAX_SIGNATURES};
-use bytecode_image::verify::{SignatureManifest, SignatureManifestError, Subject, VerifyError, referrers, verify};
+use bytecode_image::verify::{
+    SignatureManifest, SignatureManifestError, Subject, VerifyError, referrers, verify,
+};
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::forge::{IN_TOTO, Signer, statement};
-use crate::layout::{Layout, Simple, bundle_candidates, by_key, by_workflow, bytes_candidates, policy, root, simple_candidates};
+use crate::layout::{
+    Layout, Simple, bundle_candidates, by_key, by_workflow, bytes_candidates, policy, root,
+    simple_candidates,
+};
 use crate::{refused, verdict};
 
 #[test]
@@ -19,11 +24,27 @@ fn bad_signatures_do_not_spoil_a_good_one() {
     candidates.extend(bytes_candidates(b"garbage"));
     candidates.extend(Layout::open("kl2").candidates());
     candidates.extend(Layout::open("signed").candidates());
-    let all = verify(&layout.subject(), &candidates, &by_workflow(), &root("trusted_root"));
-    let Err(VerifyError::NoneGood { refused, beyond: 0, .. }) = all else { panic!("{all:?}") };
+    let all = verify(
+        &layout.subject(),
+        &candidates,
+        &by_workflow(),
+        &root("trusted_root"),
+    );
+    let Err(VerifyError::NoneGood {
+        refused, beyond: 0, ..
+    }) = all
+    else {
+        panic!("{all:?}")
+    };
     assert_eq!(refused.len(), 4);
     candidates.extend(good);
-    let proof = verify(&layout.subject(), &candidates, &by_workflow(), &root("trusted_root")).unwrap();
+    let proof = verify(
+        &layout.subject(),
+        &candidates,
+        &by_workflow(),
+        &root("trusted_root"),
+    )
+    .unwrap();
     assert_eq!(proof.place, candidates.last().unwrap().place());
 }
 
@@ -36,37 +57,81 @@ fn two_hundred_signatures_of_which_the_last_is_good() {
     let of = |junk_before: usize| {
         let mut all = vec![junk.clone(); junk_before];
         all.push(good.clone());
-        verify(&subject, &simple_candidates(&all), &by_key("good"), &root("builtin"))
+        verify(
+            &subject,
+            &simple_candidates(&all),
+            &by_key("good"),
+            &root("builtin"),
+        )
     };
     assert!(of(199).is_ok());
-    assert_eq!(of(MAX_SIGNATURES - 1).unwrap().place.layer, MAX_SIGNATURES - 1);
+    assert_eq!(
+        of(MAX_SIGNATURES - 1).unwrap().place.layer,
+        MAX_SIGNATURES - 1
+    );
     let error = of(MAX_SIGNATURES).unwrap_err();
-    assert!(matches!(&error, VerifyError::NoneGood { beyond: 1, refused, .. } if refused.len() == MAX_SIGNATURES));
+    assert!(
+        matches!(&error, VerifyError::NoneGood { beyond: 1, refused, .. } if refused.len() == MAX_SIGNATURES)
+    );
     let text = error.to_string();
-    assert!(text.ends_with("; and 251 more; 1 beyond the first 256 were not looked at"), "{text}");
-    assert_eq!(error.hint().unwrap(), "remove old signatures: only the first 256 are looked at");
+    assert!(
+        text.ends_with("; and 251 more; 1 beyond the first 256 were not looked at"),
+        "{text}"
+    );
+    assert_eq!(
+        error.hint().unwrap(),
+        "remove old signatures: only the first 256 are looked at"
+    );
 }
 
 #[test]
 fn hints_say_what_to_do() {
     let hint = |name: &str, policy, trust_root: &str| {
         let layout = Layout::open(name);
-        verify(&layout.subject(), &layout.candidates(), &policy, &root(trust_root)).unwrap_err().hint()
+        verify(
+            &layout.subject(),
+            &layout.candidates(),
+            &policy,
+            &root(trust_root),
+        )
+        .unwrap_err()
+        .hint()
     };
-    assert!(hint("unsigned", by_key("good"), "builtin").unwrap().contains("cosign sign"));
-    assert!(hint("kl3", by_workflow(), "builtin").unwrap().contains("trusted_root"));
+    assert!(
+        hint("unsigned", by_key("good"), "builtin")
+            .unwrap()
+            .contains("cosign sign")
+    );
+    assert!(
+        hint("kl3", by_workflow(), "builtin")
+            .unwrap()
+            .contains("trusted_root")
+    );
     let other = policy(&[], &[("https://issuer.test", Some("x"), None)]);
-    assert!(hint("kl3", other, "trusted_root").unwrap().contains("identities"));
+    assert!(
+        hint("kl3", other, "trusted_root")
+            .unwrap()
+            .contains("identities")
+    );
     assert_eq!(hint("signed", by_key("other"), "builtin"), None);
 }
 
 #[test]
 fn manifests_that_are_none() {
     let long = vec![b' '; MAX_SIGNATURE_MANIFEST_BYTES as usize + 1];
-    for parse in [|bytes: &[u8]| SignatureManifest::parse(bytes).err(), |bytes: &[u8]| referrers(bytes).err()] {
-        assert!(matches!(parse(&long), Some(SignatureManifestError::TooLong { .. })));
-        assert!(matches!(parse(b"\xff"), Some(SignatureManifestError::Json(_))));
-        assert!(matches!(parse(b"[]"), Some(SignatureManifestError::Json(_))));
+    for parse in [
+        |bytes: &[u8]| SignatureManifest::parse(bytes).err(),
+        |bytes: &[u8]| referrers(bytes).err(),
+    ] {
+        assert!(matches!(
+            parse(&long),
+            Some(SignatureManifestError::TooLong { .. })
+        ));
+        assert!(matches!(
+            parse(b"\xff"),
+            Some(SignatureManifestError::Json(_))
+        ));
+        assert!(matches!(parse(b"1"), Some(SignatureManifestError::Json(_))));
     }
     // An index is no manifest of signatures; a manifest of something else has none.
     assert!(SignatureManifest::parse(br#"{"manifests":[]}"#).is_err());
@@ -74,7 +139,11 @@ fn manifests_that_are_none() {
     let other = json!({"layers": [{"mediaType": "text/spdx+json", "digest": digest.to_string(), "size": 1}]});
     let other = SignatureManifest::parse(other.to_string().as_bytes()).unwrap();
     assert_eq!(other.wanted().count(), 0);
-    assert!(other.candidates(|_| panic!("asked for content of another kind")).is_empty());
+    assert!(
+        other
+            .candidates(|_| panic!("asked for content of another kind"))
+            .is_empty()
+    );
 }
 
 #[test]
@@ -85,18 +154,31 @@ fn content_is_fetched_within_caps_and_hashed() {
         .iter()
         .map(|(digest, size)| json!({"mediaType": bundle, "digest": digest.to_string(), "size": size}))
         .collect();
-    let manifest = SignatureManifest::parse(json!({"layers": layers}).to_string().as_bytes()).unwrap();
-    assert_eq!(manifest.wanted().collect::<Vec<_>>(), [(lost, 4), (other, 5)]);
+    let manifest =
+        SignatureManifest::parse(json!({"layers": layers}).to_string().as_bytes()).unwrap();
+    assert_eq!(
+        manifest.wanted().collect::<Vec<_>>(),
+        [(lost, 4), (other, 5)]
+    );
     let candidates = manifest.candidates(|digest| match digest {
         digest if digest == huge => panic!("asked for 300 MiB"),
         digest if digest == other => Some(b"swapped".to_vec()),
         _ => None,
     });
-    let found = verdict(&Subject::of(huge), &candidates, &by_key("good"), &root("builtin")).unwrap_err();
+    let found = verdict(
+        &Subject::of(huge),
+        &candidates,
+        &by_key("good"),
+        &root("builtin"),
+    )
+    .unwrap_err();
     for reason in [
         "#0: it has 314572800 bytes: at most 262144 are read".to_owned(),
         format!("#1: its content {lost} is missing"),
-        format!("#2: its content is {}: expected {other}", Digest::of(b"swapped")),
+        format!(
+            "#2: its content is {}: expected {other}",
+            Digest::of(b"swapped")
+        ),
     ] {
         assert!(found.contains(&reason), "{found}");
     }
@@ -104,9 +186,7 @@ fn content_is_fetched_within_caps_and_hashed() {
 
 #[test]
 fn referrers_are_looked_at_likely_ones_first_and_within_the_cap() {
-    let named = |name: &str, size: u64, kind: &str| {
-        json!({"mediaType": "m", "digest": Digest::of(name.as_bytes()).to_string(), "size": size, "artifactType": kind})
-    };
+    let named = |name: &str, size: u64, kind: &str| json!({"mediaType": "m", "digest": Digest::of(name.as_bytes()).to_string(), "size": size, "artifactType": kind});
     let list = json!({"manifests": [
         named("sbom", 1, "application/spdx+json"),
         named("huge", 300 << 20, ""),
@@ -116,9 +196,17 @@ fn referrers_are_looked_at_likely_ones_first_and_within_the_cap() {
     ]});
     let found = referrers(list.to_string().as_bytes()).unwrap();
     let expected = [("wrong type", 2), ("right type", 3), ("sbom", 1)];
-    assert_eq!(found, expected.map(|(name, size)| (Digest::of(name.as_bytes()), size)));
+    assert_eq!(
+        found,
+        expected.map(|(name, size)| (Digest::of(name.as_bytes()), size))
+    );
     let many: Vec<_> = (0..1000).map(|n| named(&n.to_string(), 1, "")).collect();
-    assert_eq!(referrers(json!({"manifests": many}).to_string().as_bytes()).unwrap().len(), MAX_SIGNATURES);
+    assert_eq!(
+        referrers(json!({"manifests": many}).to_string().as_bytes())
+            .unwrap()
+            .len(),
+        MAX_SIGNATURES
+    );
     assert!(referrers(br#"{"manifests":null}"#).unwrap().is_empty());
 }
 
@@ -126,7 +214,16 @@ fn referrers_are_looked_at_likely_ones_first_and_within_the_cap() {
 fn the_same_statement_by_a_stranger_is_no_signature() {
     let layout = Layout::open("v3");
     let candidates = bundle_candidates(&Signer::p256().bundle(IN_TOTO, &statement(layout.image())));
-    refused("stranger", verdict(&layout.subject(), &candidates, &by_key("good"), &root("builtin")), "by none of the policy's");
+    refused(
+        "stranger",
+        verdict(
+            &layout.subject(),
+            &candidates,
+            &by_key("good"),
+            &root("builtin"),
+        ),
+        "by none of the policy's",
+    );
 }
 
 proptest! {
