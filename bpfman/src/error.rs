@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use bytecode_image::pull::PullError;
 use bytecode_image::registry::auth::CredentialsError;
+use bytecode_object::ProgramType;
 use loader::LoaderError;
 use loader::kernel::KernelError;
 
@@ -18,6 +19,8 @@ const LOG_LINES: usize = 20;
 pub(crate) enum Error {
     #[error("not built yet: {0}")]
     NotBuiltYet(&'static str),
+    #[error("not built yet: signature verification")]
+    SignatureNeeded { image: String },
     #[error("key `{key}` is given two values, `{first}` and `{second}`")]
     TwoValues {
         key: String,
@@ -140,10 +143,17 @@ impl Error {
             Self::Capabilities { .. } => {
                 Some("run it as root (sudo), or give the process these capabilities".to_owned())
             }
-            Self::NoSuchProgramInImage { offered, .. } => Some(format!("it has {offered}")),
+            Self::NoSuchProgramInImage { offered, .. } => Some(format!("it offers {offered}")),
             Self::OtherTypeInImage {
                 function, found, ..
-            } => Some(format!("--programs {found}:{function}")),
+            } => {
+                // Older images have words here that `--programs` does not take.
+                let kind: ProgramType = found.parse().ok()?;
+                Some(format!("ask for `--programs {kind}:{function}`"))
+            }
+            Self::SignatureNeeded { image } => Some(format!(
+                "the configuration wants {image} signed: a policy covers it, or allow_unsigned is false"
+            )),
             Self::NoContainerFile => Some("--runtime builtin builds without one".to_owned()),
             Self::RegistryAuth(_) => Some("printf %s USERNAME:PASSWORD | base64".to_owned()),
             _ => None,

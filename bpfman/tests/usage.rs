@@ -294,3 +294,28 @@ fn a_full_disk_is_an_error() {
         "{stderr}"
     );
 }
+
+#[test]
+fn a_signature_that_is_wanted_is_not_pretended() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let refused = |text: &str, args: &str| {
+        std::fs::write(config.path(), text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_bpfman"))
+            .args(args.split(' '))
+            .env("BPFMAN_CONFIG", config.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let policy = "[[signing.policy]]\nscope = \"localhost:1\"\nkeys = [\"k.pub\"]\n";
+    for text in [policy, "[signing]\nallow_unsigned = false\n"] {
+        let stderr = refused(text, "image pull -i localhost:1/a");
+        assert!(
+            stderr.starts_with("error: not built yet: signature verification\nhint: "),
+            "{stderr}"
+        );
+    }
+    let stderr = refused(policy, "image pull -i localhost:2/a -p Never");
+    assert!(!stderr.contains("not built yet"), "{stderr}");
+}

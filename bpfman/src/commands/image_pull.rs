@@ -22,14 +22,11 @@ pub(super) fn pull(
 ) -> Result<BytecodeImage, Error> {
     let credentials = args.registry_auth.as_deref().map(credentials).transpose()?;
     let reference = args.image_url.reference.clone();
-    match config.signature_check(&reference) {
-        SignatureCheck::Off => {}
-        SignatureCheck::NotCovered => {
-            log::warn!(
-                "the signature of {reference} was not checked: no policy of the configuration covers it"
-            );
-        }
-        SignatureCheck::Needed => return Err(Error::NotBuiltYet("signature verification")),
+    let check = config.signature_check(&reference);
+    if check == SignatureCheck::Needed {
+        return Err(Error::SignatureNeeded {
+            image: reference.to_string(),
+        });
     }
     let request = PullRequest {
         reference,
@@ -38,11 +35,14 @@ pub(super) fn pull(
         platform: platform.unwrap_or_else(Platform::host),
     };
     let store = Store::open(image_dir(rustix::process::geteuid().is_root()));
-    Ok(bytecode_image::pull::pull(
-        &store,
-        &request,
-        &Bar::default(),
-    )?)
+    let image = bytecode_image::pull::pull(&store, &request, &Bar::default())?;
+    if check == SignatureCheck::NotCovered {
+        log::warn!(
+            "the signature of {} was not checked: no policy of the configuration covers it",
+            request.reference
+        );
+    }
+    Ok(image)
 }
 
 pub(super) fn credentials(base64: &str) -> Result<Credentials, Error> {

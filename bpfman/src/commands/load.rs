@@ -182,7 +182,7 @@ mod tests {
         }
         let (text, hint) = check(&new, "xdp:drop").unwrap_err();
         assert_eq!(text, "image quay.io/a/b has no program `drop`");
-        assert_eq!(hint.unwrap(), "it has kprobe:count xdp:pass tcx:stats");
+        assert_eq!(hint.unwrap(), "it offers kprobe:count xdp:pass tcx:stats");
         let (text, _) = check(&new, "tc:pass").unwrap_err();
         assert_eq!(text, "image quay.io/a/b has `pass` as xdp, not as tc");
     }
