@@ -97,7 +97,7 @@ impl Journal {
     /// Writes one line.
     pub(crate) fn write(&mut self, line: &Line) -> Result<(), StateError> {
         #[cfg(test)]
-        crate::tests::kill::journal_write();
+        crate::tests::kill::moment();
         let bytes = encode(std::slice::from_ref(line)).map_err(|source| StateError::Record {
             key: "journal".to_owned(),
             source,
@@ -120,7 +120,7 @@ impl Journal {
         file.write_all(&bytes)
             .map_err(|source| self.failed("writing", source))?;
         #[cfg(test)]
-        crate::tests::kill::journal_write();
+        crate::tests::kill::moment();
         Ok(())
     }
 
@@ -130,9 +130,11 @@ impl Journal {
             let Some(file) = &self.file else {
                 return Ok(());
             };
-            return file
-                .set_len(0)
-                .map_err(|source| self.failed("clearing", source));
+            file.set_len(0)
+                .map_err(|source| self.failed("clearing", source))?;
+            #[cfg(test)]
+            crate::tests::kill::moment();
+            return Ok(());
         }
         self.replace()
     }

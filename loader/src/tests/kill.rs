@@ -11,12 +11,12 @@ thread_local! {
 
 /// Dies at the `n`th moment from now: 1 is before the first write to the journal, 2 is after it, 3 is before the
 /// second one. 0 is never.
-pub(crate) fn at_journal_write(n: usize) {
+pub(crate) fn at_moment(n: usize) {
     MOMENTS_LEFT.set(n);
 }
 
-/// Called by the journal before and after each write.
-pub(crate) fn journal_write() {
+/// Called by the journal before and after each write, and after it was cleared.
+pub(crate) fn moment() {
     let left = MOMENTS_LEFT.get();
     MOMENTS_LEFT.set(left.saturating_sub(1));
     if left == 1 {
