@@ -66,6 +66,9 @@ pub enum Problem {
         "`{0}` is a URL: expected HOST[:PORT][/PATH] without `https://`; plain http is `insecure = true`"
     )]
     Url(String),
+    /// A path where a registry belongs.
+    #[error("`{0}` is not a registry: expected HOST or HOST:PORT")]
+    NotARegistry(String),
     /// A `*` elsewhere than in front of a whole host.
     #[error("`{0}`: a `*` stands in front of a host only, as in *.example.com")]
     Wildcard(String),

@@ -88,7 +88,7 @@ impl Conf {
         }
         conf.search = whole
             .texts("unqualified-search-registries")?
-            .map(|entries| entries.into_iter().map(Located::into_place).collect())
+            .map(|entries| entries.into_iter().map(Located::into_host).collect())
             .transpose()?;
         conf.credential_helpers = whole
             .texts("credential-helpers")?
@@ -172,7 +172,7 @@ impl Conf {
         self.search = Some(
             search
                 .into_iter()
-                .map(Located::into_place)
+                .map(Located::into_host)
                 .collect::<Result<_, _>>()?,
         );
         Ok(())

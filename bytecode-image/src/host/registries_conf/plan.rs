@@ -1,4 +1,9 @@
 //! Settings and an image to the servers that are asked for it, in their order.
+//!
+//! Where the manual leaves a choice, it is made as podman and skopeo make it (seen with skopeo 1.9): a host without a
+//! port fits every port; a wildcard goes before a host that covers the same part of the name; of two tables with one
+//! prefix in one file the first counts. Prefixes with a tag or a digest fit as the manual says; those tools, against
+//! it, match them with the name alone, so that they never fit there.
 
 use super::Registries;
 use super::parse::{PullFromMirror, Registry, ShortNameMode, is_host};
@@ -159,9 +164,9 @@ impl Registries {
                 continue;
             };
             let better = best.is_none_or(|(longest, other)| {
-                // A host and a wildcard over it cover the same part of the name: the host says more.
-                let says_more = !registry.prefix.starts_with('*') && other.prefix.starts_with('*');
-                length > longest || (length == longest && says_more)
+                // A host and a wildcard over it cover the same part of the name: podman takes the wildcard.
+                let wildcard = registry.prefix.starts_with('*') && !other.prefix.starts_with('*');
+                length > longest || (length == longest && wildcard)
             });
             if better {
                 best = Some((length, registry));

@@ -67,6 +67,15 @@ impl Located {
         };
         Ok(Self { value, at: self.at })
     }
+
+    /// As a registry alone, without a path.
+    pub(super) fn into_host(self) -> Result<Self, RegistriesError> {
+        let place = self.into_place()?;
+        if place.value.contains(['/', '@']) {
+            return Err(place.wrong(Problem::NotARegistry(place.value.clone())));
+        }
+        Ok(place)
+    }
 }
 
 /// The text of a file.

@@ -107,7 +107,8 @@ fn which_table_fits() {
         ("a.com/ns/repo:v1", "tag.out/x:v9"),
         ("a.com:5000", "port.out"),
         ("*.b.com", "wild.out"),
-        ("x.b.com", "exact.out"),
+        ("x.b.com", "host-loses.out"),
+        ("x.b.com/ns", "exact.out"),
         ("*.deep.b.com", "deep.out"),
         ("docker.io/library", "hub.out/official"),
         ("[fd00::2]:5000", "six.out"),
@@ -137,7 +138,8 @@ fn which_table_fits() {
         ("b.com/x:1", "b.com/x:1"),
         ("y.b.com/x:1", "wild.out/x:1"),
         ("y.z.b.com/x:1", "wild.out/x:1"),
-        ("x.b.com/x:1", "exact.out/x:1"),
+        ("x.b.com/x:1", "wild.out/x:1"),
+        ("x.b.com/ns/x:1", "exact.out/x:1"),
         ("y.b.com.evil.com/x:1", "y.b.com.evil.com/x:1"),
         ("evil.com/y.b.com:1", "evil.com/y.b.com:1"),
         ("docker.io/busybox:1", "hub.out/official/busybox:1"),
@@ -153,10 +155,15 @@ fn which_table_fits() {
     let any_port = "[[registry]]\nprefix = 'c.com'\nlocation = 'd.com'\n[[registry]]\nlocation = 'e.com'\ninsecure = true";
     assert_eq!(plan(any_port, "c.com:5000/x:1"), "d.com:5000/x:1");
     assert_eq!(plan(any_port, "e.com:5000/x:1"), "~e.com:5000/x:1");
-    // The host says more than a wildcard over it, wherever it stands.
-    let swapped =
-        "[[registry]]\nprefix = '*.b.com'\nblocked = true\n[[registry]]\nlocation = 'x.b.com'";
-    assert_eq!(plan(swapped, "x.b.com/x:1"), "x.b.com/x:1");
+    // A wildcard goes before the host that it covers, wherever they stand.
+    for text in [
+        "[[registry]]\nprefix = '*.b.com'\nblocked = true\n[[registry]]\nlocation = 'x.b.com'",
+        "[[registry]]\nlocation = 'x.b.com'\n[[registry]]\nprefix = '*.b.com'\nblocked = true",
+    ] {
+        assert!(plan(text, "x.b.com/x:1").contains("is blocked"));
+    }
+    let twice = "[[registry]]\nprefix = 'a.com'\nlocation = 'one.com'\n[[registry]]\nprefix = 'a.com'\nlocation = 'two.com'";
+    assert_eq!(plan(twice, "a.com/x:1"), "one.com/x:1");
 }
 
 #[test]
@@ -336,6 +343,11 @@ fn errors_name_file_line_and_key() {
             "unqualified-search-registries = ['https://a.com']",
             1,
             "key `unqualified-search-registries[0]`: `https://a.com` is a URL",
+        ),
+        (
+            "unqualified-search-registries = ['a.com/ns']",
+            1,
+            "key `unqualified-search-registries[0]`: `a.com/ns` is not a registry",
         ),
         ("unqualified-search-registries = ['/']", 1, "it is empty"),
         (
