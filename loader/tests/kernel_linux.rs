@@ -538,6 +538,20 @@ fn externs_stop_only_the_programs_that_use_them() {
 }
 
 #[test]
+fn a_program_array_with_entries_is_made_for_those_who_do_not_use_it() {
+    let Some(object) = object("filled") else {
+        return;
+    };
+    if !lanes::root() {
+        return;
+    }
+    let kernel = LinuxKernel::new();
+    let programs = vec![program("jump_nowhere", ProgramType::Xdp)];
+    let loaded = load(&kernel, &object, programs, &Globals::new()).unwrap();
+    assert_eq!(loaded.maps.len(), 2);
+}
+
+#[test]
 fn the_dispatcher_loads_with_any_number_of_slots() {
     if !lanes::root() {
         return;

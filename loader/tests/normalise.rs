@@ -145,6 +145,22 @@ fn externs_stop_only_the_programs_that_use_them() {
 }
 
 #[test]
+fn maps_with_entries_stop_only_the_programs_that_use_them() {
+    let Some(bytes) = object("filled") else {
+        return;
+    };
+    let object = parsed(&bytes);
+    for function in ["target", "jump_nowhere"] {
+        aya(&object.normalise(&[function]).unwrap());
+    }
+    let expected = NormaliseError::Filled {
+        function: "jump".to_owned(),
+        map: "jumps".to_owned(),
+    };
+    assert_eq!(object.normalise(&["jump"]), Err(expected));
+}
+
+#[test]
 fn the_other_byte_order_reads_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf/every_type.c");

@@ -16,6 +16,7 @@ const TYPE_BYTES: usize = 12;
 
 mod kind {
     pub(super) const INT: u32 = 1;
+    pub(super) const PTR: u32 = 2;
     pub(super) const ARRAY: u32 = 3;
     pub(super) const STRUCT: u32 = 4;
     pub(super) const UNION: u32 = 5;
@@ -123,21 +124,24 @@ impl Btf {
     }
 
     /// Makes the types of externs (`.ksyms`, `.kconfig`) such as the kernel takes: it has no word for an extern
-    /// variable or function, and aya none for a data section that the ELF file does not have. Each type keeps its
-    /// number and length. Programs that use externs were refused before, so nothing reads these.
-    pub(super) fn defuse_externs(
+    /// variable or function, and aya none for a data section that the ELF file does not have. Entries of program
+    /// arrays, which stop aya, lose their name. Each type keeps its number and length. Programs that use externs or
+    /// such entries were refused before, so nothing reads these.
+    pub(super) fn defuse(
         &mut self,
         has_section: impl Fn(&[u8]) -> bool,
     ) -> Result<(), NormaliseError> {
-        let mut names = vec![0];
+        // By type number; 0 is `void`.
+        let mut places = vec![None];
         let mut sections = Vec::new();
+        let mut values = Vec::new();
         let mut at = 0;
         while at < self.types.len() {
             let name = self.words.get(&self.types, at)?;
             let info = self.words.get(&self.types, at + 4)?;
             let (kind, length) = ((info >> 24) & 0x1f, info & 0xffff);
             let extra = at + TYPE_BYTES;
-            names.push(name);
+            places.push(Some(at));
             match kind {
                 kind::FUNC if length == EXTERN => {
                     self.words.set(&mut self.types, at + 4, kind::FUNC << 24)?;
@@ -151,6 +155,13 @@ impl Btf {
                     self.types_changed = true;
                 }
                 kind::DATASEC if !has_section(self.string(name)?) => sections.push((at, length)),
+                kind::STRUCT => {
+                    for member in (extra..).step_by(12).take(length as usize) {
+                        if self.string(self.words.get(&self.types, member)?)? == b"values" {
+                            values.push(member);
+                        }
+                    }
+                }
                 _ => {}
             }
             at = extra.checked_add(payload(kind, length)?).ok_or(DAMAGED)?;
@@ -163,14 +174,46 @@ impl Btf {
             self.words.set(&mut self.types, at + 8, 8)?;
             for entry in (at + TYPE_BYTES..).step_by(12).take(length as usize) {
                 let id = self.words.get(&self.types, entry)? as usize;
-                let name = names.get(id).copied().ok_or(DAMAGED)?;
+                let named = places.get(id).copied().flatten().ok_or(DAMAGED)?;
+                let name = self.words.get(&self.types, named)?;
                 self.words.set(&mut self.types, entry, name)?;
                 self.words.set(&mut self.types, entry + 4, 0)?;
                 self.words.set(&mut self.types, entry + 8, 0)?;
             }
             self.types_changed = true;
         }
+        for member in values {
+            if self.leads_to_functions(&places, member)? {
+                self.words.set(&mut self.types, member, 0)?;
+                self.types_changed = true;
+            }
+        }
         Ok(())
+    }
+
+    /// Whether a member is an array of pointers to functions: entries of a program array. aya knows `values` for maps
+    /// of maps only.
+    fn leads_to_functions(
+        &self,
+        places: &[Option<usize>],
+        member: usize,
+    ) -> Result<bool, NormaliseError> {
+        let mut id = self.words.get(&self.types, member + 4)?;
+        // Member → array → pointer → function.
+        for (kind, next) in [
+            (kind::ARRAY, TYPE_BYTES),
+            (kind::PTR, 8),
+            (kind::FUNC_PROTO, 8),
+        ] {
+            let Some(at) = places.get(id as usize).copied().flatten() else {
+                return Ok(false);
+            };
+            if (self.words.get(&self.types, at + 4)? >> 24) & 0x1f != kind {
+                return Ok(false);
+            }
+            id = self.words.get(&self.types, at + next)?;
+        }
+        Ok(true)
     }
 
     /// The section, when it differs from the one in the file.

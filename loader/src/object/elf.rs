@@ -250,6 +250,13 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// Whether a section holds map definitions.
+    pub(super) fn is_maps(&self, section: usize) -> bool {
+        self.sections
+            .get(section)
+            .is_some_and(|section| section.name == ".maps")
+    }
+
     /// The functions of a section, static ones too: symbol number by where they begin.
     pub(super) fn functions_of(&self, section: usize) -> BTreeMap<u64, usize> {
         let functions = self.symbols.iter().enumerate();

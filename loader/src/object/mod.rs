@@ -59,6 +59,16 @@ pub enum NormaliseError {
         /// Name asked for.
         function: String,
     },
+    /// A map with entries given in the object (`.values = { … }`): programs or maps that would have to be put in.
+    #[error(
+        "`{function}` uses map `{map}`, which has entries in the object (`values`); they cannot be filled in"
+    )]
+    Filled {
+        /// Function that uses it.
+        function: String,
+        /// Its name.
+        map: String,
+    },
     /// Something that only the kernel can fill in (`__ksym`, `__kconfig`, a kfunc) and that is not looked up yet.
     #[error(
         "`{function}` uses `{symbol}`, an extern of the kernel (ksym, kfunc or kconfig), which cannot be resolved"

@@ -152,6 +152,17 @@ fn callees(
                 symbol: symbol.name.to_owned(),
             });
         };
+        let range = symbol.value..symbol.value.saturating_add(symbol.size);
+        if object.is_maps(target) && object.relocations_of(target)?.range(range).next().is_some() {
+            return Err(NormaliseError::Filled {
+                function: object
+                    .symbols
+                    .get(caller)
+                    .map(|symbol| symbol.name.to_owned())
+                    .unwrap_or_default(),
+                map: symbol.name.to_owned(),
+            });
+        }
         let address = match symbol.kind {
             object::elf::STT_SECTION if calls => relative(symbol.value),
             object::elf::STT_SECTION => symbol.value.checked_add_signed(immediate),

@@ -202,7 +202,7 @@ impl Copy<'_, '_> {
             return Ok(());
         };
         let mut btf = Btf::parse(section.data, object.endian)?;
-        btf.defuse_externs(|name| {
+        btf.defuse(|name| {
             let mut sections = object.sections.iter();
             sections.any(|section| section.name.as_bytes() == name)
         })?;

@@ -49,6 +49,8 @@ fn fit(map: &mut Map) -> Result<(), KernelError> {
             let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
             map.set_max_entries(ring_bytes(entries, page));
         }
+        // Where its entries are given, nothing says how long one is: a descriptor.
+        Ok(BPF_MAP_TYPE_PROG_ARRAY) if map.value_size() == 0 => map.set_value_size(4),
         // The program id was added to the value in 5.8; both lengths are taken since.
         Ok(BPF_MAP_TYPE_CPUMAP | BPF_MAP_TYPE_DEVMAP | BPF_MAP_TYPE_DEVMAP_HASH)
             if map.value_size() == 0 =>
