@@ -9,7 +9,7 @@ use super::candidate::{CandidateError, Content};
 use super::claim;
 use super::error::Reason;
 use super::evidence::{Evidence, artifact_of, log_index, log_name};
-use super::policy::Identity;
+use super::identity::Identity;
 use super::proof::{LogEntry, Signer, TimeSource, TrustedTime};
 use super::subject::{Covered, Subject};
 use super::trust_root::{Loaded, TrustRoot};

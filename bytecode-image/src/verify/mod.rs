@@ -13,12 +13,14 @@ mod claim;
 mod cosign2;
 mod error;
 mod evidence;
+mod identity;
 mod key;
 mod keyed;
 mod keyless;
 pub mod limits;
 mod policy;
 mod proof;
+mod scope;
 mod subject;
 mod trust_root;
 
@@ -29,9 +31,11 @@ pub use candidate::{
 pub use claim::{ClaimError, SIGN_PREDICATE_TYPE};
 pub use cosign2::AnnotationError;
 pub use error::{Reason, Refusal, VerifyError};
+pub use identity::{Identity, IdentityError};
 pub use key::{Algorithm, KeyError, PublicKey};
-pub use policy::{Identity, Policy, PolicyError, Requirement, Scope, Signing};
+pub use policy::{Policy, PolicyError, Requirement, Signing};
 pub use proof::{LogEntry, NotCounted, Proof, Signer, TimeSource, TrustedTime};
+pub use scope::{Scope, ScopeError};
 pub use subject::{Covered, Subject, SubjectError};
 pub use trust_root::{BUILT_IN_DATE, TrustRoot, TrustRootError};
 

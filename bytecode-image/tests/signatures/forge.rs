@@ -119,6 +119,11 @@ impl Signer {
     }
 }
 
+/// The image of statements that the fixtures do not have.
+pub(crate) fn image() -> Digest {
+    Digest::of(b"image")
+}
+
 pub(crate) const IN_TOTO: &str = "application/vnd.in-toto+json";
 
 fn pem(spki: &[u8]) -> String {

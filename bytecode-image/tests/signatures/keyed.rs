@@ -1,86 +1,20 @@
-//! Signatures with a key.
+//! Signatures with a key, and what their log entries and time stamps add.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytecode_image::digest::Digest;
-use bytecode_image::verify::{Candidate, PublicKey, Subject, TrustRoot};
+use bytecode_image::verify::{Subject, TrustRoot};
 use serde_json::{Value, json};
 
-use crate::forge::{IN_TOTO, Log, Signer, hashed_rekord, pae, statement, statement_of};
+use crate::forge::{IN_TOTO, Signer, image, pae, statement, statement_of};
 use crate::layout::{
     LOG_ENTRY, Layout, SIGNATURE, Simple, bundle_candidates, by_key, bytes_candidates, mock_root,
-    policy, read, root, simple_candidates,
+    policy, root, simple_candidates,
 };
+use crate::spoil::{edit_checkpoint, edit_payload, flip, with_path};
 use crate::{refused, summary, verdict};
 
 const NO_KEY: &str = "it is by none of the policy's 1 keys, or what was signed was changed";
-
-/// What `openssl dgst -sha256 -sign` made with a P-384 key, which is how cosign 2 signs with one; the crate that makes
-/// the other keys of these tests cannot.
-const P384_KEY: &str = "\
------BEGIN PUBLIC KEY-----
-MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAE4DzuDIxYWCnRHicGDxiOc2ZJD9A67wLS
-vJORZma2hSRaqNnySLRXbc3WsXg9qBzBbEMVBoX1K6AsaCl+f0cA9InIP7ESRF1X
-o3Ncx3911L0g31qTVrQKjiqasjTbZd0P
------END PUBLIC KEY-----
-";
-const P384_PAYLOAD: &str = r#"{"critical":{"identity":{"docker-reference":"quay.io/acme/app"},"image":{"docker-manifest-digest":"sha256:6105d6cc76af400325e94d588ce511be5bfdbb73b437dc51eca43917d7a43e3d"},"type":"cosign container image signature"},"optional":null}"#;
-const P384_SIGNATURE: &str = "MGUCMHRna7eh9ELh1FpFluk8xqk7CZ5iHSoedVWB+8fB5wQcAJ7vEDoROXUAdGFCZqVxkgIxAMORG35bU8/HIKFcLG/RdR7N6sNj41CmDYZuXWF/iHH4ENSq4rLWDKCxSimVLAyThg==";
-
-fn image() -> Digest {
-    Digest::of(b"image")
-}
-
-/// A signature in cosign 2's form, and a bundle, by this key.
-fn both_forms(signer: &Signer) -> [(&'static str, Vec<Candidate>); 2] {
-    let payload = Simple::payload_for(image());
-    let simple = Simple::new(&payload, &signer.sign(&payload));
-    let bundle = signer.bundle(IN_TOTO, &statement(image()));
-    [
-        ("cosign 2", simple_candidates(&[simple])),
-        ("bundle", bundle_candidates(&bundle)),
-    ]
-}
-
-#[test]
-fn every_kind_of_key() {
-    let mut signers = vec![
-        ("ECDSA P-256", Signer::p256()),
-        ("ECDSA P-384", Signer::p384()),
-        ("Ed25519", Signer::ed25519()),
-    ];
-    signers.extend(Signer::rsa().into_iter().map(|(_, signer)| ("RSA", signer)));
-    let subject = Subject::of(image());
-    let keys: Vec<PublicKey> = signers.iter().map(|(_, signer)| signer.key()).collect();
-    for (kind, signer) in &signers {
-        for (form, candidates) in both_forms(signer) {
-            let proof = verdict(
-                &subject,
-                &candidates,
-                &policy(&[signer.key()], &[]),
-                &root("builtin"),
-            );
-            assert!(summary(&proof.unwrap()).starts_with(kind), "{form}");
-            // Among others it is found, and without it nothing is.
-            assert!(
-                verdict(&subject, &candidates, &policy(&keys, &[]), &root("builtin")).is_ok(),
-                "{kind} {form}"
-            );
-            let others: Vec<_> = keys
-                .iter()
-                .filter(|key| **key != signer.key())
-                .cloned()
-                .collect();
-            let found = verdict(
-                &subject,
-                &candidates,
-                &policy(&others, &[]),
-                &root("builtin"),
-            );
-            refused(kind, found, "it is by none of the policy's");
-        }
-    }
-}
 
 #[test]
 fn signed_statements_that_are_no_signature_of_the_image() {
@@ -397,174 +331,6 @@ fn a_time_stamp_outside_of_its_authoritys_time() {
 }
 
 #[test]
-fn cosign_2_signatures_with_a_log_entry() {
-    let p384 = Simple::new(
-        P384_PAYLOAD.as_bytes(),
-        &STANDARD.decode(P384_SIGNATURE).unwrap(),
-    );
-    let mut signed = vec![("ECDSA P-384", P384_KEY.to_owned(), p384)];
-    for (kind, signer) in [
-        ("ECDSA P-256", Signer::p256()),
-        ("ECDSA P-384", Signer::p384()),
-        ("Ed25519", Signer::ed25519()),
-    ] {
-        let payload = Simple::payload_for(image());
-        signed.push((
-            kind,
-            signer.pem.clone(),
-            Simple::new(&payload, &signer.sign(&payload)),
-        ));
-    }
-    for (kind, pem, simple) in signed {
-        with_and_without_a_log_entry(kind, &pem, simple);
-    }
-}
-
-fn with_and_without_a_log_entry(kind: &str, pem: &str, mut simple: Simple) {
-    let log = Log::new();
-    let (known, unknown) = (log.trusted(mock_root("trusted_root")), root("builtin"));
-    let policy = policy(&[PublicKey::from_pem(pem.as_bytes()).unwrap()], &[]);
-    let check = |simple: &Simple, root: &TrustRoot| {
-        let candidates = simple_candidates(std::slice::from_ref(simple));
-        verdict(&Subject::of(image()), &candidates, &policy, root)
-    };
-    assert_eq!(
-        summary(&check(&simple, &known).unwrap()),
-        format!("{kind} cosign2")
-    );
-    let (payload, signature) = (simple.payload.clone(), simple.signature());
-    let body = hashed_rekord(&payload, &signature, pem);
-    simple.set(LOG_ENTRY, &log.annotation(&body, 1_700_000_000, 5));
-    let found = summary(&check(&simple, &known).unwrap());
-    assert_eq!(
-        found,
-        format!("{kind} cosign2 log:2023-11-14T22:13:20Z #5 https://log.test")
-    );
-    assert_eq!(
-        summary(&check(&simple, &unknown).unwrap()),
-        format!("{kind} cosign2 unknown-log")
-    );
-
-    let stranger = Signer::p256();
-    for (what, body) in [
-        ("another payload", hashed_rekord(b"other", &signature, pem)),
-        (
-            "another signature",
-            hashed_rekord(&payload, &stranger.sign(b"other"), pem),
-        ),
-        (
-            "another key",
-            hashed_rekord(&payload, &signature, &stranger.pem),
-        ),
-    ] {
-        let mut simple = simple.clone();
-        simple.set(LOG_ENTRY, &log.annotation(&body, 1_700_000_000, 5));
-        for root in [&known, &unknown] {
-            refused(
-                what,
-                check(&simple, root),
-                "its transparency log entry proves nothing about it",
-            );
-        }
-    }
-    let mut entry = simple.log_entry();
-    entry["Payload"]["integratedTime"] = json!(1_700_000_001);
-    simple.set(LOG_ENTRY, &entry.to_string());
-    refused("time", check(&simple, &known), "invalid inclusion promise");
-}
-
-#[test]
-fn an_entry_for_an_unusual_scheme_is_not_counted() {
-    let log = Log::new();
-    let trust_root = log.trusted(mock_root("trusted_root"));
-    for (name, signer) in Signer::rsa() {
-        let payload = Simple::payload_for(image());
-        let mut simple = Simple::new(&payload, &signer.sign(&payload));
-        let body = hashed_rekord(&payload, &simple.signature(), &signer.pem);
-        simple.set(LOG_ENTRY, &log.annotation(&body, 1_700_000_000, 5));
-        let candidates = simple_candidates(&[simple]);
-        let proof = verdict(
-            &Subject::of(image()),
-            &candidates,
-            &policy(&[signer.key()], &[]),
-            &trust_root,
-        )
-        .unwrap();
-        let expected = match name {
-            "pkcs1 sha256" => "RSA cosign2 log:2023-11-14T22:13:20Z #5 https://log.test",
-            _ => "RSA cosign2 UnusualScheme",
-        };
-        assert_eq!(summary(&proof), expected, "{name}");
-    }
-}
-
-#[test]
-fn an_entry_of_rekor_v2() {
-    let log = Log::new();
-    let trust_root = log.trusted(mock_root("trusted_root"));
-    let signer = Signer::p256();
-    let policy = policy(&[signer.key()], &[]);
-    let payload = statement(image());
-    let mut bundle = signer.bundle(IN_TOTO, &payload);
-    let signature = bundle["dsseEnvelope"]["signatures"][0]["sig"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let signature = STANDARD.decode(signature).unwrap();
-    let message = pae(IN_TOTO, &payload);
-    let stranger = Signer::p256();
-    let good = log.entry_v2(&message, &signature, ("publicKey", signer.spki()));
-    bundle["verificationMaterial"]["tlogEntries"] = json!([good]);
-    let check = |bundle: &Value, root: &TrustRoot| {
-        verdict(
-            &Subject::of(image()),
-            &bundle_candidates(bundle),
-            &policy,
-            root,
-        )
-    };
-    assert_eq!(
-        summary(&check(&bundle, &trust_root).unwrap()),
-        "ECDSA P-256 bundle #0 https://log.test"
-    );
-    let found = summary(&check(&bundle, &root("trusted_root")).unwrap());
-    assert_eq!(found, "ECDSA P-256 bundle unknown-log");
-    let mut unsigned = good.clone();
-    unsigned["inclusionProof"]["checkpoint"]["envelope"] = json!(
-        good["inclusionProof"]["checkpoint"]["envelope"]
-            .as_str()
-            .unwrap()
-            .replace("log.test\n1", "log.test\n2")
-    );
-    for (what, entry, reason) in [
-        (
-            "message",
-            log.entry_v2(b"other", &signature, ("publicKey", signer.spki())),
-            "proves nothing about it",
-        ),
-        (
-            "signature",
-            log.entry_v2(&message, b"other", ("publicKey", signer.spki())),
-            "proves nothing about it",
-        ),
-        (
-            "key",
-            log.entry_v2(&message, &signature, ("publicKey", stranger.spki())),
-            "proves nothing about it",
-        ),
-        ("checkpoint", unsigned, "invalid inclusion proof"),
-        (
-            "another log",
-            Log::new().entry_v2(b"other", &signature, ("publicKey", signer.spki())),
-            "proves nothing",
-        ),
-    ] {
-        bundle["verificationMaterial"]["tlogEntries"] = json!([entry]);
-        refused(what, check(&bundle, &trust_root), reason);
-    }
-}
-
-#[test]
 fn simple_signatures_that_were_changed() {
     let layout = Layout::open("signed");
     let check = |simple: Simple| {
@@ -653,74 +419,6 @@ fn simple_signatures_that_were_changed() {
 }
 
 #[test]
-fn keys_that_cannot_be() {
-    let good = read("good.pub");
-    let text = String::from_utf8(good.clone()).unwrap();
-    let spki = |der: &[u8]| {
-        format!(
-            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-            STANDARD.encode(der)
-        )
-    };
-    let certificate =
-        Layout::open("kl2").simple().annotations["dev.sigstore.cosign/certificate"].clone();
-    let cases = [
-        (String::new(), "there is no PEM block"),
-        ("\u{feff}hello".to_owned(), "there is no PEM block"),
-        (format!("{text}{text}"), "there are 2 PEM blocks"),
-        (
-            String::from_utf8(read("good.key")).unwrap(),
-            "this is a private key (`ENCRYPTED SIGSTORE PRIVATE KEY`)",
-        ),
-        (certificate, "the PEM block is a `CERTIFICATE`"),
-        (
-            text.replace("MFkw", "****"),
-            "the PEM block cannot be decoded",
-        ),
-        (spki(b"no DER"), "the key cannot be used"),
-        // Ed448.
-        (
-            spki(&[
-                0x30, 0x0a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x71, 0x03, 0x01, 0x00,
-            ]),
-            "the key cannot be used",
-        ),
-        (" ".repeat((16 << 10) + 1), "the key has 16385 bytes"),
-    ];
-    for (text, reason) in cases {
-        let error = PublicKey::from_pem(text.as_bytes())
-            .unwrap_err()
-            .to_string();
-        assert!(error.starts_with(reason), "{text}\n{error}");
-    }
-    assert!(PublicKey::from_pem(b"\xff\xfe").is_err());
-    let weak = rsa_1024();
-    let error = PublicKey::from_pem(spki(&weak).as_bytes())
-        .unwrap_err()
-        .to_string();
-    assert!(error.starts_with("the key cannot be used"), "{error}");
-    let windows = text.replace('\n', "\r\n");
-    assert_eq!(
-        PublicKey::from_pem(windows.as_bytes()).unwrap(),
-        PublicKey::from_pem(&good).unwrap()
-    );
-}
-
-/// A SubjectPublicKeyInfo of RSA with a modulus of 1024 bits.
-fn rsa_1024() -> Vec<u8> {
-    let mut key = vec![
-        0x30, 0x81, 0x9f, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01,
-        0x01,
-    ];
-    key.extend([
-        0x05, 0x00, 0x03, 0x81, 0x8d, 0x00, 0x30, 0x81, 0x89, 0x02, 0x81, 0x81, 0x00, 0xc1,
-    ]);
-    key.extend([0x01; 127]);
-    key.extend([0x02, 0x03, 0x01, 0x00, 0x01]);
-    key
-}
-
-#[test]
 fn bytes_that_are_no_bundle() {
     let layout = Layout::open("v3");
     for (bytes, reason) in [
@@ -741,40 +439,4 @@ fn bytes_that_are_no_bundle() {
         );
         refused(reason, found, reason);
     }
-}
-
-/// Changes one byte of base64 content.
-pub(crate) fn flip(value: &mut Value, at: usize) {
-    let mut bytes = STANDARD.decode(value.as_str().unwrap()).unwrap();
-    bytes[at] ^= 1;
-    *value = json!(STANDARD.encode(bytes));
-}
-
-/// Changes the digest that the envelope's statement names.
-pub(crate) fn edit_payload(bundle: &mut Value) {
-    let payload = STANDARD
-        .decode(bundle["dsseEnvelope"]["payload"].as_str().unwrap())
-        .unwrap();
-    let mut statement: Value = serde_json::from_slice(&payload).unwrap();
-    // A digest beside the right one, so that only the signature can tell.
-    let subjects = statement["subject"].as_array_mut().unwrap();
-    let mut other = subjects[0].clone();
-    other["digest"]["sha256"] = json!(Digest::of(b"other").hex());
-    subjects.push(other);
-    bundle["dsseEnvelope"]["payload"] = json!(STANDARD.encode(statement.to_string()));
-}
-
-/// The first entry's proof with a hash too many.
-pub(crate) fn with_path(bundle: &Value) -> Value {
-    let mut proof = bundle["verificationMaterial"]["tlogEntries"][0]["inclusionProof"].clone();
-    proof["hashes"] = json!([STANDARD.encode([1; 32])]);
-    proof
-}
-
-pub(crate) fn edit_checkpoint(bundle: &mut Value, from: &str, to: &str) {
-    let checkpoint = &mut bundle["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]["checkpoint"]
-        ["envelope"];
-    let text = checkpoint.as_str().unwrap();
-    assert!(text.contains(from));
-    *checkpoint = json!(text.replacen(from, to, 1));
 }
