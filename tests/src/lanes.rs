@@ -81,6 +81,21 @@ pub fn root() -> bool {
     root
 }
 
+/// Whether tracefs is where tracepoints are looked up, mounted if it was not; if it cannot be, the test was skipped.
+#[must_use]
+pub fn tracefs() -> bool {
+    let events = Path::new("/sys/kernel/tracing/events");
+    if events.is_dir() {
+        return true;
+    }
+    // A machine with systemd has it. Two tests may try at once: what counts is that it is there.
+    let _ = Command::new("mount").args(["-t", "tracefs", "tracefs", "/sys/kernel/tracing"]).output();
+    if !events.is_dir() {
+        skip_or_fail("tracefs cannot be mounted at /sys/kernel/tracing");
+    }
+    events.is_dir()
+}
+
 /// A program in `PATH` or where system programs lie.
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

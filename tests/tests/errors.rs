@@ -10,10 +10,11 @@ use bpfman_tests::lanes;
 use bpfman_tests::objects::Object;
 use bpfman_tests::registry::Registry;
 
-/// A program that reads through a pointer which may be null: the verifier says no.
+/// A program that reads through a pointer which may be null: the verifier says no. (Of an array with a constant key it
+/// knows better since 6.14.)
 const REJECTED: &str = r#"
 struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, 1);
     __type(key, __u32);
     __type(value, __u64);
@@ -229,8 +230,9 @@ fn a_gzip_bomb() {
     let Some(registry) = Registry::start() else {
         return;
     };
-    // Two GiB of zeros in a file of that name: 2 MiB on the wire.
-    let layer = images::gzip_of_zeros(2048, &images::tar_head("program.o", 2048 << 20));
+    // A file of zeros: a thousandth of it on the wire.
+    let layer = images::gzip_of_zeros(256, &images::tar_head("program.o", 256 << 20));
+    assert!(layer.len() < 1 << 20, "{}", layer.len());
     let Some(_) = Image::new("xdp_stats", "xdp", layer).push(&registry, "bomb:1") else {
         return;
     };

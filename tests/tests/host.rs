@@ -37,7 +37,7 @@ fn a_tracepoint_program_is_loaded_attached_shown_and_gone() {
     let Some(object) = Object::example("tracepoint-counter") else {
         return;
     };
-    if !lanes::root() {
+    if !lanes::root() || !lanes::tracefs() {
         return;
     }
     let bpfman = Bpfman::new();

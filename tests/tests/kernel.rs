@@ -209,7 +209,8 @@ fn twenty_attaches_and_detaches_lose_no_packet() {
 id=$(load program.o xdp:mark)
 ping_from_peer >/tmp/ping &
 ping=$!
-ip netns pids peer >/dev/null
+# Until it has begun.
+until [ -n "$(ip netns pids peer)" ]; do :; done
 round() {
     link=$(attach "$id" xdp --iface veth0 --priority "$1")
     bpfman detach "$link"
@@ -256,7 +257,7 @@ for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     bpfman load file --path program.o --programs xdp:mark >"/tmp/load.$n" 2>&1 &
     loads="${loads:-} $!"
 done
-for load in $loads; do wait "$load"; done
+for load in $loads; do wait "$load" || cat /tmp/load.*; done
 echo "DIFFERENT=$(for out in /tmp/load.*; do field "Program ID" <"$out"; done | sort -u | wc -l)"
 echo "LISTED=$(bpfman list programs | tail -n +2 | wc -l)"
 for id in $(bpfman list programs | tail -n +2 | awk '{ print $1 }'); do bpfman unload "$id"; done
