@@ -89,7 +89,9 @@ pub fn tracefs() -> bool {
         return true;
     }
     // A machine with systemd has it. Two tests may try at once: what counts is that it is there.
-    let _ = Command::new("mount").args(["-t", "tracefs", "tracefs", "/sys/kernel/tracing"]).output();
+    let _ = Command::new("mount")
+        .args(["-t", "tracefs", "tracefs", "/sys/kernel/tracing"])
+        .output();
     if !events.is_dir() {
         skip_or_fail("tracefs cannot be mounted at /sys/kernel/tracing");
     }
