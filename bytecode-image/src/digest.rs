@@ -7,6 +7,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::printable::printable;
+
+/// How much of a wrong digest a message shows: a whole one of sha256 and a little.
+const MESSAGE_CHARS: usize = 80;
+
 /// The sha256 of some content, written `sha256:<64 lower-case hex digits>` (OCI image-spec, descriptor.md, "Digests").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -39,14 +44,14 @@ impl Digest {
     pub fn parse(text: &str) -> Result<Self, DigestError> {
         let Some(hex) = text.strip_prefix("sha256:") else {
             return Err(DigestError::Algorithm {
-                text: shortened(text),
+                text: printable(text, MESSAGE_CHARS),
             });
         };
         let mut bytes = [0_u8; 32];
         let digits = hex.as_bytes();
         if digits.len() != 2 * bytes.len() {
             return Err(DigestError::Hex {
-                text: shortened(text),
+                text: printable(text, MESSAGE_CHARS),
             });
         }
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
@@ -57,7 +62,7 @@ impl Digest {
                     b'a'..=b'f' => digit - b'a' + 10,
                     _ => {
                         return Err(DigestError::Hex {
-                            text: shortened(text),
+                            text: printable(text, MESSAGE_CHARS),
                         });
                     }
                 };
@@ -99,11 +104,6 @@ impl Hasher {
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
-}
-
-/// At most 80 characters of a text that nobody vouches for, without control characters: fit for a message.
-fn shortened(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
 impl fmt::Display for Digest {

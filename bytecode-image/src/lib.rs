@@ -14,6 +14,7 @@ pub mod layer;
 pub mod limits;
 pub mod manifest;
 pub mod platform;
+mod printable;
 mod progress;
 pub mod pull;
 pub mod reference;

@@ -11,6 +11,10 @@ use std::rc::Rc;
 use bytecode_object::{MAX_OBJECT_BYTES, ObjectError, ObjectInfo};
 
 use crate::limits::{MAX_LAYER_ENTRIES, MAX_UNPACKED_BYTES};
+use crate::printable::printable;
+
+/// How much of a path or media type a message shows.
+const MESSAGE_CHARS: usize = 128;
 
 /// How many of a layer's files a message names.
 const NAMED_FILES: usize = 8;
@@ -140,7 +144,7 @@ pub fn read_object(reader: impl Read, media_type: &str) -> Result<LayerObject, L
         .map(|(_, packing)| *packing);
     match packing {
         None => Err(LayerError::MediaType {
-            found: shortened(media_type.as_bytes()),
+            found: printable(media_type, MESSAGE_CHARS),
         }),
         Some(Packing::Plain) => from_tar(reader),
         Some(Packing::Gzip) => from_tar(flate2::read::MultiGzDecoder::new(reader)),
@@ -176,7 +180,7 @@ fn choose(archive: &mut tar::Archive<impl Read>) -> Result<LayerObject, LayerErr
         }
         let mut entry = entry.map_err(LayerError::Unpack)?;
         let path_bytes = entry.path_bytes();
-        let path = shortened(&path_bytes);
+        let path = printable(&String::from_utf8_lossy(&path_bytes), MESSAGE_CHARS);
         let name = file_name(&path_bytes).ok_or_else(|| LayerError::Path { path: path.clone() })?;
         let kind = entry.header().entry_type();
         match kind {
@@ -220,21 +224,12 @@ fn file_name(path: &[u8]) -> Option<String> {
     let mut name = String::new();
     for component in Path::new(path.as_ref()).components() {
         match component {
-            Component::Normal(part) => name = shortened(part.as_encoded_bytes()),
+            Component::Normal(part) => name = printable(&part.to_string_lossy(), MESSAGE_CHARS),
             Component::CurDir => {}
             Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
         }
     }
     Some(name)
-}
-
-/// At most 128 characters of bytes that nobody vouches for, without control characters: fit for a message.
-fn shortened(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(128)
-        .collect()
 }
 
 fn kind_name(kind: tar::EntryType) -> &'static str {

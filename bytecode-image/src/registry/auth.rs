@@ -9,6 +9,7 @@ use oci_client::token_cache::RegistryToken;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
+use crate::printable::printable;
 use crate::registry::Reason;
 use crate::registry::http::may_lead;
 
@@ -149,12 +150,7 @@ impl Challenge {
         if basic {
             return Ok(Self::Basic);
         }
-        let challenge = headers
-            .join(", ")
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(200)
-            .collect();
+        let challenge = printable(&headers.join(", "), 200);
         Err(Reason::Challenge { challenge })
     }
 }
@@ -168,7 +164,7 @@ impl Bearer {
         access: Access,
     ) -> Result<Url, Reason> {
         let refused = || Reason::Realm {
-            realm: self.realm.chars().take(200).collect(),
+            realm: printable(&self.realm, 200),
         };
         let mut url = Url::parse(&self.realm).map_err(|_| refused())?;
         if !may_lead(registry, &url) || !url.username().is_empty() || url.password().is_some() {

@@ -10,6 +10,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use crate::digest::{Digest, Hasher};
 use crate::limits::{MAX_ANSWER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document};
+use crate::printable::printable;
 use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::registry::auth::{Access, Challenge, Credentials};
@@ -405,7 +406,7 @@ fn said(bytes: &[u8]) -> Option<String> {
     let first = envelope.errors.into_iter().next()?;
     let code = serde_json::to_value(&first.code).ok()?;
     let text = format!("{}: {}", code.as_str().unwrap_or_default(), first.message);
-    Some(text.chars().filter(|c| !c.is_control()).take(200).collect())
+    Some(printable(&text, 200))
 }
 
 #[cfg(test)]

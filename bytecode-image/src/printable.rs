@@ -1,0 +1,20 @@
+//! Texts that nobody vouches for, made fit for a message: a terminal obeys control characters.
+
+/// At most this many characters of a text, without control characters.
+pub(crate) fn printable(text: &str, limit: usize) -> String {
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(limit)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shortened_and_without_control_characters() {
+        assert_eq!(printable("a\u{1b}[2J\nb\u{9b}c", 80), "a[2Jbc");
+        assert_eq!(printable("äöü", 2), "äö");
+    }
+}
