@@ -26,14 +26,19 @@ const IMAGE: &str = "bench/program:1";
 /// What every case starts from.
 pub(crate) struct Context {
     binary: PathBuf,
+    /// Images and what else lies on a disk.
     folder: TempDir,
+    /// Runtime state, which lies in memory as `/run/bpfman` does.
+    runtime: TempDir,
 }
 
 impl Context {
     pub(crate) fn new(binary: PathBuf) -> Self {
+        let runtime = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new_in("/run"));
         Self {
             binary,
             folder: TempDir::new().expect("a temporary folder can be made"),
+            runtime: runtime.expect("a folder can be made in /run or /dev/shm"),
         }
     }
 
@@ -42,7 +47,7 @@ impl Context {
         let mut command = Command::new(&self.binary);
         command
             .args(arguments)
-            .env("BPFMAN_RUNTIME_DIR", self.at(place).join("run"))
+            .env("BPFMAN_RUNTIME_DIR", self.runtime.path().join(place))
             .env("BPFMAN_IMAGE_DIR", self.at(place).join("images"))
             .env_remove("RUST_LOG");
         command
@@ -55,17 +60,16 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        for place in std::fs::read_dir(self.folder.path())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            for fs in [place.path().join("run/fs"), place.path().join("bpffs")] {
-                if fs.is_dir() {
-                    let _ = Command::new("umount")
-                        .arg(fs)
-                        .stderr(Stdio::null())
-                        .status();
+        // Programs go with the pins that hold them.
+        for folder in [self.folder.path(), self.runtime.path()] {
+            for place in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                for fs in [place.path().join("fs"), place.path().join("bpffs")] {
+                    if fs.is_dir() {
+                        let _ = Command::new("umount")
+                            .arg(fs)
+                            .stderr(Stdio::null())
+                            .status();
+                    }
                 }
             }
         }

@@ -75,7 +75,7 @@ fn print(name: &str, case: &Case<'_>, summaries: &[Summary]) {
         ours.name,
         ours.milliseconds,
         mib(ours.peak_kib),
-        mib(case.most_kib),
+        mib(case.most_kib) * 1.048_576,
     );
     for (their, contestant) in theirs.iter().zip(case.contestants.iter().skip(1)) {
         let ratio = ours.milliseconds / their.milliseconds;
