@@ -326,6 +326,7 @@ mod tests {
                 r#"echo '{"Username":"u","Secret":"S3CR3T"}'; exit 1"#,
                 "(exit status: 1)",
             ),
+            (r#"echo '{"Token":"S3CR3T"}'; exit 1"#, "(exit status: 1)"),
             ("echo Secret=S3CR3T; exit 1", "(exit status: 1)"),
             ("exit 1", "(exit status: 1)"),
             (
@@ -393,6 +394,13 @@ mod tests {
             get("test", "quay.io", None, SOON),
             Err(HelperError::Missing { .. })
         ));
+        // From wherever the test stands, up to the root and down again.
+        let relative = format!("{}{}", "../".repeat(64), folder.path().display());
+        let found = get("test", "quay.io", Some(OsStr::new(&relative)), SOON);
+        assert!(
+            matches!(found, Err(HelperError::Missing { .. })),
+            "{found:?}"
+        );
         let file = folder.path().join("docker-credential-test");
         std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert!(matches!(
