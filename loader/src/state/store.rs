@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -63,7 +62,7 @@ impl Store {
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(None)
             .segment_size(SEGMENT_BYTES);
-        let db = on_one_cpu(|| config.open()).map_err(|source| StateError::Database {
+        let db = config.open().map_err(|source| StateError::Database {
             doing: "opening",
             path: path.to_owned(),
             source,
@@ -184,22 +183,4 @@ fn encode(key: &str, value: &Value) -> Result<Vec<u8>, StateError> {
         key: key.to_owned(),
         source,
     })
-}
-
-/// sled starts seven threads that spin until the last of them is started (`init_queue` in threadpool.rs of 0.34.7):
-/// on a machine with few CPUs the starting thread loses a time slice, some 3 ms, to them. Threads inherit the CPUs
-/// of the thread that starts them, and on the same CPU as that thread they do not run before it is done.
-fn on_one_cpu<T>(open: impl FnOnce() -> T) -> T {
-    let Ok(before) = sched_getaffinity(None) else {
-        return open();
-    };
-    let mut one = CpuSet::new();
-    one.set(sched_getcpu());
-    if sched_setaffinity(None, &one).is_err() {
-        return open();
-    }
-    let opened = open();
-    // A failure leaves this thread on its one CPU: slower, not wrong.
-    let _ = sched_setaffinity(None, &before);
-    opened
 }
