@@ -134,6 +134,14 @@ impl Error {
         None
     }
 
+    /// Where objects of one image differ, as the lines of a diff.
+    pub(crate) fn diff(&self) -> Vec<String> {
+        match self {
+            Self::Build(error) => error.diff(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What to do, where that is known.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {

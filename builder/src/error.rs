@@ -1,7 +1,7 @@
 use bytecode_image::reference::Reference;
 use bytecode_image::registry::RegistryError;
 
-use crate::{EngineError, ImageError, PlanError};
+use crate::{EngineError, ImageError, OutputError, PlanError};
 
 /// Why an image was not built and pushed. The cause is its `source()`: print the whole chain.
 #[derive(Debug, thiserror::Error)]
@@ -36,15 +36,24 @@ pub enum BuildError {
     /// No tokio runtime.
     #[error("cannot start the I/O runtime")]
     Runtime(#[source] std::io::Error),
-    /// Work of a later version.
-    #[error("not built yet: {0}")]
-    NotBuiltYet(&'static str),
+    /// The file or folder that the image is written to.
+    #[error(transparent)]
+    Output(#[from] OutputError),
 }
 
 impl BuildError {
+    /// Where objects differ that have to be alike: the lines of [`PlanError::diff`]. Empty for every other error.
+    pub fn diff(&self) -> Vec<String> {
+        match self {
+            Self::Plan(error) => error.diff(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Plan(error) => error.hint().map(str::to_owned),
             Self::Engine(error) => error.hint(),
             Self::Push { source, .. } => source.hint(),
             Self::Image(error) => error.hint().map(str::to_owned),

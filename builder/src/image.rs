@@ -1,5 +1,6 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
+use std::path::Path;
 use std::str::FromStr;
 
 use bytecode_image::digest::Digest;
@@ -42,6 +43,12 @@ pub enum ImageError {
     /// The configuration or manifest.
     #[error("cannot write or read the image's configuration or manifest")]
     Spec(#[from] OciSpecError),
+    /// No image, or several without an index.
+    #[error("{found} images where one was expected")]
+    Images {
+        /// How many.
+        found: usize,
+    },
     /// Not exactly one layer.
     #[error(
         "the built image has {found} layers: a bytecode image has one (a FROM scratch and a COPY)"
@@ -119,9 +126,9 @@ pub(crate) struct Unpacked {
 impl Unpacked {
     /// An image of one object: the same arguments always give the same bytes.
     ///
-    /// `created` is in seconds since 1970.
+    /// `name` is that of the object in the layer; `created` is in seconds since 1970.
     pub(crate) fn new(
-        name: &str,
+        name: &Path,
         object: &[u8],
         labels: Labels<'_>,
         platform: &Platform,
@@ -150,7 +157,7 @@ impl Unpacked {
             .history(vec![
                 HistoryBuilder::default()
                     .created(&created)
-                    .created_by(format!("COPY {name} /"))
+                    .created_by(format!("COPY {} /", name.display()))
                     .build()?,
             ])
             .build()?;
@@ -213,20 +220,25 @@ impl Unpacked {
     }
 
     /// Compresses the layers and writes the manifest.
-    pub(crate) fn pack(self) -> Result<push::Image, ImageError> {
+    pub(crate) fn pack(
+        self,
+        annotations: &BTreeMap<String, String>,
+        packed: &mut PackedLayers,
+    ) -> Result<push::Image, ImageError> {
         let mut layers = Vec::with_capacity(self.layers.len());
         let mut descriptors = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            let packed = gzip(layer).map_err(ImageError::Layer)?;
-            descriptors.push(descriptor(MediaType::ImageLayerGzip, &packed)?);
-            layers.push((LAYER_MEDIA_TYPE.to_owned(), packed));
+            let packed = packed.pack(layer).map_err(ImageError::Layer)?;
+            descriptors.push(descriptor(MediaType::ImageLayerGzip, packed)?);
+            layers.push((LAYER_MEDIA_TYPE.to_owned(), packed.to_vec()));
         }
-        let manifest = ImageManifestBuilder::default()
+        let mut manifest = ImageManifestBuilder::default()
             .schema_version(SCHEMA_VERSION)
             .media_type(MediaType::ImageManifest)
             .config(descriptor(MediaType::ImageConfig, &self.config)?)
             .layers(descriptors)
             .build()?;
+        manifest.set_annotations(some(annotations));
         Ok(push::Image {
             config: self.config,
             layers,
@@ -236,20 +248,40 @@ impl Unpacked {
     }
 }
 
-fn descriptor(media_type: MediaType, bytes: &[u8]) -> Result<Descriptor, OciSpecError> {
+/// Layers that were compressed already: several architectures may have the same object.
+#[derive(Debug, Default)]
+pub(crate) struct PackedLayers(BTreeMap<Digest, Vec<u8>>);
+
+impl PackedLayers {
+    fn pack(&mut self, layer: &[u8]) -> std::io::Result<&[u8]> {
+        use std::collections::btree_map::Entry;
+        Ok(match self.0.entry(Digest::of(layer)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(gzip(layer)?),
+        })
+    }
+}
+
+/// No annotations are left out of a document, not written as an empty object.
+pub(crate) fn some(annotations: &BTreeMap<String, String>) -> Option<HashMap<String, String>> {
+    let annotations: HashMap<_, _> = annotations.clone().into_iter().collect();
+    Some(annotations).filter(|annotations| !annotations.is_empty())
+}
+
+pub(crate) fn descriptor(media_type: MediaType, bytes: &[u8]) -> Result<Descriptor, OciSpecError> {
     let digest = oci_spec::image::Digest::from_str(&Digest::of(bytes).to_string())?;
     Ok(Descriptor::new(media_type, bytes.len() as u64, digest))
 }
 
 /// JSON with sorted keys: `oci-spec` keeps labels in a map of random order.
-fn sorted(document: &impl serde::Serialize) -> Result<Vec<u8>, OciSpecError> {
+pub(crate) fn sorted(document: &impl serde::Serialize) -> Result<Vec<u8>, OciSpecError> {
     let mut value = serde_json::to_value(document)?;
     value.sort_all_objects();
     Ok(value.to_string().into_bytes())
 }
 
 /// A tar with one file at its root, mode 0644, of root, from 1970.
-fn tar(name: &str, object: &[u8]) -> std::io::Result<Vec<u8>> {
+fn tar(name: &Path, object: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut header = tar::Header::new_ustar();
     header.set_entry_type(tar::EntryType::Regular);
     header.set_size(object.len() as u64);
@@ -302,6 +334,8 @@ fn timestamp(seconds: &str) -> Result<String, ImageError> {
 mod tests {
     use super::*;
 
+    const NONE: BTreeMap<String, String> = BTreeMap::new();
+
     const LABELS: Labels<'static> = Labels {
         programs: r#"{"pass":"xdp"}"#,
         maps: "{}",
@@ -310,9 +344,9 @@ mod tests {
     fn image(created: &str) -> push::Image {
         let object = b"not looked into here";
         let platform = Platform::linux("s390x");
-        Unpacked::new("pass.o", object, LABELS, &platform, created)
+        Unpacked::new(Path::new("pass.o"), object, LABELS, &platform, created)
             .unwrap()
-            .pack()
+            .pack(&NONE, &mut PackedLayers::default())
             .unwrap()
     }
 
@@ -321,6 +355,37 @@ mod tests {
         assert_eq!(image("0"), image("0"));
         assert_ne!(image("0").config, image("1").config);
         assert_eq!(image("0").layers, image("1").layers);
+        // Over releases and machines, too: another compressor or another order of fields shows here.
+        assert_eq!(
+            Digest::of(&image("0").manifest).to_string(),
+            "sha256:e591d507b2ffaa4551e03b4e39742743813ec8f50fe17706a340926297152f30"
+        );
+    }
+
+    #[test]
+    fn annotations_are_sorted_and_change_nothing_but_the_manifest() {
+        let annotations = BTreeMap::from(["b", "a"].map(|key| (key.to_owned(), "x\"y".to_owned())));
+        let platform = Platform::linux("s390x");
+        let object = b"not looked into here";
+        let unpacked = Unpacked::new(Path::new("pass.o"), object, LABELS, &platform, "0").unwrap();
+        let annotated = unpacked
+            .pack(&annotations, &mut PackedLayers::default())
+            .unwrap();
+        let plain = image("0");
+        assert_eq!(
+            (&annotated.config, &annotated.layers),
+            (&plain.config, &plain.layers)
+        );
+        let manifest = String::from_utf8(annotated.manifest).unwrap();
+        assert!(
+            manifest.contains(r#""annotations":{"a":"x\"y","b":"x\"y"}"#),
+            "{manifest}"
+        );
+        assert!(
+            !String::from_utf8(plain.manifest)
+                .unwrap()
+                .contains("annotations")
+        );
     }
 
     #[test]

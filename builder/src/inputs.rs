@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use bytecode_image::platform::Platform;
@@ -84,49 +85,69 @@ impl Inputs {
                     None => Err(InputError::UnknownHost { host }),
                 }
             }
-            Self::CiliumEbpfProject(folder) => project(folder, list(folder)?),
+            Self::CiliumEbpfProject(folder) => {
+                let project = project(folder, &list(folder)?)?;
+                for path in project.unknown {
+                    log::warn!(
+                        "{} is left out: its name is not one of bpf2go's, such as bpf_x86_bpfel.o",
+                        path.display()
+                    );
+                }
+                Ok(project.slots)
+            }
             Self::Architectures(files) if files.is_empty() => Err(InputError::None),
             Self::Architectures(files) => Ok(files.clone()),
         }
     }
 }
 
-/// Names of the files of a folder, sorted. Names that are not UTF-8 are not bpf2go's.
-fn list(folder: &Path) -> Result<Vec<String>, InputError> {
+/// Names of the files of a folder, sorted.
+fn list(folder: &Path) -> Result<Vec<OsString>, InputError> {
     let failed = |source| InputError::List {
         folder: folder.to_owned(),
         source,
     };
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
-        names.extend(entry.map_err(failed)?.file_name().into_string());
+        names.push(entry.map_err(failed)?.file_name());
     }
     names.sort();
     Ok(names)
 }
 
-fn project(
-    folder: &Path,
-    names: Vec<String>,
-) -> Result<BTreeMap<Architecture, PathBuf>, InputError> {
-    let mut slots = BTreeMap::new();
+/// Which of these names are for which architecture, and the objects among them whose names say nothing that is known.
+fn project(folder: &Path, names: &[OsString]) -> Result<Project, InputError> {
+    let mut project = Project::default();
     for name in names {
-        for architecture in Architecture::of_file_name(&name) {
-            if let Some(first) = slots.insert(architecture, folder.join(&name)) {
+        // Tags are ASCII, so what is not UTF-8 can only stand before them.
+        let text = name.to_string_lossy();
+        let architectures = Architecture::of_file_name(&text);
+        if architectures.is_empty() && text.ends_with(".o") {
+            project.unknown.push(folder.join(name));
+        }
+        for architecture in architectures {
+            if let Some(first) = project.slots.insert(architecture, folder.join(name)) {
                 return Err(InputError::TwoForOne {
                     architecture,
                     first,
-                    second: folder.join(&name),
+                    second: folder.join(name),
                 });
             }
         }
     }
-    if slots.is_empty() {
+    if project.slots.is_empty() {
         return Err(InputError::NoObject {
             folder: folder.to_owned(),
         });
     }
-    Ok(slots)
+    Ok(project)
+}
+
+/// What a cilium/ebpf project's folder holds.
+#[derive(Debug, Default)]
+struct Project {
+    slots: BTreeMap<Architecture, PathBuf>,
+    unknown: Vec<PathBuf>,
 }
 
 #[cfg(test)]
@@ -134,9 +155,10 @@ mod tests {
     use super::*;
 
     fn of(names: &[&str]) -> Result<Vec<String>, String> {
-        let names = names.iter().map(|&name| name.to_owned()).collect();
-        match project(Path::new("./p/"), names) {
-            Ok(slots) => Ok(slots
+        let names: Vec<OsString> = names.iter().map(OsString::from).collect();
+        match project(Path::new("./p/"), &names) {
+            Ok(project) => Ok(project
+                .slots
                 .iter()
                 .map(|(architecture, path)| format!("{architecture}={}", path.display()))
                 .collect()),
@@ -172,6 +194,23 @@ mod tests {
             of(&["counter.o"])
                 .unwrap_err()
                 .starts_with("no object in the cilium/ebpf project ./p/")
+        );
+    }
+
+    #[test]
+    fn names_of_any_bytes_and_objects_of_other_names() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = OsString::from_vec(b"\xffa b,c=d_arm64_bpfel.o".to_vec());
+        let names = ["counter.o", "README", "dispatcher.bpf.o"].map(OsString::from);
+        let all = [names.as_slice(), std::slice::from_ref(&odd)].concat();
+        let project = project(Path::new("p"), &all).unwrap();
+        assert_eq!(
+            project.slots,
+            BTreeMap::from([(Architecture::Arm64, Path::new("p").join(odd))])
+        );
+        assert_eq!(
+            project.unknown,
+            ["p/counter.o", "p/dispatcher.bpf.o"].map(PathBuf::from)
         );
     }
 

@@ -8,10 +8,13 @@ mod build_args;
 mod engine;
 mod error;
 mod image;
+mod index;
 mod inputs;
+mod layout;
 mod plan;
 mod runtime;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytecode_image::digest::Digest;
@@ -20,11 +23,16 @@ use bytecode_image::reference::Reference;
 use bytecode_image::registry::auth::Credentials;
 use bytecode_image::registry::push;
 
+use index::Packed;
+use plan::{BuildPlan, Differences};
+
 pub use arch::Architecture;
+pub use build_args::{BuildArgs, Format};
 pub use engine::{ArchiveError, EngineError, Tried};
 pub use error::BuildError;
 pub use image::ImageError;
 pub use inputs::{InputError, Inputs};
+pub use layout::{Output, OutputError, UnknownOutput};
 pub use plan::{Difference, PlanError};
 pub use runtime::{Runtime, UnknownRuntime};
 
@@ -41,26 +49,41 @@ pub struct BuildRequest {
     pub runtime: Option<Runtime>,
     /// Of the registry; `None` pushes without any.
     pub credentials: Option<Credentials>,
+    /// `false`: the image is built and goes nowhere but to `output`.
+    pub push: bool,
+    /// Written to before the image is pushed.
+    pub output: Option<Output>,
+    /// Annotations of every manifest and of the index, by key.
+    pub annotations: BTreeMap<String, String>,
+    /// `true`: objects may have different programs and maps; each architecture then has labels of its own.
+    pub allow_differences: bool,
 }
 
-/// What was built and pushed.
+/// What was built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
-    /// The tag that names it now.
+    /// The tag that was asked for; it names the image where it was pushed or written to.
     pub reference: Reference,
-    /// Digest of the manifest.
+    /// Digest of the manifest, or of the index over several architectures.
     pub digest: Digest,
 }
 
-/// Builds an image and pushes it. Blocks; makes a runtime of its own on this thread.
+/// Builds an image, or an index of one image an architecture, and pushes it. Blocks; makes a runtime of its own on
+/// this thread.
+///
+/// Nothing is pushed before everything is built and checked, and the tag is moved last.
 ///
 /// # Errors
 ///
-/// When an object is not one or does not fit its architecture, the engine or the registry fails, or the engine's
-/// image does not hold the object and its labels.
+/// When an object is not one, does not fit its architecture or its siblings, the engine or the registry fails, the
+/// engine's image does not hold the object and its labels, or the output cannot be written.
 pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<Built, BuildError> {
-    let plan = plan::BuildPlan::read(&request.inputs)?;
-    plan.only_object()?;
+    let differences = if request.allow_differences {
+        Differences::Allowed
+    } else {
+        Differences::Refused
+    };
+    let plan = BuildPlan::read(&request.inputs, differences)?;
     if request.tag.digest().is_some() {
         return Err(BuildError::DigestInTag {
             reference: Box::new(request.tag.clone()),
@@ -71,33 +94,40 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<Built, B
         .build()
         .map_err(BuildError::Runtime)?;
     runtime.block_on(async {
-        let image = engine::build(request, &plan).await?;
-        let digest = push::push_image(
-            &request.tag,
-            request.credentials.clone(),
-            &[image],
-            None,
-            progress,
-        )
-        .await
-        .map_err(|source| BuildError::Push {
-            reference: Box::new(request.tag.clone()),
-            source: Box::new(source),
-        })?;
+        let images = engine::build(request, &plan).await?;
+        let packed = Packed::of(images, &request.annotations)?;
+        if let Some(output) = &request.output {
+            layout::write(output, &request.tag, &packed)?;
+        }
+        if request.push {
+            push::push_image(
+                &request.tag,
+                request.credentials.clone(),
+                &packed.images,
+                packed.index.clone(),
+                progress,
+            )
+            .await
+            .map_err(|source| BuildError::Push {
+                reference: Box::new(request.tag.clone()),
+                source: Box::new(source),
+            })?;
+        }
         Ok(Built {
             reference: request.tag.clone(),
-            digest,
+            digest: packed.digest()?,
         })
     })
 }
 
-/// The build arguments that `docker build` and `podman build` take for these objects with one of our Containerfiles:
-/// name and value, files first and sorted by architecture, then `PROGRAMS` and `MAPS`.
+/// The build arguments that `docker build` and `podman build` take for these objects with one of our Containerfiles.
 ///
 /// # Errors
 ///
 /// When an object is not one, does not fit its architecture, or has other programs or maps than its siblings.
-pub fn build_args(inputs: &Inputs) -> Result<Vec<(String, String)>, BuildError> {
-    let plan = plan::BuildPlan::read(inputs)?;
-    Ok(build_args::build_args(&plan)?)
+pub fn build_args(inputs: &Inputs) -> Result<BuildArgs, BuildError> {
+    Ok(BuildArgs::of(&BuildPlan::read(
+        inputs,
+        Differences::Refused,
+    )?))
 }

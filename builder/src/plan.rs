@@ -1,27 +1,32 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use bytecode_image::platform::Platform;
 use bytecode_object::{ByteOrder, MAX_OBJECT_BYTES, ObjectError, ObjectInfo, map_type_name};
 
+use crate::Architecture;
 use crate::image::Labels;
 use crate::inputs::{InputError, Inputs};
-use crate::{Architecture, BuildError};
 
-/// What is built: objects that were read and checked, and the labels that all of them share.
+/// What is built: objects that were read and checked, each with its labels.
 /// `build` and `generate-build-args` both go by it.
 #[derive(Debug)]
 pub(crate) struct BuildPlan {
     /// Which `Containerfile` arguments the files have.
     pub(crate) arguments: Arguments,
-    /// One object an architecture; never empty.
-    pub(crate) objects: BTreeMap<Architecture, Object>,
-    /// The `io.ebpf.programs` label.
-    pub(crate) programs: String,
-    /// The `io.ebpf.maps` label.
-    pub(crate) maps: String,
+    /// One object an architecture; never empty. bpf2go's untargeted pair stands for many architectures with one file.
+    pub(crate) objects: BTreeMap<Architecture, Rc<Object>>,
+}
+
+/// Whether the objects of one image may offer different programs and maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Differences {
+    /// They are builds of one source: a difference is a mistake.
+    Refused,
+    /// Each architecture has labels of its own.
+    Allowed,
 }
 
 /// The two sets of build arguments that Containerfiles have.
@@ -34,11 +39,25 @@ pub(crate) enum Arguments {
 }
 
 /// An object file that has been read.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Object {
     /// As it was named on the command line.
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
+    /// The `io.ebpf.programs` label.
+    pub(crate) programs: String,
+    /// The `io.ebpf.maps` label.
+    pub(crate) maps: String,
+}
+
+impl Object {
+    /// The labels of an image of this object.
+    pub(crate) fn labels(&self) -> Labels<'_> {
+        Labels {
+            programs: &self.programs,
+            maps: &self.maps,
+        }
+    }
 }
 
 /// Why the files cannot become one image.
@@ -80,23 +99,75 @@ pub enum PlanError {
     },
     /// Objects that are not builds of the same source.
     #[error(
-        "the bytecode files {} and {} differ, but one image has one set of labels: {}",
-        first.display(), other.display(), list(differences)
+        "the bytecode files {} ({first_for}) and {} ({other_for}) do not have the same programs and maps",
+        first.display(), other.display()
     )]
     Differ {
         /// A file.
         first: PathBuf,
+        /// The first architecture that it is for.
+        first_for: Architecture,
         /// A file that has other programs or maps.
         other: PathBuf,
+        /// The first architecture that it is for.
+        other_for: Architecture,
         /// Every name that is not the same in both.
         differences: Vec<Difference>,
     },
-    /// Build arguments are text.
-    #[error("the path {} is not UTF-8, which a build argument must be", path.display())]
+    /// A line `NAME=VALUE` of a path with a line break in it.
+    #[error("the path {path:?} has a line break, which a line of text cannot hold")]
+    LineBreak {
+        /// The file.
+        path: PathBuf,
+    },
+    /// JSON is text.
+    #[error("the path {path:?} is not UTF-8, which JSON must be")]
     NotUtf8 {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl PlanError {
+    /// What is different, in the form of a diff without context: two lines that name the files, then a line a
+    /// program or map. Empty for every other error.
+    pub fn diff(&self) -> Vec<String> {
+        let Self::Differ {
+            first,
+            first_for,
+            other,
+            other_for,
+            differences,
+        } = self
+        else {
+            return Vec::new();
+        };
+        let mut lines = vec![
+            format!("--- {} ({first_for})", first.display()),
+            format!("+++ {} ({other_for})", other.display()),
+        ];
+        for difference in differences {
+            let Difference { what, name, .. } = difference;
+            let sides = [('-', &difference.first), ('+', &difference.other)];
+            for (sign, kind) in sides {
+                if let Some(kind) = kind {
+                    lines.push(format!("{sign} {what} {name}: {kind}"));
+                }
+            }
+        }
+        lines
+    }
+
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Differ { .. } => Some(
+                "build all from one source; `image build --allow-differences` gives each architecture labels of its own",
+            ),
+            Self::LineBreak { .. } => Some("--format shell and --format github can hold it"),
+            Self::NotUtf8 { .. } => Some("--format text and --format shell can hold it"),
+            _ => None,
+        }
+    }
 }
 
 /// A program or map that two objects do not have alike.
@@ -112,117 +183,99 @@ pub struct Difference {
     pub other: Option<String>,
 }
 
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let missing = "missing";
-        let first = self.first.as_deref().unwrap_or(missing);
-        let other = self.other.as_deref().unwrap_or(missing);
-        write!(
-            f,
-            "{} `{}` is {first} in the first and {other} in the other",
-            self.what, self.name
-        )
-    }
-}
-
-/// The first few differences; more say nothing new.
-fn list(differences: &[Difference]) -> String {
-    const SHOWN: usize = 3;
-    let mut text: Vec<String> = differences
-        .iter()
-        .take(SHOWN)
-        .map(Difference::to_string)
-        .collect();
-    if differences.len() > SHOWN {
-        text.push(format!("and {} more", differences.len() - SHOWN));
-    }
-    text.join("; ")
-}
-
 impl BuildPlan {
     /// Reads and checks every file of the inputs.
-    pub(crate) fn read(inputs: &Inputs) -> Result<Self, PlanError> {
+    pub(crate) fn read(inputs: &Inputs, differences: Differences) -> Result<Self, PlanError> {
         let arguments = match inputs {
             Inputs::Bytecode(_) => Arguments::OneFile,
             Inputs::CiliumEbpfProject(_) | Inputs::Architectures(_) => {
                 Arguments::FilePerArchitecture
             }
         };
-        let mut files: BTreeMap<&Path, Vec<u8>> = BTreeMap::new();
-        let slots = inputs.slots()?;
-        for path in slots.values() {
-            // bpf2go's untargeted pair stands for many architectures and is read once.
-            if !files.contains_key(path.as_path()) {
-                files.insert(path, read(path)?);
-            }
+        let mut files = Vec::new();
+        for (architecture, path) in inputs.slots()? {
+            let bytes = match files.iter().position(|file: &File| file.path == path) {
+                Some(known) => {
+                    if let Some(file) = files.get_mut(known) {
+                        file.slots.push(architecture);
+                    }
+                    continue;
+                }
+                None => read(&path)?,
+            };
+            files.push(File {
+                path,
+                slots: vec![architecture],
+                bytes,
+            });
         }
-        let objects = slots.iter().filter_map(|(&architecture, path)| {
-            let bytes = files.get(path.as_path())?.clone();
-            let path = path.clone();
-            Some((architecture, Object { path, bytes }))
-        });
-        Self::of(arguments, objects.collect())
+        Self::of(arguments, files, differences)
     }
 
     /// Checks objects against their slots and each other.
     fn of(
         arguments: Arguments,
-        objects: BTreeMap<Architecture, Object>,
+        files: Vec<File>,
+        differences: Differences,
     ) -> Result<Self, PlanError> {
-        let mut first: Option<(&Path, ObjectInfo)> = None;
-        for (&architecture, object) in &objects {
-            let info = ObjectInfo::parse(&object.bytes).map_err(|source| PlanError::Object {
-                path: object.path.clone(),
+        let mut objects = BTreeMap::new();
+        let mut first: Option<(Architecture, PathBuf, ObjectInfo)> = None;
+        for File { path, slots, bytes } in files {
+            let info = ObjectInfo::parse(&bytes).map_err(|source| PlanError::Object {
+                path: path.clone(),
                 source,
             })?;
-            if info.byte_order != architecture.byte_order() {
+            let misfit = slots
+                .iter()
+                .find(|slot| slot.byte_order() != info.byte_order);
+            if let Some(&architecture) = misfit {
                 return Err(PlanError::ByteOrder {
-                    path: object.path.clone(),
+                    path,
                     architecture,
                     expected: architecture.byte_order(),
                     found: info.byte_order,
                 });
             }
+            let object = Rc::new(Object {
+                path: path.clone(),
+                bytes,
+                programs: info.programs_label(),
+                maps: info.maps_label(),
+            });
+            let Some(&for_first) = slots.first() else {
+                continue;
+            };
+            objects.extend(slots.into_iter().map(|slot| (slot, Rc::clone(&object))));
             match &first {
-                None => first = Some((&object.path, info)),
-                Some((first_path, first_info)) => {
-                    let differences = differences(first_info, &info);
+                Some((first_for, first, first_info)) if differences == Differences::Refused => {
+                    let differences = compare_all(first_info, &info);
                     if !differences.is_empty() {
                         return Err(PlanError::Differ {
-                            first: (*first_path).to_owned(),
-                            other: object.path.clone(),
+                            first: first.clone(),
+                            first_for: *first_for,
+                            other: path,
+                            other_for: for_first,
                             differences,
                         });
                     }
                 }
+                Some(_) => {}
+                None => first = Some((for_first, path, info)),
             }
         }
-        let (_, info) = first.ok_or(InputError::None)?;
-        Ok(Self {
-            arguments,
-            programs: info.programs_label(),
-            maps: info.maps_label(),
-            objects,
-        })
-    }
-
-    /// The labels of every image of the plan.
-    pub(crate) fn labels(&self) -> Labels<'_> {
-        Labels {
-            programs: &self.programs,
-            maps: &self.maps,
+        if objects.is_empty() {
+            return Err(InputError::None.into());
         }
+        Ok(Self { arguments, objects })
     }
+}
 
-    /// The one object and its architecture, where there is one.
-    pub(crate) fn only_object(&self) -> Result<(Architecture, &Object), BuildError> {
-        match self.objects.first_key_value() {
-            Some((&architecture, object)) if self.objects.len() == 1 => Ok((architecture, object)),
-            _ => Err(BuildError::NotBuiltYet(
-                "an image for more than one architecture",
-            )),
-        }
-    }
+/// A file that was read and not looked into yet.
+struct File {
+    path: PathBuf,
+    /// What it is for; never empty.
+    slots: Vec<Architecture>,
+    bytes: Vec<u8>,
 }
 
 /// Reads a file up to one byte past the cap, so that a device or a huge file costs no more than that;
@@ -240,7 +293,7 @@ fn read(path: &Path) -> Result<Vec<u8>, PlanError> {
     Ok(bytes)
 }
 
-fn differences(first: &ObjectInfo, other: &ObjectInfo) -> Vec<Difference> {
+fn compare_all(first: &ObjectInfo, other: &ObjectInfo) -> Vec<Difference> {
     let mut found = compare("program", &programs(first), &programs(other));
     found.extend(compare("map", &maps(first), &maps(other)));
     found

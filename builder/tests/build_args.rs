@@ -6,9 +6,10 @@
 #[path = "../../bytecode-object/tests/compile/mod.rs"]
 mod compile;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use builder::{Architecture, BuildError, BuildRequest, Inputs, Runtime};
+use builder::{Architecture, BuildError, BuildRequest, Inputs, Output, Runtime};
 use bytecode_image::platform::Platform;
 use bytecode_object::ByteOrder;
 
@@ -31,7 +32,7 @@ fn lines(inputs: &Inputs) -> Vec<String> {
     let arguments = builder::build_args(inputs).unwrap_or_else(|error| panic!("{error}"));
     arguments
         .iter()
-        .map(|(name, value)| format!("{name}={value}"))
+        .map(|(name, value)| format!("{name}={}", value.display()))
         .collect()
 }
 
@@ -166,18 +167,28 @@ fn what_is_refused() {
         "no bytecode file given"
     );
 
-    let differ = [
+    let differ = Inputs::architectures([
         (Architecture::Arm64, at("bpf_arm64_bpfel.o")),
         (Architecture::Riscv64, at("legacy.o")),
+    ]);
+    let error = builder::build_args(&differ).expect_err("other programs");
+    let (first, other) = (shown("bpf_arm64_bpfel.o"), shown("legacy.o"));
+    let expected = [
+        format!("--- {first} (arm64)"),
+        format!("+++ {other} (riscv64)"),
+        "- program count: xdp".to_owned(),
+        "+ program filter: tc".to_owned(),
+        "- map counts: per_cpu_array".to_owned(),
+        "+ map jump: prog_array".to_owned(),
+        "+ map table: hash".to_owned(),
     ];
-    let expected = format!(
-        "the bytecode files {} and {} differ, but one image has one set of labels: program `count` is xdp in the first \
-         and missing in the other; program `filter` is missing in the first and tc in the other; map `counts` is \
-         per_cpu_array in the first and missing in the other; and 2 more",
-        shown("bpf_arm64_bpfel.o"),
-        shown("legacy.o")
+    assert_eq!(error.diff(), expected);
+    assert_eq!(
+        chain(error),
+        format!(
+            "the bytecode files {first} (arm64) and {other} (riscv64) do not have the same programs and maps"
+        )
     );
-    assert_eq!(failure(&Inputs::architectures(differ)), expected);
 }
 
 fn request(inputs: Inputs, tag: &str) -> BuildRequest {
@@ -187,24 +198,83 @@ fn request(inputs: Inputs, tag: &str) -> BuildRequest {
         container_file: None::<PathBuf>,
         runtime: Some(Runtime::Builtin),
         credentials: None,
+        push: false,
+        output: None,
+        annotations: BTreeMap::new(),
+        allow_differences: false,
     }
 }
 
 #[test]
-fn builds_that_are_refused_before_anything_is_reached() {
-    let Some(folder) = folder(&["bpf_x86_bpfel.o", "bpf_arm64_bpfel.o"]) else {
+fn a_tag_cannot_know_its_digest() {
+    let Some(folder) = folder(&["bpf_x86_bpfel.o"]) else {
         return;
     };
-    let inputs = Inputs::cilium_ebpf_project(folder.path());
-    let error =
-        builder::build(&request(inputs, "127.0.0.1:1/x:y"), &()).expect_err("two architectures");
-    assert_eq!(
-        chain(error),
-        "not built yet: an image for more than one architecture"
-    );
-
     let one = Inputs::architectures([(Architecture::Amd64, folder.path().join("bpf_x86_bpfel.o"))]);
     let digest = format!("127.0.0.1:1/x@sha256:{}", "0".repeat(64));
     let error = builder::build(&request(one, &digest), &()).expect_err("a digest");
     assert!(chain(error).contains("a digest"), "names what is wrong");
+}
+
+/// The digest of an image that goes nowhere.
+fn built(request: &BuildRequest) -> String {
+    let built = builder::build(request, &()).unwrap_or_else(|error| panic!("{}", chain(error)));
+    built.digest.to_string()
+}
+
+#[test]
+fn a_digest_is_of_what_is_in_the_image_and_of_nothing_else() {
+    let names = ["bpf_x86_bpfel.o", "bpf_s390_bpfeb.o"];
+    let (Some(here), Some(there)) = (folder(&names), folder(&names)) else {
+        return;
+    };
+    let of =
+        |folder: &tempfile::TempDir, tag| request(Inputs::cilium_ebpf_project(folder.path()), tag);
+    let digest = built(&of(&here, "127.0.0.1:1/x:1"));
+    assert_eq!(digest, built(&of(&there, "b.example/other:2")));
+
+    let mut annotated = of(&here, "127.0.0.1:1/x:1");
+    annotated
+        .annotations
+        .insert("org.opencontainers.image.revision".into(), "1".into());
+    assert_ne!(built(&annotated), digest);
+
+    let file = there.path().join(names[0]);
+    let mut object = std::fs::read(&file).expect("an object");
+    // Behind the section headers, where nobody looks.
+    object.push(0);
+    std::fs::write(&file, object).expect("an object's file");
+    assert_ne!(built(&of(&there, "127.0.0.1:1/x:1")), digest);
+}
+
+#[test]
+fn differences_that_are_meant() {
+    let Some(folder) = folder(&["bpf_arm64_bpfel.o"]) else {
+        return;
+    };
+    let Some(legacy) = compile::object("legacy", "bpfel", &["-g"]) else {
+        return;
+    };
+    std::fs::write(folder.path().join("bpf_x86_bpfel.o"), legacy).expect("an object's file");
+    let layout = folder.path().join("layout");
+    let mut request = request(
+        Inputs::cilium_ebpf_project(folder.path()),
+        "127.0.0.1:1/x:1",
+    );
+    request.output = Some(Output::Layout(layout.clone()));
+    builder::build(&request, &()).expect_err("differences are refused");
+    assert!(!layout.exists(), "nothing is written");
+    request.allow_differences = true;
+    builder::build(&request, &()).expect("differences are allowed");
+    let blobs = std::fs::read_dir(layout.join("blobs/sha256")).expect("blobs");
+    let programs: BTreeSet<String> = blobs
+        .filter_map(|blob| {
+            let bytes = std::fs::read(blob.expect("a blob").path()).expect("a blob");
+            let blob: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+            let label = blob["config"]["Labels"]["io.ebpf.programs"].as_str()?;
+            Some(format!("{} {label}", blob["architecture"]))
+        })
+        .collect();
+    let expected = [r#""amd64" {"filter":"tc"}"#, r#""arm64" {"count":"xdp"}"#];
+    assert_eq!(programs, BTreeSet::from(expected.map(str::to_owned)));
 }

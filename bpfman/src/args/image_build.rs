@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use builder::Output;
 use clap::{ArgAction, ArgGroup, Args, ValueEnum};
 
 use super::values::{ImageUrl, KeyValue};
@@ -65,9 +66,9 @@ pub(crate) struct BuildArgs {
     /// Optional: Write the image to a folder or an archive in OCI format too.
     /// Format: oci:<DIR> or oci-archive:<FILE>
     #[arg(long, verbatim_doc_comment)]
-    pub(crate) output: Option<String>,
+    pub(crate) output: Option<Output>,
 
-    /// Optional: Write the digest of the pushed image to this file.
+    /// Optional: Write the digest of the image, or of the index over several, to this file.
     #[arg(long, verbatim_doc_comment)]
     pub(crate) digest_file: Option<PathBuf>,
 
@@ -77,10 +78,15 @@ pub(crate) struct BuildArgs {
     #[arg(long, verbatim_doc_comment)]
     pub(crate) registry_auth: Option<String>,
 
-    /// Optional: Annotation for the image's manifest; may be repeated.
+    /// Optional: Annotation for every manifest and for the index over them; may be repeated.
     /// Format: <KEY>=<VALUE>
     #[arg(long, action = ArgAction::Append, verbatim_doc_comment)]
     pub(crate) annotation: Vec<KeyValue>,
+
+    /// Optional: Take objects that do not have the same programs and maps. Each architecture
+    /// then has labels of its own.
+    #[arg(long, verbatim_doc_comment)]
+    pub(crate) allow_differences: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

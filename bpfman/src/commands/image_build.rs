@@ -1,17 +1,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use builder::{Architecture, BuildRequest, Inputs, Runtime};
+use builder::{Architecture, BuildRequest, Format, Inputs, Runtime};
 use bytecode_image::reference::Reference;
 
 use super::image_pull::credentials;
 use crate::args::{BuildArgs, BuildArgsFormat, BytecodeArgs, GenerateBuildArgs, RuntimeWord};
 use crate::error::Error;
+use crate::metadata;
 use crate::output::{Bar, Printer};
 
-/// `image build`: the pushed image by its digest, as the last line.
+/// `image build`: the image by its digest, as the last line.
 pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
-    not_built_yet(&args)?;
     let runtime = args.runtime.map(runtime);
     if args.container_file.is_none() && runtime != Some(Runtime::Builtin) {
         return Err(Error::NoContainerFile);
@@ -22,6 +22,10 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
         container_file: args.container_file,
         runtime,
         credentials: args.registry_auth.as_deref().map(credentials).transpose()?,
+        push: !args.no_push,
+        output: args.output,
+        annotations: metadata::collect(args.annotation, None)?,
+        allow_differences: args.allow_differences,
     };
     let built = builder::build(&request, &Bar::default())?;
     if let Some(path) = args.digest_file {
@@ -33,42 +37,17 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
 
 /// `image generate-build-args`.
 pub(super) fn generate_build_args(args: GenerateBuildArgs) -> Result<(), Error> {
-    match args.format {
-        BuildArgsFormat::Text => {}
-        BuildArgsFormat::Shell => {
-            return Err(Error::NotBuiltYet(
-                "image generate-build-args --format shell",
-            ));
-        }
-        BuildArgsFormat::Json => {
-            return Err(Error::NotBuiltYet(
-                "image generate-build-args --format json",
-            ));
-        }
-        BuildArgsFormat::Github => {
-            return Err(Error::NotBuiltYet(
-                "image generate-build-args --format github",
-            ));
-        }
-    }
-    let lines = builder::build_args(&inputs(args.bytecode))?;
-    let text: String = lines
-        .iter()
-        .map(|(name, value)| format!("{name}={value}\n"))
-        .collect();
-    Printer::default().text(&text)
-}
-
-fn not_built_yet(args: &BuildArgs) -> Result<(), Error> {
-    let asked = [
-        (args.no_push, "image build --no-push"),
-        (args.output.is_some(), "image build --output"),
-        (!args.annotation.is_empty(), "image build --annotation"),
-    ];
-    match asked.into_iter().find(|(asked, _)| *asked) {
-        Some((_, what)) => Err(Error::NotBuiltYet(what)),
-        None => Ok(()),
-    }
+    let format = match args.format {
+        BuildArgsFormat::Text => Format::Text,
+        BuildArgsFormat::Shell => Format::Shell,
+        BuildArgsFormat::Json => Format::Json,
+        BuildArgsFormat::Github => Format::Github,
+    };
+    let arguments = builder::build_args(&inputs(args.bytecode))?;
+    let rendered = arguments
+        .render(format)
+        .map_err(builder::BuildError::from)?;
+    Printer::default().bytes(&rendered)
 }
 
 fn tag(reference: Reference) -> Result<Reference, Error> {

@@ -22,11 +22,13 @@ impl Printer {
 
     /// Text that is the same in every format.
     pub(crate) fn text(self, text: &str) -> Result<(), Error> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Text that may hold a path, whose bytes are any.
+    pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), Error> {
         let mut stdout = io::stdout().lock();
-        match stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush())
-        {
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Print(error)),
             _ => Ok(()),
         }
@@ -133,6 +135,9 @@ impl Stderr {
             for line in log {
                 Self::write(&format!("  {}\n", printable(line)));
             }
+        }
+        for line in error.diff() {
+            Self::write(&format!("  {}\n", printable(&line)));
         }
         if let Some(hint) = error.hint() {
             Self::labelled("hint", &hint);

@@ -1,21 +1,31 @@
+use std::path::Path;
+
 use bytecode_image::platform::Platform;
-use bytecode_image::registry::push;
 
 use crate::image::{ImageError, Unpacked};
 use crate::plan::BuildPlan;
-use crate::{BuildError, build_args};
+use crate::{Architecture, BuildError};
 
-/// Puts the image together without a daemon. The date is `SOURCE_DATE_EPOCH`, else 1970.
-pub(super) fn build(plan: &BuildPlan) -> Result<push::Image, BuildError> {
-    let (architecture, object) = plan.only_object()?;
-    let Some(name) = object.path.file_name() else {
-        return Err(ImageError::NoFileName {
-            path: object.path.display().to_string(),
-        }
-        .into());
-    };
-    let name = build_args::text(name.as_ref())?;
+/// Puts the images together without a daemon. The date is `SOURCE_DATE_EPOCH`, else 1970.
+pub(super) fn build(plan: &BuildPlan) -> Result<Vec<(Architecture, Unpacked)>, BuildError> {
     let created = std::env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| "0".to_owned());
-    let platform = Platform::from(architecture);
-    Ok(Unpacked::new(&name, &object.bytes, plan.labels(), &platform, &created)?.pack()?)
+    let mut images = Vec::with_capacity(plan.objects.len());
+    for (&architecture, object) in &plan.objects {
+        let Some(name) = object.path.file_name() else {
+            return Err(ImageError::NoFileName {
+                path: object.path.display().to_string(),
+            }
+            .into());
+        };
+        let platform = Platform::from(architecture);
+        let image = Unpacked::new(
+            Path::new(name),
+            &object.bytes,
+            object.labels(),
+            &platform,
+            &created,
+        )?;
+        images.push((architecture, image));
+    }
+    Ok(images)
 }

@@ -4,19 +4,20 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use bollard::errors::Error;
-use bollard::query_parameters::BuildImageOptions;
+use bollard::query_parameters::{BuildImageOptions, RemoveImageOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 use bytecode_image::platform::Platform;
 use bytecode_image::reference::Reference;
-use bytecode_image::registry::push;
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::EngineError;
 use super::address::Address;
 use super::archive::{self, ArchiveError, MAX_ARCHIVE_BYTES};
-use super::context::{self, CONTAINER_FILE, ContextError};
+use super::context::{CONTAINER_FILE, Context};
+use crate::image::Unpacked;
 use crate::plan::BuildPlan;
-use crate::{BuildError, Runtime};
+use crate::{Architecture, BuildError, Runtime};
 
 /// How long a daemon may take to begin an answer, in seconds: bollard's own default.
 const TIMEOUT_SECONDS: u64 = 120;
@@ -57,56 +58,80 @@ impl Daemon {
         Ok(Self { runtime, docker })
     }
 
-    /// Builds the plan's one image, fetches it from the engine, checks it against the plan and packs it.
-    /// The engine keeps the image under its tag, as after a `docker build -t`.
+    /// Builds an image an architecture, fetches each from the engine and checks it against the plan.
+    ///
+    /// The engine keeps the image of the host's architecture, or the only one, under its tag, as after a
+    /// `docker build -t`; the others are removed from it.
     pub(super) async fn build(
         &self,
         plan: &BuildPlan,
         container_file: &Path,
         tag: &Reference,
-    ) -> Result<push::Image, BuildError> {
-        let (architecture, object) = plan.only_object()?;
+    ) -> Result<Vec<(Architecture, Unpacked)>, BuildError> {
         let container_file =
             std::fs::read(container_file).map_err(|source| EngineError::ContainerFile {
                 path: container_file.to_owned(),
                 source,
             })?;
-        let arguments = context::arguments(plan, architecture, object)?;
-        let context = context::tar(&container_file, object).map_err(|error| match error {
-            ContextError::Path(error) => BuildError::from(error),
-            ContextError::Tar(error) => EngineError::Context(error).into(),
-        })?;
-        // No `platform`: docker's classic builder refuses it with FROM scratch. The image's platform is written into
-        // its configuration below.
-        let options = BuildImageOptions {
-            t: Some(tag.to_string()),
-            dockerfile: CONTAINER_FILE.to_owned(),
-            buildargs: Some(arguments),
-            rm: true,
-            forcerm: true,
-            ..BuildImageOptions::default()
-        };
-        let image = self.run(options, context).await?;
-        let built = self.export(&image).await?;
-        built.check(&object.bytes, plan.labels())?;
-        Ok(built.into_oci(&Platform::from(architecture))?.pack()?)
+        let context = Context::of(plan);
+        let files = context.tar(&container_file).map_err(EngineError::Context)?;
+        let files = Bytes::from(files);
+        let host = Architecture::from_goarch(&Platform::host().architecture);
+        let mut images = Vec::with_capacity(plan.objects.len());
+        for (&architecture, object) in &plan.objects {
+            let tagged = plan.objects.len() == 1 || Some(architecture) == host;
+            // No `platform`: docker's classic builder refuses it with FROM scratch. The image's platform is written
+            // into its configuration below. No cache: engines look an image up without its platform, and would give
+            // the first architecture's for all.
+            let options = BuildImageOptions {
+                t: tagged.then(|| tag.to_string()),
+                dockerfile: CONTAINER_FILE.to_owned(),
+                buildargs: Some(context.arguments(architecture)),
+                nocache: true,
+                rm: true,
+                forcerm: true,
+                ..BuildImageOptions::default()
+            };
+            let image = self.run(options, files.clone(), architecture).await?;
+            let built = self.export(&image).await?;
+            if !tagged {
+                self.remove(&image).await;
+            }
+            built.check(&object.bytes, object.labels())?;
+            images.push((architecture, built.into_oci(&Platform::from(architecture))?));
+        }
+        Ok(images)
+    }
+
+    /// Removes an image that nobody asked the engine to keep. An engine that will not is no reason to fail.
+    async fn remove(&self, image: &str) {
+        let removed = self
+            .docker
+            .remove_image(image, None::<RemoveImageOptions>, None)
+            .await;
+        if let Err(error) = removed {
+            log::debug!("{} keeps the image {image}: {error}", self.runtime);
+        }
     }
 
     /// Runs the build; gives the id of the image.
     async fn run(
         &self,
         options: BuildImageOptions,
-        context: Vec<u8>,
+        context: Bytes,
+        architecture: Architecture,
     ) -> Result<String, EngineError> {
-        let body = bollard::body_full(context.into());
+        let body = bollard::body_full(context);
         let mut steps = self.docker.build_image(options, None, Some(body));
         let mut output = Output::default();
         while let Some(step) = steps.next().await {
             let step = match step {
                 Ok(step) => step,
-                Err(Error::DockerStreamError { error }) => return Err(self.failed(error, output)),
+                Err(Error::DockerStreamError { error }) => {
+                    return Err(self.failed(architecture, error, output));
+                }
                 Err(Error::DockerResponseServerError { message, .. }) => {
-                    return Err(self.failed(message, output));
+                    return Err(self.failed(architecture, message, output));
                 }
                 Err(error) => return Err(self.api("build the image", error)),
             };
@@ -114,19 +139,19 @@ impl Daemon {
                 let message = detail
                     .message
                     .unwrap_or_else(|| "no reason given".to_owned());
-                return Err(self.failed(message, output));
+                return Err(self.failed(architecture, message, output));
             }
             output.image = step.aux.and_then(|aux| aux.id).or(output.image);
             output.add(&step.stream.or(step.status).unwrap_or_default());
         }
         match output.image.take() {
             Some(image) => Ok(image),
-            None => Err(self.failed("it ended without an image".to_owned(), output)),
+            None => Err(self.failed(architecture, "it ended without an image".to_owned(), output)),
         }
     }
 
     /// Fetches an image from the engine, up to the cap.
-    async fn export(&self, image: &str) -> Result<crate::image::Unpacked, EngineError> {
+    async fn export(&self, image: &str) -> Result<Unpacked, EngineError> {
         let failed = |source| EngineError::Archive {
             runtime: self.runtime,
             source,
@@ -145,9 +170,10 @@ impl Daemon {
         archive::read(&archive).map_err(failed)
     }
 
-    fn failed(&self, message: String, output: Output) -> EngineError {
+    fn failed(&self, architecture: Architecture, message: String, output: Output) -> EngineError {
         EngineError::Step {
             runtime: self.runtime,
+            architecture,
             message: message.trim().to_owned(),
             output: output.lines.into(),
         }

@@ -8,10 +8,9 @@ mod daemon;
 
 use std::path::PathBuf;
 
-use bytecode_image::registry::push;
-
+use crate::image::Unpacked;
 use crate::plan::BuildPlan;
-use crate::{BuildError, BuildRequest, Runtime};
+use crate::{Architecture, BuildError, BuildRequest, Runtime};
 use address::Address;
 pub use archive::ArchiveError;
 use daemon::Daemon;
@@ -53,10 +52,15 @@ pub enum EngineError {
     #[error("cannot put the build context together")]
     Context(#[source] std::io::Error),
     /// A step of the Containerfile failed.
-    #[error("{runtime} cannot build the image: {message}{}", last_lines(output))]
+    #[error(
+        "{runtime} cannot build the image for {architecture}: {message}{}",
+        last_lines(output)
+    )]
     Step {
         /// The engine.
         runtime: Runtime,
+        /// What it was built for.
+        architecture: Architecture,
         /// What the engine says went wrong.
         message: String,
         /// The last lines of its output.
@@ -130,11 +134,11 @@ fn last_lines(output: &[String]) -> String {
     }
 }
 
-/// Builds the one image of a plan with the engine asked for, or with the first that answers.
+/// Builds every image of a plan with the engine asked for, or with the first that answers. Ordered by architecture.
 pub(crate) async fn build(
     request: &BuildRequest,
     plan: &BuildPlan,
-) -> Result<push::Image, BuildError> {
+) -> Result<Vec<(Architecture, Unpacked)>, BuildError> {
     let candidates = match request.runtime {
         Some(Runtime::Builtin) => return builtin::build(plan),
         Some(runtime) => vec![runtime],
