@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Sources in `bpf/`, without `.bpf.c`.
-const OBJECTS: [&str; 1] = ["xdp_dispatcher"];
+const OBJECTS: [&str; 2] = ["xdp_dispatcher", "tc_dispatcher"];
 
 fn main() -> ExitCode {
     println!("cargo::rerun-if-env-changed=CLANG");

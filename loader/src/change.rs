@@ -9,19 +9,43 @@ use std::path::{Path, PathBuf};
 
 use log::{error, warn};
 
-use crate::LoaderError;
 use crate::error::Doing;
-use crate::kernel::{Kernel, KernelError};
+use crate::kernel::{Device, Kernel, KernelError};
 use crate::state::{
     BuildStep, CommitStep, Direction, Guard, Line, Put, StateError, Store, Unfinished,
 };
+use crate::{LoaderError, TcDirection};
 
 /// A step of the commit that was done, with what is needed to take it back.
 enum Committed<H> {
-    Swapped { link: H, old: H },
-    Recorded { puts: Vec<Put> },
-    Unpinned { path: PathBuf, held: H },
-    RemovedDir { path: PathBuf },
+    Swapped {
+        link: H,
+        old: H,
+    },
+    SwappedFilter {
+        device: Device,
+        direction: TcDirection,
+        new: u32,
+        old: H,
+    },
+    RemovedFilter {
+        device: Device,
+        direction: TcDirection,
+        program: H,
+    },
+    RemovedClsact {
+        device: Device,
+    },
+    Recorded {
+        puts: Vec<Put>,
+    },
+    Unpinned {
+        path: PathBuf,
+        held: H,
+    },
+    RemovedDir {
+        path: PathBuf,
+    },
     Nothing,
 }
 
@@ -111,6 +135,36 @@ impl<K: Kernel> Change<'_, K> {
         })
     }
 
+    /// Puts clsact on an interface that has none.
+    pub(crate) fn add_clsact(&mut self, device: &Device) -> Result<(), LoaderError> {
+        let step = BuildStep::Clsact {
+            device: device.clone(),
+        };
+        self.build(step, |change| {
+            let added = change.kernel.add_clsact(device);
+            added.doing(|| "adding a clsact qdisc".to_owned())
+        })
+    }
+
+    /// Lets a TC filter run a program, whose id is given for taking it away.
+    pub(crate) fn add_filter(
+        &mut self,
+        device: &Device,
+        direction: TcDirection,
+        program: &K::Handle,
+        id: u32,
+    ) -> Result<(), LoaderError> {
+        let step = BuildStep::Filter {
+            device: device.clone(),
+            direction,
+            program: id,
+        };
+        self.build(step, |change| {
+            let added = change.kernel.add_tc_filter(device, direction, program);
+            added.doing(|| format!("adding a TC {direction} filter"))
+        })
+    }
+
     /// Records what was built.
     pub(crate) fn record(&mut self, puts: Vec<Put>) -> Result<(), LoaderError> {
         self.build(BuildStep::Records { puts: puts.clone() }, |change| {
@@ -161,6 +215,27 @@ impl<K: Kernel> Change<'_, K> {
                     let swapped = self.kernel.update_link(&link, &old);
                     swapped.doing(|| "putting the former dispatcher back".to_owned())?;
                 }
+                Committed::SwappedFilter {
+                    device,
+                    direction,
+                    new,
+                    old,
+                } => {
+                    let swapped = self.kernel.replace_tc_filter(&device, direction, new, &old);
+                    swapped.doing(|| "putting the former dispatcher back".to_owned())?;
+                }
+                Committed::RemovedFilter {
+                    device,
+                    direction,
+                    program,
+                } => {
+                    let added = self.kernel.add_tc_filter(&device, direction, &program);
+                    added.doing(|| format!("adding the TC {direction} filter again"))?;
+                }
+                Committed::RemovedClsact { device } => {
+                    let added = self.kernel.add_clsact(&device);
+                    added.doing(|| "adding the clsact qdisc again".to_owned())?;
+                }
                 Committed::Recorded { puts } => {
                     self.records()?.apply(&puts, Direction::Backward)?
                 }
@@ -195,6 +270,40 @@ fn perform<K: Kernel>(
             new,
             may_be_gone,
         } => swap(kernel, &link, old, new, may_be_gone),
+        CommitStep::SwapFilter {
+            device,
+            direction,
+            old,
+            new,
+            may_be_gone,
+        } => swap_filter(kernel, device, direction, (old, new), may_be_gone),
+        CommitStep::RemoveFilter {
+            device,
+            direction,
+            program,
+        } => {
+            let what = || format!("removing the TC {direction} filter");
+            let held = kernel.program_by_id(program).doing(what)?;
+            let removed = kernel.remove_tc_filter(&device, direction, program);
+            let removed = removed.doing(what)?;
+            Ok(match held {
+                Some(program) if removed => Committed::RemovedFilter {
+                    device,
+                    direction,
+                    program,
+                },
+                _ => Committed::Nothing,
+            })
+        }
+        CommitStep::RemoveClsact { device } => {
+            let removed = kernel.remove_unused_clsact(&device);
+            let removed = removed.doing(|| "removing the clsact qdisc".to_owned())?;
+            Ok(if removed {
+                Committed::RemovedClsact { device }
+            } else {
+                Committed::Nothing
+            })
+        }
         CommitStep::Records { puts } => {
             guard
                 .records_of_change()?
@@ -250,6 +359,40 @@ fn swap<K: Kernel>(
     }
 }
 
+fn swap_filter<K: Kernel>(
+    kernel: &K,
+    device: Device,
+    direction: TcDirection,
+    (old, new): (u32, u32),
+    may_be_gone: bool,
+) -> Result<Committed<K::Handle>, LoaderError> {
+    let what = || format!("replacing the dispatcher of the TC {direction} filter");
+    let old_program = kernel.program_by_id(old).doing(what)?;
+    let new_program = kernel.program_by_id(new).doing(what)?;
+    let swapped = match &new_program {
+        Some(program) => kernel.replace_tc_filter(&device, direction, old, program),
+        None => Ok(false),
+    };
+    if swapped.doing(what)? {
+        return Ok(
+            old_program.map_or(Committed::Nothing, |old| Committed::SwappedFilter {
+                device,
+                direction,
+                new,
+                old,
+            }),
+        );
+    }
+    if may_be_gone {
+        return Ok(Committed::Nothing);
+    }
+    Err(LoaderError::FilterGone {
+        ifindex: device.ifindex,
+        direction,
+        program: old,
+    })
+}
+
 /// `bpf_xdp_link_update` gives ENOLINK once the device is unregistered (net/core/dev.c).
 fn is_interface_gone(error: &KernelError) -> bool {
     matches!(error, KernelError::Syscall { source, .. } if source.raw_os_error() == Some(libc::ENOLINK))
@@ -284,6 +427,20 @@ fn unbuild_one<K: Kernel>(kernel: &K, guard: &Guard, step: &BuildStep) -> Result
         BuildStep::Pin { path } => kernel
             .unpin(path)
             .doing(|| format!("removing {}", path.display())),
+        BuildStep::Clsact { device } => {
+            let removed = kernel.remove_unused_clsact(device);
+            removed.doing(|| "removing the clsact qdisc".to_owned())?;
+            Ok(())
+        }
+        BuildStep::Filter {
+            device,
+            direction,
+            program,
+        } => {
+            let removed = kernel.remove_tc_filter(device, *direction, *program);
+            removed.doing(|| format!("removing the TC {direction} filter"))?;
+            Ok(())
+        }
         BuildStep::Records { puts } => match guard.records()? {
             Some(records) => Ok(records.apply(puts, Direction::Backward)?),
             None => Ok(()),
@@ -345,6 +502,19 @@ fn tolerant(step: CommitStep) -> CommitStep {
     match step {
         CommitStep::Swap { link, old, new, .. } => CommitStep::Swap {
             link,
+            old,
+            new,
+            may_be_gone: true,
+        },
+        CommitStep::SwapFilter {
+            device,
+            direction,
+            old,
+            new,
+            ..
+        } => CommitStep::SwapFilter {
+            device,
+            direction,
             old,
             new,
             may_be_gone: true,

@@ -1,9 +1,35 @@
+use std::fmt;
 use std::path::PathBuf;
 
 use bytecode_object::{ByteOrder, ObjectError, ProgramType};
 
+use crate::TcDirection;
 use crate::kernel::KernelError;
 use crate::state::StateError;
+
+/// A hook of an interface, as a message names it: `eth0`, `eth0 ingress`, `eth0 ingress in /run/netns/blue`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookPlace {
+    /// Interface name.
+    pub iface: String,
+    /// Direction, for TC and TCX.
+    pub direction: Option<TcDirection>,
+    /// Path of a network namespace, `None` for ours.
+    pub netns: Option<PathBuf>,
+}
+
+impl fmt::Display for HookPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.iface)?;
+        if let Some(direction) = self.direction {
+            write!(f, " {direction}")?;
+        }
+        if let Some(netns) = &self.netns {
+            write!(f, " in {}", netns.display())?;
+        }
+        Ok(())
+    }
+}
 
 /// Why the loader could not do what was asked. The text says what was being done and what was found; the cause below
 /// it is the [`source`](std::error::Error::source), what to do about it the [`hint`](LoaderError::hint).
@@ -46,14 +72,24 @@ pub enum LoaderError {
         path: PathBuf,
     },
     /// A chain whose pin is gone while its links are still recorded.
-    #[error("the XDP chain on {iface} is recorded but gone: {} is not there", .path.display())]
+    #[error("the chain on {place} is recorded but gone: {} is not there", .path.display())]
     ChainGone {
-        /// Interface name.
-        iface: String,
-        /// Pin of its XDP link.
+        /// Where.
+        place: HookPlace,
+        /// Pin of its XDP link, or folder of its slots.
         path: PathBuf,
         /// Links recorded on it.
         links: Vec<u32>,
+    },
+    /// A TC filter of ours that somebody removed while we were at it.
+    #[error("the TC {direction} filter of interface {ifindex} that runs program {program} is gone")]
+    FilterGone {
+        /// Interface index.
+        ifindex: u32,
+        /// Direction.
+        direction: TcDirection,
+        /// Dispatcher.
+        program: u32,
     },
     /// The object cannot be read.
     #[error("reading the object of {from}")]
@@ -135,20 +171,22 @@ pub enum LoaderError {
         program_type: ProgramType,
     },
     /// A priority that no chain has.
-    #[error("attaching program {id} to {iface}: priority {found} is outside 1 to 1000")]
+    #[error("attaching program {id} to {place}: priority {found} is outside 1 to 1000")]
     Priority {
         /// Program.
         id: u32,
-        /// Interface name.
-        iface: String,
+        /// Where.
+        place: HookPlace,
         /// Priority asked for.
         found: u32,
     },
-    /// A `--proceed-on` word that is no XDP action.
-    #[error("`{word}` is no XDP action: expected {}", .expected.join(", "))]
+    /// A `--proceed-on` word that is no action of the hook.
+    #[error("`{word}` is no {family} action: expected {}", .expected.join(", "))]
     ProceedOn {
         /// Word found.
         word: String,
+        /// `XDP` or `TC`.
+        family: &'static str,
         /// Words there are.
         expected: Vec<&'static str>,
     },
@@ -160,62 +198,103 @@ pub enum LoaderError {
     },
     /// All slots of the dispatcher are taken.
     #[error(
-        "attaching program {id} to {iface}: its XDP chain has {limit} programs, the most there can be"
+        "attaching program {id} to {place}: its chain has {limit} programs, the most there can be"
     )]
     ChainFull {
         /// Program.
         id: u32,
-        /// Interface name.
-        iface: String,
+        /// Where.
+        place: HookPlace,
         /// Ten.
         limit: usize,
     },
     /// Somebody else's XDP program is there.
     #[error(
-        "attaching program {id} to {iface}: XDP program {foreign}, not loaded by bpfman, is attached there"
+        "attaching program {id} to {place}: XDP program {foreign}, not loaded by bpfman, is attached there"
     )]
     ForeignXdp {
         /// Program.
         id: u32,
-        /// Interface name.
-        iface: String,
+        /// Where.
+        place: HookPlace,
         /// Id of the program there.
         foreign: u32,
     },
+    /// The ingress place of an interface has a qdisc that takes no filters for both directions.
+    #[error(
+        "attaching program {id} to {place}: the interface has the qdisc `{kind}` where clsact would be"
+    )]
+    ForeignQdisc {
+        /// Program.
+        id: u32,
+        /// Where.
+        place: HookPlace,
+        /// Its kind.
+        kind: String,
+    },
+    /// Somebody else's filters are at our preference and are of another kind.
+    #[error(
+        "attaching program {id} to {place}: preference {preference}, which bpfman uses, has `{kind}` filters \
+         (protocol {protocol:#06x}) that are not bpfman's"
+    )]
+    ForeignFilter {
+        /// Program.
+        id: u32,
+        /// Where.
+        place: HookPlace,
+        /// Ours.
+        preference: u16,
+        /// Kind of the filters there.
+        kind: String,
+        /// Their protocol.
+        protocol: u16,
+    },
+    /// The kernel runs a program once on a TCX hook.
+    #[error("attaching program {id} (`{function}`) to {place}: it is attached there already{}", by_link(.link))]
+    TcxTwice {
+        /// Program.
+        id: u32,
+        /// Its function.
+        function: String,
+        /// Where.
+        place: HookPlace,
+        /// The link that is there, where it is ours.
+        link: Option<u32>,
+    },
     /// Without EXT programs there are no chains, and the one place is taken.
     #[error(
-        "attaching program {id} to {iface}: program {holder} is attached there without a dispatcher, \
+        "attaching program {id} to {place}: program {holder} is attached there without a dispatcher, \
          because this kernel refused EXT programs when one of the two was loaded"
     )]
     NoChain {
         /// Program.
         id: u32,
-        /// Interface name.
-        iface: String,
+        /// Where.
+        place: HookPlace,
         /// The other program.
         holder: u32,
     },
     /// The mode asked for is not the chain's.
     #[error(
-        "attaching program {id} to {iface} in {asked} mode: the chain there is in {found} mode"
+        "attaching program {id} to {place} in {asked} mode: the chain there is in {found} mode"
     )]
     ModeDiffers {
         /// Program.
         id: u32,
-        /// Interface name.
-        iface: String,
+        /// Where.
+        place: HookPlace,
         /// Mode asked for.
         asked: &'static str,
         /// Mode of the chain.
         found: &'static str,
     },
     /// The driver does not do the mode that was asked for.
-    #[error("attaching program {id} to {iface}: it does not take XDP programs in {mode} mode")]
+    #[error("attaching program {id} to {place}: it does not take XDP programs in {mode} mode")]
     ModeRefused {
         /// Program.
         id: u32,
-        /// Interface name.
-        iface: String,
+        /// Where.
+        place: HookPlace,
         /// Mode asked for.
         mode: &'static str,
         /// What the kernel said.
@@ -240,6 +319,10 @@ pub enum LoaderError {
     /// Lock, journal or records.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+fn by_link(link: &Option<u32>) -> String {
+    link.map_or_else(String::new, |link| format!(", by link {link}"))
 }
 
 fn types(fits: &[ProgramType]) -> String {
@@ -291,12 +374,28 @@ impl LoaderError {
             Self::ChainFull { .. } => {
                 Some("detach one of them first: `bpfman list links`".to_owned())
             }
-            Self::ForeignXdp { iface, foreign, .. } => Some(format!(
+            Self::ForeignXdp { place, foreign, .. } => Some(format!(
                 "see `bpftool prog show id {foreign}` and detach it with the tool that attached it, \
-                 or with `ip link set dev {iface} xdp off`"
+                 or with `ip link set dev {} xdp off`",
+                place.iface
             )),
+            Self::ForeignQdisc { place, kind, .. } => Some(format!(
+                "remove it with the tool that made it, or with `tc qdisc del dev {} {kind}`; TCX needs no qdisc",
+                place.iface
+            )),
+            Self::ForeignFilter {
+                place, preference, ..
+            } => Some(format!(
+                "move them to another preference: `tc filter show dev {} {} pref {preference}`",
+                place.iface,
+                place.direction.map_or("", TcDirection::as_str)
+            )),
+            Self::TcxTwice { .. } => Some(
+                "load it once more to run it twice: each load is a program of its own".to_owned(),
+            ),
+            Self::FilterGone { .. } => Some("attach again".to_owned()),
             Self::NoChain { holder, .. } => Some(format!(
-                "detach program {holder} first; several XDP programs on one interface need a kernel with EXT programs: \
+                "detach program {holder} first; several programs on one interface need a kernel with EXT programs: \
                  not in lockdown, 5.10 or newer, with BPF trampolines; reload both programs there"
             )),
             Self::ModeDiffers { .. } => {
@@ -306,6 +405,19 @@ impl LoaderError {
             Self::State(StateError::Locked { .. }) => Some(
                 "raise max_retries or millisec_delay under [database] in the configuration"
                     .to_owned(),
+            ),
+            Self::Kernel {
+                source: KernelError::NotANamespace { .. } | KernelError::NoNamespace { .. },
+                ..
+            } => Some(
+                "a namespace is named by a file such as /run/netns/<name> or /proc/<pid>/ns/net"
+                    .to_owned(),
+            ),
+            Self::Kernel {
+                source: KernelError::TooOld { what: "TCX", .. },
+                ..
+            } => Some(
+                "load the program as `tc` instead: `attach … tc` works on this kernel".to_owned(),
             ),
             Self::Kernel {
                 source: KernelError::NoExtensions { .. },

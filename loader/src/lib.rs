@@ -27,12 +27,12 @@ mod tests;
 mod unload;
 
 pub use config::Config;
-pub use error::LoaderError;
+pub use error::{HookPlace, LoaderError};
 pub use link::{Attachment, Link};
 pub use loader::Loader;
 pub use program::{KernelState, ManagedState, ManagedSummary, Program, ProgramSummary};
 pub use request::{
     AttachPoint, AttachRequest, LinkFilter, LoadRequest, ProceedOn, ProgramFilter, ProgramRequest,
-    Source, XdpMode,
+    Source, TcDirection, XdpMode,
 };
 pub use state::{Guard, StateError};

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use bytecode_object::ProgramType;
 
+use crate::TcDirection;
+
 /// A link as it is shown.
 #[derive(Debug, Clone)]
 pub struct Link {
@@ -33,6 +35,34 @@ pub enum Attachment {
         position: u32,
         /// Words after which the chain goes on, in the kernel's order of their codes.
         proceed_on: Vec<String>,
+        /// Network namespace, `None` for ours.
+        netns: Option<PathBuf>,
+    },
+    /// TC on one direction of an interface.
+    Tc {
+        /// Interface name.
+        iface: String,
+        /// Direction.
+        direction: TcDirection,
+        /// 1 to 1000.
+        priority: u32,
+        /// Place in the chain, from 0.
+        position: u32,
+        /// Words after which the chain goes on, in the kernel's order of their codes.
+        proceed_on: Vec<String>,
+        /// Network namespace, `None` for ours.
+        netns: Option<PathBuf>,
+    },
+    /// TCX on one direction of an interface.
+    Tcx {
+        /// Interface name.
+        iface: String,
+        /// Direction.
+        direction: TcDirection,
+        /// 1 to 1000.
+        priority: u32,
+        /// Place among our TCX links there, from 0.
+        position: u32,
         /// Network namespace, `None` for ours.
         netns: Option<PathBuf>,
     },

@@ -12,8 +12,10 @@ use crate::error::Doing;
 use crate::kernel::{Kernel, KernelError, LoadAs, LoadSpec, Loaded, ProgramSpec};
 use crate::near::nearest;
 use crate::paths::can_be_pinned;
-use crate::state::{Guard, HexBytes, Key, ProgramRecord, XdpRecord};
-use crate::{KernelState, LoadRequest, Loader, LoaderError, Program, ProgramRequest, Source};
+use crate::state::{Guard, HexBytes, Hook, Key, MemberRecord, ProgramRecord};
+use crate::{
+    KernelState, LoadRequest, Loader, LoaderError, Program, ProgramRequest, Source, TcDirection,
+};
 
 /// Function of a dispatcher whose signature its members must have.
 const COMPAT_TEST: &str = "compat_test";
@@ -21,7 +23,7 @@ const COMPAT_TEST: &str = "compat_test";
 /// What a load made, with how it was done.
 struct Made<H> {
     loaded: Loaded<H>,
-    /// XDP programs are made for a dispatcher.
+    /// XDP and TC programs are made for a dispatcher.
     extension: bool,
 }
 
@@ -121,49 +123,32 @@ impl<K: Kernel> Loader<K> {
         Ok(made)
     }
 
-    /// Loads with XDP programs made for the dispatcher, or as they are where the kernel refuses that.
+    /// Loads with XDP and TC programs made for their dispatchers, or as they are where the kernel refuses that.
     fn load_object(
         &self,
         what: &str,
         request: &LoadRequest,
         shared_maps: BTreeMap<String, PathBuf>,
     ) -> Result<Made<K::Handle>, LoaderError> {
-        let has_xdp = request
-            .programs
-            .iter()
-            .any(|program| program.program_type == ProgramType::Xdp);
-        let dispatcher = if has_xdp {
-            let template = self.kernel.load_xdp_dispatcher(&plan::config(&[]));
-            match template {
-                Ok(template) => Some(template),
-                Err(error @ KernelError::NoExtensions { .. }) => {
-                    warn_no_extensions(&error);
-                    None
-                }
-                Err(error) => return Err(error).doing(|| "loading the XDP dispatcher".to_owned()),
+        let dispatchers = match self.dispatchers(request) {
+            Err(error @ KernelError::NoExtensions { .. }) => {
+                warn_no_extensions(&error);
+                BTreeMap::new()
             }
-        } else {
-            None
+            dispatchers => dispatchers.doing(|| "loading the dispatcher".to_owned())?,
         };
+        let none = BTreeMap::new();
         let mut spec = LoadSpec {
             object: &request.object,
-            programs: request
-                .programs
-                .iter()
-                .map(|asked| spec(asked, dispatcher.as_ref()))
-                .collect(),
+            programs: specs(request, &dispatchers),
             globals: &request.globals,
             shared_maps,
         };
-        let extension = dispatcher.is_some();
+        let extension = !dispatchers.is_empty();
         match self.kernel.load(&spec) {
             Err(error @ KernelError::NoExtensions { .. }) if extension => {
                 warn_no_extensions(&error);
-                spec.programs = request
-                    .programs
-                    .iter()
-                    .map(|asked| self::spec(asked, None))
-                    .collect();
+                spec.programs = specs(request, &none);
                 let loaded = self.kernel.load(&spec).doing(|| what.to_owned())?;
                 Ok(Made {
                     loaded,
@@ -176,27 +161,58 @@ impl<K: Kernel> Loader<K> {
             }),
         }
     }
+
+    /// A dispatcher without members for each type that has one, to load programs against.
+    fn dispatchers(
+        &self,
+        request: &LoadRequest,
+    ) -> Result<BTreeMap<&'static str, K::Handle>, KernelError> {
+        let mut dispatchers = BTreeMap::new();
+        for asked in &request.programs {
+            let kind = asked.program_type;
+            if let Some(hook) = dispatched(kind)
+                && !dispatchers.contains_key(kind.as_str())
+            {
+                let template = self.kernel.load_dispatcher(&plan::config(hook, &[]))?;
+                dispatchers.insert(kind.as_str(), template);
+            }
+        }
+        Ok(dispatchers)
+    }
+}
+
+/// A hook of the type, where programs of it stand behind a dispatcher.
+fn dispatched(kind: ProgramType) -> Option<Hook> {
+    match kind {
+        ProgramType::Xdp => Some(Hook::Xdp),
+        ProgramType::Tc => Some(Hook::Tc(TcDirection::Ingress)),
+        _ => None,
+    }
 }
 
 fn warn_no_extensions(error: &KernelError) {
     warn!(
-        "{error}: XDP programs are loaded without a dispatcher, at most one can be attached to an interface"
+        "{error}: XDP and TC programs are loaded without a dispatcher, at most one can be attached to a hook of an interface"
     );
 }
 
-fn spec<'a, H>(asked: &'a ProgramRequest, dispatcher: Option<&'a H>) -> ProgramSpec<'a, H> {
-    ProgramSpec {
+fn specs<'a, H>(
+    request: &'a LoadRequest,
+    dispatchers: &'a BTreeMap<&'static str, H>,
+) -> Vec<ProgramSpec<'a, H>> {
+    let spec = |asked: &'a ProgramRequest| ProgramSpec {
         function: &asked.function,
         program_type: asked.program_type,
         attach_function: asked.attach_function.as_deref(),
-        load_as: match dispatcher {
-            Some(target) if asked.program_type == ProgramType::Xdp => LoadAs::Extension {
+        load_as: match dispatchers.get(asked.program_type.as_str()) {
+            Some(target) => LoadAs::Extension {
                 target,
                 function: COMPAT_TEST,
             },
-            _ => LoadAs::Plain,
+            None => LoadAs::Plain,
         },
-    }
+    };
+    request.programs.iter().map(spec).collect()
 }
 
 fn record(
@@ -218,7 +234,7 @@ fn record(
         globals: globals.collect(),
         metadata: request.metadata.clone(),
         maps_folder,
-        xdp: (asked.program_type == ProgramType::Xdp).then_some(XdpRecord { extension, frags }),
+        member: dispatched(asked.program_type).map(|_| MemberRecord { extension, frags }),
     }
 }
 

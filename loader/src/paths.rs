@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::state::ChainKey;
+use crate::TcDirection::{Egress, Ingress};
+use crate::state::{ChainKey, Hook};
 
 /// Paths under one bpffs.
 #[derive(Debug, Clone)]
@@ -23,8 +24,10 @@ impl Pins {
     }
 
     /// Folders that are made once and stay.
-    pub(crate) fn standing(&self) -> [PathBuf; 3] {
-        ["links", "maps", "xdp"].map(|name| self.fs.join(name))
+    pub(crate) fn standing(&self) -> [PathBuf; 5] {
+        let [xdp, ingress, egress] =
+            [Hook::Xdp, Hook::Tc(Ingress), Hook::Tc(Egress)].map(Hook::folder);
+        ["links", "maps", xdp, ingress, egress].map(|name| self.fs.join(name))
     }
 
     pub(crate) fn program(&self, id: u32) -> PathBuf {
@@ -42,17 +45,17 @@ impl Pins {
 
     /// The XDP link of an interface.
     pub(crate) fn xdp_link(&self, key: ChainKey) -> PathBuf {
-        self.fs
-            .join("xdp")
-            .join(format!("dispatcher_{}_{}_link", key.nsid, key.ifindex))
+        self.chain(key, "link")
     }
 
     /// Folder of one revision of a chain.
-    pub(crate) fn xdp_revision(&self, key: ChainKey, revision: u32) -> PathBuf {
-        self.fs.join("xdp").join(format!(
-            "dispatcher_{}_{}_{revision}",
-            key.nsid, key.ifindex
-        ))
+    pub(crate) fn revision(&self, key: ChainKey, revision: u32) -> PathBuf {
+        self.chain(key, &revision.to_string())
+    }
+
+    fn chain(&self, key: ChainKey, what: &str) -> PathBuf {
+        let name = format!("dispatcher_{}_{}_{what}", key.nsid, key.ifindex);
+        self.fs.join(key.hook.folder()).join(name)
     }
 }
 

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use bytecode_object::ProgramType;
+use serde::{Deserialize, Serialize};
 
 /// One `--programs` word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +63,32 @@ pub enum XdpMode {
     Hardware,
 }
 
+/// Which packets a TC or TCX program sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TcDirection {
+    /// Those that come in.
+    Ingress,
+    /// Those that go out.
+    Egress,
+}
+
+impl TcDirection {
+    /// Word of the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+impl fmt::Display for TcDirection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Return codes after which a chain goes on, as a set of the words of the guide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProceedOn(pub Vec<String>);
@@ -87,6 +115,30 @@ pub enum AttachPoint {
         proceed_on: Option<ProceedOn>,
         /// Mode; `None`: driver, then generic where the driver refuses.
         mode: Option<XdpMode>,
+        /// Path of a network namespace; `None` for ours.
+        netns: Option<PathBuf>,
+    },
+    /// A traffic control classifier on one direction of an interface, through the dispatcher.
+    Tc {
+        /// Interface name.
+        iface: String,
+        /// Direction.
+        direction: TcDirection,
+        /// 1 to 1000, lower first.
+        priority: u32,
+        /// Words after which the chain goes on; `None` for the default of the guide.
+        proceed_on: Option<ProceedOn>,
+        /// Path of a network namespace; `None` for ours.
+        netns: Option<PathBuf>,
+    },
+    /// A classifier on one direction of an interface, by a link of its own (kernel 6.6).
+    Tcx {
+        /// Interface name.
+        iface: String,
+        /// Direction.
+        direction: TcDirection,
+        /// 1 to 1000, lower first among our own.
+        priority: u32,
         /// Path of a network namespace; `None` for ours.
         netns: Option<PathBuf>,
     },

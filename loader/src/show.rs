@@ -7,7 +7,9 @@ use log::warn;
 use crate::dispatcher::action;
 use crate::error::Doing;
 use crate::kernel::{Kernel, ProgramBrief};
-use crate::state::{ChainKey, Guard, LinkRecord, PlaceRecord, ProgramRecord, SourceRecord, Store};
+use crate::state::{
+    ChainKey, Guard, Hook, LinkRecord, PlaceRecord, ProgramRecord, SourceRecord, Store,
+};
 use crate::{
     Attachment, KernelState, Link, LinkFilter, Loader, LoaderError, ManagedState, ManagedSummary,
     Program, ProgramFilter, ProgramSummary, Source,
@@ -241,11 +243,11 @@ fn matches(program: &ProgramSummary, filter: &ProgramFilter) -> bool {
 fn links(records: BTreeMap<u32, LinkRecord>, programs: &BTreeMap<u32, ProgramRecord>) -> Vec<Link> {
     let mut chains: BTreeMap<ChainKey, Vec<(u32, u64, u32)>> = BTreeMap::new();
     for (id, link) in &records {
-        if let (Some(key), PlaceRecord::Xdp { priority, .. }) = (link.chain(), &link.place) {
+        if let Some((key, priority)) = link.order() {
             chains
                 .entry(key)
                 .or_default()
-                .push((*priority, link.sequence, *id));
+                .push((priority, link.sequence, *id));
         }
     }
     let mut positions = BTreeMap::new();
@@ -276,6 +278,8 @@ fn links(records: BTreeMap<u32, LinkRecord>, programs: &BTreeMap<u32, ProgramRec
 pub(crate) fn link(id: u32, record: LinkRecord, program: &ProgramRecord, position: usize) -> Link {
     let mut metadata = program.metadata.clone();
     metadata.extend(record.metadata);
+    // Ten places in a chain; TCX has room for 64 programs (`BPF_MPROG_MAX`).
+    let position = u32::try_from(position).unwrap_or(u32::MAX);
     Link {
         id,
         program_id: record.program_id,
@@ -291,9 +295,36 @@ pub(crate) fn link(id: u32, record: LinkRecord, program: &ProgramRecord, positio
             } => Attachment::Xdp {
                 iface,
                 priority,
-                // A chain has ten places.
-                position: u32::try_from(position).unwrap_or(u32::MAX),
-                proceed_on: action::words(proceed_on),
+                position,
+                proceed_on: action::words(Hook::Xdp, proceed_on),
+                netns,
+            },
+            PlaceRecord::Tc {
+                iface,
+                direction,
+                priority,
+                proceed_on,
+                netns,
+                ..
+            } => Attachment::Tc {
+                iface,
+                direction,
+                priority,
+                position,
+                proceed_on: action::words(Hook::Tc(direction), proceed_on),
+                netns,
+            },
+            PlaceRecord::Tcx {
+                iface,
+                direction,
+                priority,
+                netns,
+                ..
+            } => Attachment::Tcx {
+                iface,
+                direction,
+                priority,
+                position,
                 netns,
             },
             PlaceRecord::Tracepoint { tracepoint } => Attachment::Tracepoint { tracepoint },

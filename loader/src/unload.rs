@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use log::warn;
+
 use crate::change::{self, Change};
-use crate::dispatcher::xdp;
-use crate::error::Doing;
+use crate::dispatcher::chain;
+use crate::error::{Doing, HookPlace};
 use crate::kernel::Kernel;
 use crate::paths::Pins;
 use crate::state::{ChainKey, CommitStep, Guard, Key, LinkRecord, ProgramRecord};
@@ -47,6 +49,24 @@ impl<K: Kernel> Loader<K> {
             remove(change, &self.pins(), links, Some((program_id, program)))
         })
     }
+
+    /// Takes links out of the records that lead nowhere any more, with what is left of them.
+    pub(crate) fn forget(
+        &self,
+        guard: &mut Guard,
+        place: &HookPlace,
+        links: BTreeMap<u32, LinkRecord>,
+    ) -> Result<(), LoaderError> {
+        let ids: Vec<_> = links.keys().map(u32::to_string).collect();
+        let ids = ids.join(", ");
+        warn!(
+            "{place}: what bpfman had attached there is gone with its interface or was removed: forgetting links {ids}"
+        );
+        let what = format!("forgetting links {ids}");
+        change::run(&self.kernel, guard, &what, |change| {
+            remove(change, &self.pins(), links, None)
+        })
+    }
 }
 
 /// Removes links and, with them, the program that they are of: one change for all.
@@ -69,12 +89,17 @@ fn remove<K: Kernel>(
         }
         puts.push(change.records()?.remove(Key::Link(id))?);
     }
+    let mut ended = Vec::new();
     for (key, gone) in chains {
-        let shrunk = xdp::shrink(change, pins, key, &gone)?;
+        let shrunk = chain::shrink(change, pins, key, &gone)?;
         steps.extend(shrunk.swaps);
         puts.extend(shrunk.puts);
         rest.extend(shrunk.rest);
+        ended.extend(shrunk.ended);
     }
+    let (removals, forgotten) = chain::unused_clsacts(change.records()?, &ended)?;
+    steps.extend(removals);
+    puts.extend(forgotten);
     if let Some((id, record)) = program {
         puts.push(change.records()?.remove(Key::Program(id))?);
         rest.push(CommitStep::Unpin {

@@ -20,8 +20,8 @@ use bytecode_object::ProgramType;
 use loader::XdpMode;
 use loader::kernel::linux::LinuxKernel;
 use loader::kernel::{
-    Interface, Kernel, KernelError, LinkSpec, LoadAs, LoadSpec, Loaded, ProgramSpec,
-    XdpDispatcherConfig,
+    DispatcherConfig, Interface, Kernel, KernelError, LinkSpec, LoadAs, LoadSpec, Loaded,
+    ProgramSpec, XdpDispatcherConfig,
 };
 
 /// Objects that the guest needs.
@@ -113,7 +113,9 @@ fn dispatcher(kernel: &LinuxKernel, slots: u8, proceed_on: &[u32], frags: bool) 
         run_prios: [50; 10],
         program_flags: [0; 10],
     };
-    kernel.load_xdp_dispatcher(&config).unwrap()
+    kernel
+        .load_dispatcher(&DispatcherConfig::Xdp(config))
+        .unwrap()
 }
 
 const PASS: u32 = 2;

@@ -1,9 +1,11 @@
 use bytecode_object::ProgramType;
-use loader::{AttachPoint, AttachRequest, ProceedOn, XdpMode};
+use loader::kernel::linux::Capability;
+use loader::{AttachPoint, AttachRequest, ProceedOn, TcDirection, XdpMode};
 
 use super::capabilities::{loader, to_attach};
 use crate::args::{
-    AttachArgs, AttachCommand, KeyValue, OutputFormat, TracepointArgs, XdpArgs, XdpModeWord,
+    AttachArgs, AttachCommand, DirectionArgs, DirectionWord, KeyValue, OutputFormat, TcArgs,
+    TcxArgs, TracepointArgs, XdpArgs, XdpModeWord,
 };
 use crate::config::Config;
 use crate::error::Error;
@@ -13,40 +15,81 @@ use crate::output::Printer;
 /// `attach`.
 pub(super) fn run(args: AttachArgs) -> Result<(), Error> {
     let (hook, (point, metadata, format)) = match args.command {
-        AttachCommand::Xdp(args) => (ProgramType::Xdp, xdp(args)?),
+        AttachCommand::Xdp(args) => (ProgramType::Xdp, xdp(args)),
+        AttachCommand::Tc(args) => (ProgramType::Tc, tc(args)),
+        AttachCommand::Tcx(args) => (ProgramType::Tcx, tcx(args)),
         AttachCommand::Tracepoint(args) => (ProgramType::Tracepoint, tracepoint(args)),
-        AttachCommand::Tc(_) => return Err(Error::NotBuiltYet("attach tc")),
-        AttachCommand::Tcx(_) => return Err(Error::NotBuiltYet("attach tcx")),
         AttachCommand::Kprobe(_) => return Err(Error::NotBuiltYet("attach kprobe")),
         AttachCommand::Uprobe(_) => return Err(Error::NotBuiltYet("attach uprobe")),
         AttachCommand::Fentry(_) => return Err(Error::NotBuiltYet("attach fentry")),
         AttachCommand::Fexit(_) => return Err(Error::NotBuiltYet("attach fexit")),
     };
+    let mut needed = to_attach(hook);
+    if in_namespace(&point) {
+        // setns(2).
+        needed.push(Capability::SysAdmin);
+    }
     let request = AttachRequest {
         point,
         metadata: metadata::collect(metadata, None)?,
     };
-    let loader = loader(&to_attach(hook), &Config::read()?)?;
+    let loader = loader(&needed, &Config::read()?)?;
     let link = loader.attach(&mut loader.lock()?, args.program_id, request)?;
     Printer::new(format).link(&link)
 }
 
 type Parts = (AttachPoint, Vec<KeyValue>, OutputFormat);
 
-fn xdp(args: XdpArgs) -> Result<Parts, Error> {
-    if args.place.netns.is_some() {
-        return Err(Error::NotBuiltYet("attach xdp --netns"));
-    }
+fn xdp(args: XdpArgs) -> Parts {
     let point = AttachPoint::Xdp {
         iface: args.iface.iface,
         priority: args.iface.priority,
-        proceed_on: Some(args.proceed_on)
-            .filter(|words| !words.is_empty())
-            .map(ProceedOn),
+        proceed_on: proceed_on(args.proceed_on),
         mode: args.mode.map(mode),
         netns: args.place.netns,
     };
-    Ok((point, args.place.metadata.metadata, args.output.output))
+    (point, args.place.metadata.metadata, args.output.output)
+}
+
+fn tc(args: TcArgs) -> Parts {
+    let point = AttachPoint::Tc {
+        iface: args.iface.iface,
+        direction: direction(&args.direction),
+        priority: args.iface.priority,
+        proceed_on: proceed_on(args.proceed_on),
+        netns: args.place.netns,
+    };
+    (point, args.place.metadata.metadata, args.output.output)
+}
+
+fn tcx(args: TcxArgs) -> Parts {
+    let point = AttachPoint::Tcx {
+        iface: args.iface.iface,
+        direction: direction(&args.direction),
+        priority: args.iface.priority,
+        netns: args.place.netns,
+    };
+    (point, args.place.metadata.metadata, args.output.output)
+}
+
+fn in_namespace(point: &AttachPoint) -> bool {
+    match point {
+        AttachPoint::Xdp { netns, .. }
+        | AttachPoint::Tc { netns, .. }
+        | AttachPoint::Tcx { netns, .. } => netns.is_some(),
+        _ => false,
+    }
+}
+
+fn proceed_on(words: Vec<String>) -> Option<ProceedOn> {
+    Some(words).filter(|words| !words.is_empty()).map(ProceedOn)
+}
+
+fn direction(args: &DirectionArgs) -> TcDirection {
+    match args.direction {
+        DirectionWord::Ingress => TcDirection::Ingress,
+        DirectionWord::Egress => TcDirection::Egress,
+    }
 }
 
 fn tracepoint(args: TracepointArgs) -> Parts {

@@ -11,6 +11,7 @@ use bytecode_image::pull::BytecodeImage;
 use bytecode_object::ProgramType;
 use loader::{
     Attachment, KernelState, Link, ManagedState, ManagedSummary, Program, ProgramSummary, Source,
+    TcDirection,
 };
 
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
@@ -105,6 +106,44 @@ fn xdp_link(id: u32, iface: &str) -> Link {
             netns: None,
         },
         metadata: application("XdpPassProgram"),
+    }
+}
+
+/// The guide's "Attach TC" with the default of its help text.
+fn tc_link() -> Link {
+    Link {
+        id: 4_210_414_695,
+        program_id: 98,
+        function: "pass".to_owned(),
+        program_type: ProgramType::Tc,
+        attachment: Attachment::Tc {
+            iface: "enp1s0".to_owned(),
+            direction: TcDirection::Ingress,
+            priority: 40,
+            position: 0,
+            proceed_on: ["ok", "pipe", "dispatcher_return"]
+                .map(str::to_owned)
+                .into(),
+            netns: None,
+        },
+        metadata: application("TcGlobal"),
+    }
+}
+
+fn tcx_link() -> Link {
+    Link {
+        id: 3_926_782_293,
+        program_id: 63_672,
+        function: "tcx_stats".to_owned(),
+        program_type: ProgramType::Tcx,
+        attachment: Attachment::Tcx {
+            iface: "eno3".to_owned(),
+            direction: TcDirection::Egress,
+            priority: 22,
+            position: 1,
+            netns: Some("/var/run/netns/bpfman-test".into()),
+        },
+        metadata: application("go-app"),
     }
 }
 
@@ -266,13 +305,20 @@ fn tables() {
         "attach-xdp.txt",
         &links::details(&xdp_link(713_799_068, "enp1s0")),
     );
+    golden("attach-tc.txt", &links::details(&tc_link()));
+    golden("attach-tcx.txt", &links::details(&tcx_link()));
     golden("attach-tracepoint.txt", &links::details(&tracepoint_link()));
     golden("list-programs-all.txt", &programs::list(&summaries()));
     golden("list-programs.txt", &programs::list(&summaries()[1..]));
     golden("list-programs-empty.txt", &programs::list(&[]));
     golden(
         "list-links.txt",
-        &links::list(&[xdp_link(1_301_256_968, "eno4"), tracepoint_link()]),
+        &links::list(&[
+            xdp_link(1_301_256_968, "eno4"),
+            tracepoint_link(),
+            tc_link(),
+            tcx_link(),
+        ]),
     );
     golden("list-links-empty.txt", &links::list(&[]));
 }
@@ -290,6 +336,12 @@ fn json() {
         "get-link-xdp.json",
         &json::render(&LinkJson::from(&xdp_link(713_799_068, "enp1s0"))).unwrap(),
     );
+    for (name, link) in [("tc", tc_link()), ("tcx", tcx_link())] {
+        golden(
+            &format!("get-link-{name}.json"),
+            &json::render(&LinkJson::from(&link)).unwrap(),
+        );
+    }
     golden(
         "get-link-tracepoint.json",
         &json::render(&LinkJson::from(&tracepoint_link())).unwrap(),

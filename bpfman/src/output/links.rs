@@ -1,4 +1,5 @@
 use std::fmt::Display;
+use std::path::Path;
 
 use loader::{Attachment, Link};
 
@@ -24,10 +25,33 @@ pub(super) fn details(link: &Link) -> String {
             .row("Priority:", priority)
             .row("Position:", position)
             .row("Proceed On:", proceed_on.join(", "))
-            .row(
-                "Network Namespace:",
-                or_none(netns.as_ref().map(|path| path.display())),
-            ),
+            .row("Network Namespace:", namespace(netns.as_deref())),
+        Attachment::Tc {
+            iface,
+            direction,
+            priority,
+            position,
+            proceed_on,
+            netns,
+        } => section
+            .row("Interface:", iface)
+            .row("Direction:", direction)
+            .row("Priority:", priority)
+            .row("Position:", position)
+            .row("Proceed On:", proceed_on.join(", "))
+            .row("Network Namespace:", namespace(netns.as_deref())),
+        Attachment::Tcx {
+            iface,
+            direction,
+            priority,
+            position,
+            netns,
+        } => section
+            .row("Interface:", iface)
+            .row("Direction:", direction)
+            .row("Priority:", priority)
+            .row("Position:", position)
+            .row("Network Namespace:", namespace(netns.as_deref())),
         Attachment::Tracepoint { tracepoint } => section.row("Tracepoint:", tracepoint),
     };
     section
@@ -58,14 +82,30 @@ pub(super) fn list(links: &[Link]) -> String {
     table.render()
 }
 
-/// Where a link is, in a few words: `eno4 pos-0`.
+/// Where a link is, in a few words: `eno4 pos-0`, `eno4 ingress pos-0`.
 pub(super) fn place(attachment: &Attachment) -> String {
     match attachment {
         Attachment::Xdp {
             iface, position, ..
         } => format!("{iface} pos-{position}"),
+        Attachment::Tc {
+            iface,
+            direction,
+            position,
+            ..
+        }
+        | Attachment::Tcx {
+            iface,
+            direction,
+            position,
+            ..
+        } => format!("{iface} {direction} pos-{position}"),
         Attachment::Tracepoint { tracepoint } => tracepoint.clone(),
     }
+}
+
+fn namespace(path: Option<&Path>) -> String {
+    or_none(path.map(Path::display))
 }
 
 pub(super) fn or_none(value: Option<impl Display>) -> String {

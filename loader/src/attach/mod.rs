@@ -1,5 +1,8 @@
 //! Attaching: one file a hook.
 
+mod chain;
+mod tc;
+mod tcx;
 mod tracepoint;
 mod xdp;
 
@@ -8,8 +11,9 @@ use std::hash::{BuildHasher, RandomState};
 
 use bytecode_object::ProgramType;
 
+use crate::error::HookPlace;
 use crate::kernel::Kernel;
-use crate::state::{Guard, LinkRecord, ProgramRecord};
+use crate::state::{Guard, Hook, LinkRecord, ProgramRecord};
 use crate::{AttachPoint, AttachRequest, Link, Loader, LoaderError};
 
 /// A program that is to be attached, and what its link will be.
@@ -38,6 +42,8 @@ impl<K: Kernel> Loader<K> {
         let program = self.managed(guard, program_id)?;
         let hook = match request.point {
             AttachPoint::Xdp { .. } => ProgramType::Xdp,
+            AttachPoint::Tc { .. } => ProgramType::Tc,
+            AttachPoint::Tcx { .. } => ProgramType::Tcx,
             AttachPoint::Tracepoint { .. } => ProgramType::Tracepoint,
         };
         if program.program_type != hook {
@@ -65,20 +71,64 @@ impl<K: Kernel> Loader<K> {
                 mode,
                 netns,
             } => {
-                let hook = xdp::Hook {
+                let joining = chain::Joining {
+                    hook: Hook::Xdp,
                     iface,
                     priority,
                     proceed_on,
                     mode,
                     netns,
                 };
-                self.attach_xdp(guard, attaching, hook)
+                self.attach_to_chain(guard, attaching, joining)
+            }
+            AttachPoint::Tc {
+                iface,
+                direction,
+                priority,
+                proceed_on,
+                netns,
+            } => {
+                let joining = chain::Joining {
+                    hook: Hook::Tc(direction),
+                    iface,
+                    priority,
+                    proceed_on,
+                    mode: None,
+                    netns,
+                };
+                self.attach_to_chain(guard, attaching, joining)
+            }
+            AttachPoint::Tcx {
+                iface,
+                direction,
+                priority,
+                netns,
+            } => {
+                let asked = tcx::Asked {
+                    iface,
+                    direction,
+                    priority,
+                    netns,
+                };
+                self.attach_tcx(guard, attaching, asked)
             }
             AttachPoint::Tracepoint { tracepoint } => {
                 self.attach_tracepoint(guard, attaching, tracepoint)
             }
         }
     }
+}
+
+/// Whether a priority is one that an order has.
+fn check_priority(id: u32, place: &HookPlace, found: u32) -> Result<(), LoaderError> {
+    if (1..=1000).contains(&found) {
+        return Ok(());
+    }
+    Err(LoaderError::Priority {
+        id,
+        place: place.clone(),
+        found,
+    })
 }
 
 /// A random id, so that scripts do not take it for a position, and an old id does not come back soon.

@@ -1,5 +1,5 @@
 use crate::change;
-use crate::dispatcher::xdp::open_program;
+use crate::dispatcher::chain::open_program;
 use crate::error::Doing;
 use crate::kernel::{Kernel, LinkSpec};
 use crate::show;

@@ -1,80 +1,153 @@
-//! XDP return codes as the words of `--proceed-on`.
+//! Return codes of the programs of a chain, as the words of `--proceed-on`.
 
+use crate::state::Hook;
 use crate::{LoaderError, ProceedOn};
 
 /// Word and bit of every action, in the kernel's order of their codes (`enum xdp_action`; 31 is libxdp's
-/// `XDP_DISPATCHER_RETVAL`, what an empty slot returns).
-const ACTIONS: [(&str, u32); 6] = [
-    ("aborted", 1 << 0),
-    ("drop", 1 << 1),
-    ("pass", 1 << 2),
-    ("tx", 1 << 3),
-    ("redirect", 1 << 4),
-    ("dispatcher_return", 1 << 31),
-];
+/// `XDP_DISPATCHER_RETVAL`, what an empty slot returns). The bit is `1 << code`.
+const XDP: Actions = Actions {
+    family: "XDP",
+    words: &[
+        ("aborted", 1 << 0),
+        ("drop", 1 << 1),
+        ("pass", 1 << 2),
+        ("tx", 1 << 3),
+        ("redirect", 1 << 4),
+        ("dispatcher_return", 1 << 31),
+    ],
+    default: (1 << 2) | (1 << 31),
+};
 
-/// `pass, dispatcher_return`.
-const DEFAULT: u32 = (1 << 2) | (1 << 31);
+/// `TC_ACT_*` of linux/pkt_cls.h; 30 is what an empty slot of our dispatcher returns. They begin with -1, so the bit is
+/// `1 << (code + 1)`.
+const TC: Actions = Actions {
+    family: "TC",
+    words: &[
+        ("unspec", 1 << 0),
+        ("ok", 1 << 1),
+        ("reclassify", 1 << 2),
+        ("shot", 1 << 3),
+        ("pipe", 1 << 4),
+        ("stolen", 1 << 5),
+        ("queued", 1 << 6),
+        ("repeat", 1 << 7),
+        ("redirect", 1 << 8),
+        ("trap", 1 << 9),
+        ("dispatcher_return", 1 << 31),
+    ],
+    default: (1 << 1) | (1 << 4) | (1 << 31),
+};
+
+struct Actions {
+    family: &'static str,
+    words: &'static [(&'static str, u32)],
+    default: u32,
+}
+
+/// Those of a hook; TCX programs have them, but no mask.
+const fn of(hook: Hook) -> &'static Actions {
+    match hook {
+        Hook::Xdp => &XDP,
+        Hook::Tc(_) | Hook::Tcx(_) => &TC,
+    }
+}
 
 /// The mask of a request.
-pub(crate) fn mask(proceed_on: Option<&ProceedOn>) -> Result<u32, LoaderError> {
+pub(crate) fn mask(hook: Hook, proceed_on: Option<&ProceedOn>) -> Result<u32, LoaderError> {
+    let actions = of(hook);
     let Some(ProceedOn(words)) = proceed_on else {
-        return Ok(DEFAULT);
+        return Ok(actions.default);
     };
     words.iter().try_fold(0, |mask, word| {
-        let action = ACTIONS.iter().find(|(name, _)| name == word);
+        let action = actions.words.iter().find(|(name, _)| name == word);
         action
             .map(|(_, bit)| mask | bit)
             .ok_or_else(|| LoaderError::ProceedOn {
                 word: word.clone(),
-                expected: ACTIONS.map(|(name, _)| name).to_vec(),
+                family: actions.family,
+                expected: actions.words.iter().map(|(name, _)| *name).collect(),
             })
     })
 }
 
 /// The words of a mask.
-pub(crate) fn words(mask: u32) -> Vec<String> {
-    let set = ACTIONS.iter().filter(|(_, bit)| mask & bit != 0);
+pub(crate) fn words(hook: Hook, mask: u32) -> Vec<String> {
+    let set = of(hook).words.iter().filter(|(_, bit)| mask & bit != 0);
     set.map(|(name, _)| (*name).to_owned()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TcDirection;
+
+    const TC: Hook = Hook::Tc(TcDirection::Egress);
+
+    fn request(words: &[&str]) -> ProceedOn {
+        ProceedOn(words.iter().map(|word| (*word).to_owned()).collect())
+    }
 
     #[test]
     fn masks_are_those_of_the_kernels_codes() {
-        let cases: [(&[&str], u32); 7] = [
-            (&["aborted"], 0x1),
-            (&["drop"], 0x2),
-            (&["pass"], 0x4),
-            (&["tx"], 0x8),
-            (&["redirect"], 0x10),
-            (&["dispatcher_return"], 0x8000_0000),
-            (&["pass", "drop", "pass"], 0x6),
+        let cases: [(Hook, &[&str], u32); 18] = [
+            (Hook::Xdp, &["aborted"], 0x1),
+            (Hook::Xdp, &["drop"], 0x2),
+            (Hook::Xdp, &["pass"], 0x4),
+            (Hook::Xdp, &["tx"], 0x8),
+            (Hook::Xdp, &["redirect"], 0x10),
+            (Hook::Xdp, &["dispatcher_return"], 0x8000_0000),
+            (Hook::Xdp, &["pass", "drop", "pass"], 0x6),
+            (TC, &["unspec"], 0x1),
+            (TC, &["ok"], 0x2),
+            (TC, &["reclassify"], 0x4),
+            (TC, &["shot"], 0x8),
+            (TC, &["pipe"], 0x10),
+            (TC, &["stolen"], 0x20),
+            (TC, &["queued"], 0x40),
+            (TC, &["repeat"], 0x80),
+            (TC, &["redirect"], 0x100),
+            (TC, &["trap"], 0x200),
+            (TC, &["dispatcher_return", "ok"], 0x8000_0002),
         ];
-        for (asked, expected) in cases {
-            let request = ProceedOn(asked.iter().map(|word| (*word).to_owned()).collect());
-            assert_eq!(mask(Some(&request)).unwrap(), expected, "{asked:?}");
+        for (hook, asked, expected) in cases {
+            let found = mask(hook, Some(&request(asked))).unwrap();
+            assert_eq!(found, expected, "{hook:?} {asked:?}");
         }
-        assert_eq!(mask(None).unwrap(), 0x8000_0004);
+        assert_eq!(mask(Hook::Xdp, None).unwrap(), 0x8000_0004);
+        assert_eq!(mask(TC, None).unwrap(), 0x8000_0012);
     }
 
     #[test]
     fn words_come_back_in_the_kernels_order() {
-        let request = ProceedOn(vec!["dispatcher_return".into(), "tx".into(), "drop".into()]);
-        assert_eq!(
-            words(mask(Some(&request)).unwrap()),
-            ["drop", "tx", "dispatcher_return"]
-        );
+        let cases: [(Hook, &[&str], &[&str]); 2] = [
+            (
+                Hook::Xdp,
+                &["dispatcher_return", "tx", "drop"],
+                &["drop", "tx", "dispatcher_return"],
+            ),
+            (TC, &["trap", "ok", "unspec"], &["unspec", "ok", "trap"]),
+        ];
+        for (hook, asked, expected) in cases {
+            assert_eq!(
+                words(hook, mask(hook, Some(&request(asked))).unwrap()),
+                expected
+            );
+        }
     }
 
     #[test]
     fn an_unknown_word_is_named() {
-        let error = mask(Some(&ProceedOn(vec!["pass".into(), "ok".into()]))).unwrap_err();
+        let error = mask(Hook::Xdp, Some(&request(&["pass", "ok"]))).unwrap_err();
         assert_eq!(
             error.to_string(),
             "`ok` is no XDP action: expected aborted, drop, pass, tx, redirect, dispatcher_return"
+        );
+        let error = mask(TC, Some(&request(&["pass"]))).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("`pass` is no TC action: expected unspec, ok, "),
+            "{error}"
         );
     }
 }

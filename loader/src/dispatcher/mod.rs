@@ -1,5 +1,5 @@
-//! Chains of XDP programs on one interface, by the protocol of libxdp's dispatcher.
+//! Chains of programs on one hook of an interface, by dispatchers that call them one after the other.
 
 pub(crate) mod action;
+pub(crate) mod chain;
 pub(crate) mod plan;
-pub(crate) mod xdp;

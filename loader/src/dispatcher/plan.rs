@@ -1,7 +1,7 @@
 //! Which member sits in which slot: from values to values.
 
-use crate::kernel::XdpDispatcherConfig;
-use crate::state::XdpRecord;
+use crate::kernel::{DispatcherConfig, TcDispatcherConfig, XdpDispatcherConfig};
+use crate::state::{Hook, MemberRecord};
 
 /// Slots of a dispatcher (`MAX_DISPATCHER_ACTIONS` of libxdp's protocol).
 pub(crate) const MAX_MEMBERS: usize = 10;
@@ -19,7 +19,7 @@ pub(crate) struct Member {
     pub(crate) sequence: u64,
     /// Mask of the actions after which the chain goes on.
     pub(crate) proceed_on: u32,
-    pub(crate) xdp: XdpRecord,
+    pub(crate) loaded: MemberRecord,
 }
 
 /// Puts members in order: lower priorities first, then who came first.
@@ -27,27 +27,41 @@ pub(crate) fn sort(members: &mut [Member]) {
     members.sort_by_key(|member| (member.priority, member.sequence));
 }
 
-/// What a dispatcher is told of members in order. More than [`MAX_MEMBERS`] are a mistake of the caller; they get no slot.
-pub(crate) fn config(members: &[Member]) -> XdpDispatcherConfig {
-    let mut config = XdpDispatcherConfig {
-        num_progs_enabled: 0,
-        is_xdp_frags: !members.is_empty() && members.iter().all(|member| member.xdp.frags),
-        chain_call_actions: [0; MAX_MEMBERS],
-        run_prios: [0; MAX_MEMBERS],
-        program_flags: [0; MAX_MEMBERS],
-    };
-    let slots = config
-        .chain_call_actions
-        .iter_mut()
-        .zip(&mut config.run_prios)
-        .zip(&mut config.program_flags);
-    for (((actions, priority), flags), member) in slots.zip(members) {
-        *actions = member.proceed_on;
-        *priority = member.priority;
-        *flags = if member.xdp.frags { XDP_HAS_FRAGS } else { 0 };
-        config.num_progs_enabled += 1;
+/// What a hook's dispatcher is told of members in order. More than [`MAX_MEMBERS`] are a mistake of the caller; they
+/// get no slot.
+pub(crate) fn config(hook: Hook, members: &[Member]) -> DispatcherConfig {
+    let enabled = members.len().min(MAX_MEMBERS) as u8;
+    let chain_call_actions = slots(members, |member| member.proceed_on);
+    let run_prios = slots(members, |member| member.priority);
+    match hook {
+        Hook::Xdp => DispatcherConfig::Xdp(XdpDispatcherConfig {
+            num_progs_enabled: enabled,
+            is_xdp_frags: !members.is_empty() && members.iter().all(|member| member.loaded.frags),
+            chain_call_actions,
+            run_prios,
+            program_flags: slots(members, |member| {
+                if member.loaded.frags {
+                    XDP_HAS_FRAGS
+                } else {
+                    0
+                }
+            }),
+        }),
+        Hook::Tc(_) | Hook::Tcx(_) => DispatcherConfig::Tc(TcDispatcherConfig {
+            num_progs_enabled: enabled,
+            chain_call_actions,
+            run_prios,
+        }),
     }
-    config
+}
+
+/// A table with one word a slot; 0 where no member is.
+fn slots(members: &[Member], word: impl Fn(&Member) -> u32) -> [u32; MAX_MEMBERS] {
+    let mut table = [0; MAX_MEMBERS];
+    for (slot, member) in table.iter_mut().zip(members) {
+        *slot = word(member);
+    }
+    table
 }
 
 /// Name of the function of a slot.
@@ -60,6 +74,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::TcDirection;
 
     fn member(priority: u32, sequence: u64, proceed_on: u32, frags: bool) -> Member {
         Member {
@@ -68,16 +83,30 @@ mod tests {
             priority,
             sequence,
             proceed_on,
-            xdp: XdpRecord {
+            loaded: MemberRecord {
                 extension: true,
                 frags,
             },
         }
     }
 
+    fn xdp(members: &[Member]) -> XdpDispatcherConfig {
+        match config(Hook::Xdp, members) {
+            DispatcherConfig::Xdp(config) => config,
+            DispatcherConfig::Tc(config) => unreachable!("{config:?}"),
+        }
+    }
+
+    fn tc(members: &[Member]) -> TcDispatcherConfig {
+        match config(Hook::Tc(TcDirection::Ingress), members) {
+            DispatcherConfig::Tc(config) => config,
+            DispatcherConfig::Xdp(config) => unreachable!("{config:?}"),
+        }
+    }
+
     #[test]
     fn an_empty_chain_has_no_slots_and_no_frags() {
-        let config = config(&[]);
+        let config = xdp(&[]);
         assert_eq!((config.num_progs_enabled, config.is_xdp_frags), (0, false));
     }
 
@@ -89,7 +118,7 @@ mod tests {
             ([false, false], false),
         ] {
             let members = [member(1, 1, 4, frags[0]), member(2, 2, 4, frags[1])];
-            let config = config(&members);
+            let config = xdp(&members);
             assert_eq!(config.is_xdp_frags, expected, "{frags:?}");
             let flags = frags.map(|frags| if frags { 32 } else { 0 });
             assert_eq!(config.program_flags[..2], flags, "{frags:?}");
@@ -125,19 +154,23 @@ mod tests {
             sort(&mut members);
             prop_assert_eq!(&members, &expected);
 
-            let config = config(&members);
+            let config = xdp(&members);
             prop_assert_eq!(usize::from(config.num_progs_enabled), expected.len());
             for slot in 0..MAX_MEMBERS {
                 let seen = (config.chain_call_actions[slot], config.run_prios[slot], config.program_flags[slot]);
                 let wanted = expected.get(slot).map_or((0, 0, 0), |member| {
-                    (member.proceed_on, member.priority, u32::from(member.xdp.frags) << 5)
+                    (member.proceed_on, member.priority, u32::from(member.loaded.frags) << 5)
                 });
                 prop_assert_eq!(seen, wanted);
             }
             prop_assert_eq!(
                 config.is_xdp_frags,
-                !expected.is_empty() && !expected.iter().any(|member| !member.xdp.frags)
+                !expected.is_empty() && !expected.iter().any(|member| !member.loaded.frags)
             );
+            let tc = tc(&members);
+            prop_assert_eq!(tc.num_progs_enabled, config.num_progs_enabled);
+            prop_assert_eq!(tc.chain_call_actions, config.chain_call_actions);
+            prop_assert_eq!(tc.run_prios, config.run_prios);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! A kernel in memory, for tests: programs, maps and links that live as long as a handle, a pin or another object
-//! holds them, folders and pins of a bpffs, interfaces with one XDP link each.
+//! holds them, folders and pins of a bpffs, interfaces with one XDP link each, qdiscs, filters and TCX links.
 //!
 //! It does what was seen on real kernels and nothing else. One thing it leaves out: a real EXT program holds the
 //! dispatcher that it was loaded for until it is attached.
 
 mod object;
+mod traffic;
 mod world;
 
 use std::cell::RefCell;
@@ -14,16 +15,17 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
 use super::{
-    Interface, Kernel, KernelError, LinkSpec, LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram,
-    ProgramBrief, XdpDispatcherConfig,
+    Device, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError, LinkSpec, LoadAs,
+    LoadSpec, Loaded, LoadedMap, LoadedProgram, ProgramBrief, TcDispatcherConfig, TcFilter,
+    XdpDispatcherConfig,
 };
-use crate::{KernelState, XdpMode};
+use crate::{KernelState, TcDirection, XdpMode};
 
 pub use object::{Crash, Object};
 use object::{Map, Place, Program};
 use world::World;
 
-/// Number of the network namespace of every interface.
+/// Number of our network namespace.
 pub const NSID: u64 = 4_026_531_840;
 
 /// A kernel in memory; a clone is the same kernel.
@@ -42,25 +44,36 @@ impl FakeKernel {
     pub fn add_interface(&self, name: &str) {
         let mut world = self.world.borrow_mut();
         let ifindex = world.next_id();
-        world.interfaces.insert(name.to_owned(), ifindex);
+        world.interfaces.insert((NSID, name.to_owned()), ifindex);
     }
 
-    /// Removes an interface: XDP links on it stay, but lead nowhere.
+    /// Adds a network namespace with one interface. Namespaces and indices are given out again once they are gone.
+    pub fn add_namespace(&self, path: &str, nsid: u64, interface: &str, ifindex: u32) {
+        let mut world = self.world.borrow_mut();
+        world.namespaces.insert(path.into(), nsid);
+        let key = (nsid, interface.to_owned());
+        world.interfaces.insert(key, ifindex);
+    }
+
+    /// Removes a network namespace with its interfaces.
+    pub fn remove_namespace(&self, path: &str) {
+        let mut world = self.world.borrow_mut();
+        if let Some(nsid) = world.namespaces.remove(Path::new(path)) {
+            world.remove_interfaces(|(ns, _)| *ns == nsid);
+        }
+    }
+
+    /// Removes an interface: XDP and TCX links on it stay, but lead nowhere; qdisc and filters go.
     pub fn remove_interface(&self, name: &str) {
         let mut world = self.world.borrow_mut();
-        if let Some(ifindex) = world.interfaces.remove(name) {
-            for link in world.links.values().filter_map(Weak::upgrade) {
-                link.interface_gone(ifindex);
-            }
-        }
+        world.remove_interfaces(|(ns, known)| *ns == NSID && known == name);
     }
 
     /// Puts somebody else's XDP program on an interface and returns its id.
     pub fn attach_foreign_xdp(&self, name: &str) -> Result<u32, KernelError> {
         let mut world = self.world.borrow_mut();
-        let ifindex = *world
-            .interfaces
-            .get(name)
+        let ifindex = world
+            .interface(name)
             .ok_or_else(|| errno("foreign", libc::ENODEV))?;
         let program = world.add_program(Program::new("foreign", "xdp"));
         let id = program.id;
@@ -144,7 +157,13 @@ impl FakeKernel {
         let pins = world.pins.iter();
         let pins =
             pins.map(|(path, object)| format!("pin {} = {}", path.display(), object.describe()));
-        programs.chain(links).chain(dirs).chain(pins).collect()
+        let traffic = world.describe_traffic();
+        programs
+            .chain(links)
+            .chain(dirs)
+            .chain(pins)
+            .chain(traffic)
+            .collect()
     }
 
     /// Ids of the programs that live, ascending, with their types.
@@ -152,6 +171,12 @@ impl FakeKernel {
         let world = self.world.borrow();
         let programs = world.programs.values().filter_map(Weak::upgrade);
         programs.map(|program| (program.id, program.kind)).collect()
+    }
+
+    /// Ids of the programs that others attached or loaded.
+    pub fn foreign_programs(&self) -> BTreeSet<u32> {
+        let world = self.world.borrow();
+        world.foreign.iter().map(|link| link.program().id).collect()
     }
 
     /// Paths of all pins with the ids of the programs that they, or the links that they are, hold (0 for maps).
@@ -171,18 +196,100 @@ impl FakeKernel {
 
     /// Id of the program that the XDP link of an interface runs, and the ids behind its slots in order.
     pub fn xdp_chain(&self, interface: &str) -> Option<(u32, Vec<u32>)> {
+        let ifindex = self.world.borrow().interface(interface)?;
+        self.xdp_chain_at(ifindex)
+    }
+
+    /// As [`FakeKernel::xdp_chain`], by the interface's index.
+    pub fn xdp_chain_at(&self, ifindex: u32) -> Option<(u32, Vec<u32>)> {
         let world = self.world.borrow();
-        let ifindex = *world.interfaces.get(interface)?;
         let program = world.xdp_link(ifindex)?.program();
-        let slots = (0..10).map_while(|slot| program.slot(&format!("prog{slot}")));
-        Some((program.id, slots.collect()))
+        Some((program.id, program.slots()))
     }
 
     /// What the dispatcher on an interface was told.
     pub fn xdp_config(&self, interface: &str) -> Option<XdpDispatcherConfig> {
         let world = self.world.borrow();
-        let ifindex = *world.interfaces.get(interface)?;
-        world.xdp_link(ifindex)?.program().config.clone()
+        match &world
+            .xdp_link(world.interface(interface)?)?
+            .program()
+            .config
+        {
+            Some(DispatcherConfig::Xdp(config)) => Some(config.clone()),
+            _ => None,
+        }
+    }
+
+    /// Id of the program in our filter on a hook, and the ids behind its slots in order.
+    pub fn tc_chain(
+        &self,
+        nsid: u64,
+        ifindex: u32,
+        direction: TcDirection,
+    ) -> Option<(u32, Vec<u32>)> {
+        let world = self.world.borrow();
+        let program = world.own_filter(nsid, ifindex, direction)?;
+        Some((program.id, program.slots()))
+    }
+
+    /// What the dispatcher in our filter on a hook was told.
+    pub fn tc_config(&self, interface: &str, direction: TcDirection) -> Option<TcDispatcherConfig> {
+        let world = self.world.borrow();
+        let program = world.own_filter(NSID, world.interface(interface)?, direction)?;
+        match &program.config {
+            Some(DispatcherConfig::Tc(config)) => Some(config.clone()),
+            _ => None,
+        }
+    }
+
+    /// Ids of the programs of the TCX links on a hook, in the order in which they run.
+    pub fn tcx_chain(&self, interface: &str, direction: TcDirection) -> Vec<u32> {
+        let world = self.world.borrow();
+        let links = world
+            .interface(interface)
+            .map(|ifindex| world.tcx(ifindex, direction));
+        let links = links.unwrap_or_default();
+        links.iter().map(|link| link.program().id).collect()
+    }
+
+    /// Puts a program of somebody else behind all TCX links on a hook and returns its id.
+    pub fn attach_foreign_tcx(
+        &self,
+        interface: &str,
+        direction: TcDirection,
+    ) -> Result<u32, KernelError> {
+        let mut world = self.world.borrow_mut();
+        let ifindex = world
+            .interface(interface)
+            .ok_or_else(|| errno("foreign", libc::ENODEV))?;
+        let program = world.add_program(Program::new("foreign", "tc"));
+        let id = program.id;
+        if let Object::Link(link) = world.add_tcx(ifindex, direction, None, program)? {
+            world.foreign.push(link);
+        }
+        Ok(id)
+    }
+
+    /// The qdisc of somebody else in an interface's ingress place.
+    pub fn set_qdisc(&self, interface: &str, kind: Option<&'static str>) {
+        let mut world = self.world.borrow_mut();
+        if let Some(ifindex) = world.interface(interface) {
+            world.set_qdisc(ifindex, kind);
+        }
+    }
+
+    /// A filter of somebody else.
+    pub fn add_foreign_filter(
+        &self,
+        interface: &str,
+        direction: TcDirection,
+        preference: u16,
+        kind: &'static str,
+    ) {
+        let mut world = self.world.borrow_mut();
+        if let Some(ifindex) = world.interface(interface) {
+            world.add_foreign_filter(ifindex, direction, preference, kind);
+        }
     }
 
     /// Counts a call, and fails it when it is its turn.
@@ -281,9 +388,12 @@ impl Kernel for FakeKernel {
         })
     }
 
-    fn load_xdp_dispatcher(&self, config: &XdpDispatcherConfig) -> Result<Object, KernelError> {
+    fn load_dispatcher(&self, config: &DispatcherConfig) -> Result<Object, KernelError> {
         let mut world = self.call("load dispatcher")?;
-        let mut program = Program::new("xdp_dispatcher", "xdp");
+        let mut program = match config {
+            DispatcherConfig::Xdp(_) => Program::new("xdp_dispatcher", "xdp"),
+            DispatcherConfig::Tc(_) => Program::new("tc_dispatcher", "tc"),
+        };
         program.config = Some(config.clone());
         Ok(Object::Program(world.add_program(program)))
     }
@@ -387,9 +497,10 @@ impl Kernel for FakeKernel {
                 program,
                 ifindex,
                 mode,
-                ..
+                netns,
             } => {
-                if !world.interfaces.values().any(|known| known == ifindex) {
+                let nsid = world.namespace(*netns)?;
+                if !world.is_there(nsid, *ifindex) {
                     return Err(errno("link", libc::ENODEV));
                 }
                 if world.xdp_link(*ifindex).is_some() {
@@ -405,7 +516,7 @@ impl Kernel for FakeKernel {
                 target,
                 function,
             } => {
-                let target = target.of_kind("xdp")?;
+                let target = target.dispatcher()?;
                 if target.slot(function).is_some() {
                     return Err(errno("link", libc::EBUSY));
                 }
@@ -414,6 +525,20 @@ impl Kernel for FakeKernel {
                     function: (*function).to_owned(),
                 };
                 (place, program.of_kind("ext")?)
+            }
+            LinkSpec::Tcx {
+                program,
+                ifindex,
+                direction,
+                beside,
+                netns,
+            } => {
+                let nsid = world.namespace(*netns)?;
+                if !world.is_there(nsid, *ifindex) {
+                    return Err(errno("link", libc::ENODEV));
+                }
+                let program = program.of_kind("tc")?;
+                return world.add_tcx(*ifindex, *direction, *beside, program);
             }
             LinkSpec::Tracepoint {
                 program,
@@ -439,26 +564,87 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
-    fn interface(&self, name: &str, _netns: Option<&Path>) -> Result<Interface, KernelError> {
+    fn link_interface(&self, link: &Object) -> Result<Option<u32>, KernelError> {
+        let _world = self.call("link interface")?;
+        match link {
+            Object::Link(link) => link.interface(),
+            Object::Program(_) | Object::Map(_) => Err(errno("link interface", libc::EINVAL)),
+        }
+    }
+
+    fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
         let world = self.call("interface")?;
-        let ifindex = world
-            .interfaces
-            .get(name)
-            .ok_or_else(|| KernelError::NoInterface {
-                name: name.to_owned(),
-            })?;
+        let nsid = world.namespace(netns)?;
+        let found = world.interfaces.get(&(nsid, name.to_owned()));
+        let ifindex = found.ok_or_else(|| KernelError::NoInterface {
+            name: name.to_owned(),
+        })?;
         Ok(Interface {
             ifindex: *ifindex,
-            nsid: NSID,
+            nsid,
         })
     }
 
     fn xdp_program_on(
         &self,
         ifindex: u32,
-        _netns: Option<&Path>,
+        netns: Option<&Path>,
     ) -> Result<Option<u32>, KernelError> {
         let world = self.call("xdp program on")?;
+        world.namespace(netns)?;
         Ok(world.xdp_link(ifindex).map(|link| link.program().id))
+    }
+
+    fn ingress_qdisc(&self, device: &Device) -> Result<IngressQdisc, KernelError> {
+        self.call("ingress qdisc")?.ingress_qdisc(device)
+    }
+
+    fn add_clsact(&self, device: &Device) -> Result<(), KernelError> {
+        self.call("add clsact")?.add_clsact(device)
+    }
+
+    fn remove_unused_clsact(&self, device: &Device) -> Result<bool, KernelError> {
+        Ok(self.call("remove clsact")?.remove_unused_clsact(device))
+    }
+
+    fn tc_filters(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+    ) -> Result<Vec<TcFilter>, KernelError> {
+        self.call("filters")?.tc_filters(device, direction)
+    }
+
+    fn add_tc_filter(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+        program: &Object,
+    ) -> Result<(), KernelError> {
+        let mut world = self.call("add filter")?;
+        world.add_tc_filter(device, direction, program.of_kind("tc")?)
+    }
+
+    fn replace_tc_filter(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+        old: u32,
+        program: &Object,
+    ) -> Result<bool, KernelError> {
+        let mut world = self.call("replace filter")?;
+        let program = program.of_kind("tc")?;
+        let replaced = world.replace_tc_filter(device, direction, old, program);
+        Ok(replaced.is_some())
+    }
+
+    fn remove_tc_filter(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+        program: u32,
+    ) -> Result<bool, KernelError> {
+        let mut world = self.call("remove filter")?;
+        Ok(world.remove_tc_filter(device, direction, program).is_some())
     }
 }

@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::program::KernelState;
-use crate::request::XdpMode;
+use crate::request::{TcDirection, XdpMode};
 use bytecode_object::ProgramType;
+use serde::{Deserialize, Serialize};
 
 /// How a program of an object is to be loaded.
 #[derive(Debug)]
@@ -103,6 +104,26 @@ pub struct XdpDispatcherConfig {
     pub program_flags: [u32; 10],
 }
 
+/// Contents of the TC dispatcher's `.rodata` (`bpf/tc_dispatcher.bpf.c`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcDispatcherConfig {
+    /// Slots in use, 0 to 10.
+    pub num_progs_enabled: u8,
+    /// One mask a slot: bit `1 << (action + 1)` set means "go on".
+    pub chain_call_actions: [u32; 10],
+    /// One priority a slot.
+    pub run_prios: [u32; 10],
+}
+
+/// Which of the embedded dispatchers, and what it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DispatcherConfig {
+    /// `xdp_dispatcher`.
+    Xdp(XdpDispatcherConfig),
+    /// `tc_dispatcher`.
+    Tc(TcDispatcherConfig),
+}
+
 /// What a list shows of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgramBrief {
@@ -137,6 +158,19 @@ pub enum LinkSpec<'a, H> {
         /// `prog0` … `prog9`.
         function: &'a str,
     },
+    /// `BPF_LINK_CREATE` of a classifier on one direction of an interface (kernel 6.6), last of all or beside a link.
+    Tcx {
+        /// Classifier.
+        program: &'a H,
+        /// Interface index in that namespace.
+        ifindex: u32,
+        /// Direction.
+        direction: TcDirection,
+        /// Another TCX link there, and on which side of it; `None`: behind all that are there.
+        beside: Option<(Side, &'a H)>,
+        /// Network namespace, `None` for ours.
+        netns: Option<&'a Path>,
+    },
     /// Perf event of a tracepoint with a BPF link on it (kernel 5.15).
     Tracepoint {
         /// Program.
@@ -148,6 +182,15 @@ pub enum LinkSpec<'a, H> {
     },
 }
 
+/// On which side of another link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// `BPF_F_BEFORE`.
+    Before,
+    /// `BPF_F_AFTER`.
+    After,
+}
+
 /// An interface in a network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interface {
@@ -156,6 +199,51 @@ pub struct Interface {
     /// Inode of the namespace.
     pub nsid: u64,
 }
+
+/// An interface that was found, as it is found again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Index in its namespace.
+    pub ifindex: u32,
+    /// Inode of the namespace.
+    pub nsid: u64,
+    /// Path that the namespace was found at, `None` for ours.
+    pub netns: Option<PathBuf>,
+}
+
+/// The qdisc in an interface's ingress place, which is the place of clsact, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IngressQdisc {
+    /// None.
+    None,
+    /// clsact: takes filters for both directions.
+    Clsact,
+    /// Another (`ingress`).
+    Other {
+        /// Its kind.
+        kind: String,
+    },
+}
+
+/// A traffic control filter on one direction of an interface's clsact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcFilter {
+    /// Preference, lower first.
+    pub preference: u16,
+    /// Protocol (`ETH_P_ALL` is 3).
+    pub protocol: u16,
+    /// Number of the filter chain, 0 where nobody asked for another.
+    pub chain: u32,
+    /// Kind (`bpf`, `flower`, …).
+    pub kind: String,
+    /// Handle; 0 stands for the preference as such.
+    pub handle: u32,
+    /// Id of its BPF program.
+    pub program_id: Option<u32>,
+}
+
+/// Preference of our filters.
+pub const TC_PREFERENCE: u16 = 50;
 
 /// What a kernel can be asked to do. One call, one step.
 pub trait Kernel {
@@ -166,11 +254,8 @@ pub trait Kernel {
     fn mount_bpffs(&self, dir: &Path) -> Result<(), KernelError>;
     /// Makes maps, loads programs. All or nothing: on failure no handle outlives the call.
     fn load(&self, spec: &LoadSpec<'_, Self::Handle>) -> Result<Loaded<Self::Handle>, KernelError>;
-    /// Loads the embedded XDP dispatcher.
-    fn load_xdp_dispatcher(
-        &self,
-        config: &XdpDispatcherConfig,
-    ) -> Result<Self::Handle, KernelError>;
+    /// Loads an embedded dispatcher.
+    fn load_dispatcher(&self, config: &DispatcherConfig) -> Result<Self::Handle, KernelError>;
     /// What a list shows of a program, at the lowest cost; `None` when there is none with that id.
     fn program_brief(&self, id: u32) -> Result<Option<ProgramBrief>, KernelError>;
     /// State of a program, its memory included (one read of its fdinfo).
@@ -195,6 +280,8 @@ pub trait Kernel {
     fn link(&self, spec: &LinkSpec<'_, Self::Handle>) -> Result<Self::Handle, KernelError>;
     /// Puts another program under a link in one step (`BPF_LINK_UPDATE`).
     fn update_link(&self, link: &Self::Handle, program: &Self::Handle) -> Result<(), KernelError>;
+    /// Index of the interface that an XDP or TCX link is on; `None` once that is gone, or the link was detached.
+    fn link_interface(&self, link: &Self::Handle) -> Result<Option<u32>, KernelError>;
     /// Looks an interface up.
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError>;
     /// Id of the XDP program on an interface (`IFLA_XDP_PROG_ID`), for the message when it is not ours.
@@ -203,6 +290,41 @@ pub trait Kernel {
         ifindex: u32,
         netns: Option<&Path>,
     ) -> Result<Option<u32>, KernelError>;
+    /// The qdisc in the ingress place of an interface.
+    fn ingress_qdisc(&self, device: &Device) -> Result<IngressQdisc, KernelError>;
+    /// Puts clsact on an interface that has no qdisc in that place.
+    fn add_clsact(&self, device: &Device) -> Result<(), KernelError>;
+    /// Removes clsact unless there is a filter on it. Whether it was removed: nothing there to remove is no error.
+    fn remove_unused_clsact(&self, device: &Device) -> Result<bool, KernelError>;
+    /// The filters of one direction; none where there is no clsact.
+    fn tc_filters(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+    ) -> Result<Vec<TcFilter>, KernelError>;
+    /// Adds a direct-action filter for every protocol at [`TC_PREFERENCE`].
+    fn add_tc_filter(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+        program: &Self::Handle,
+    ) -> Result<(), KernelError>;
+    /// Puts another program into the filter at [`TC_PREFERENCE`] that runs program `old`, in one step: no packet sees
+    /// none of the two or both. Whether there was such a filter.
+    fn replace_tc_filter(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+        old: u32,
+        program: &Self::Handle,
+    ) -> Result<bool, KernelError>;
+    /// Removes the filter at [`TC_PREFERENCE`] that runs `program`. Whether there was one.
+    fn remove_tc_filter(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+        program: u32,
+    ) -> Result<bool, KernelError>;
 }
 
 /// A step that a kernel refused.
@@ -353,6 +475,40 @@ pub enum KernelError {
     NoInterface {
         /// Name asked for.
         name: String,
+    },
+    /// An interface that was there, or its namespace, is gone.
+    #[error("interface {ifindex} of network namespace {nsid} is gone")]
+    InterfaceGone {
+        /// Its index.
+        ifindex: u32,
+        /// Inode of its namespace.
+        nsid: u64,
+    },
+    /// A network namespace that cannot be opened.
+    #[error("opening the network namespace {}: {source}", .path.display())]
+    NoNamespace {
+        /// Path asked for.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A path that is something else than a network namespace.
+    #[error("{} is no network namespace", .path.display())]
+    NotANamespace {
+        /// Path asked for.
+        path: PathBuf,
+    },
+    /// A kernel that is too old.
+    #[error("{what} needs kernel {needs} or newer, this is {running}: {source}")]
+    TooOld {
+        /// What was asked for.
+        what: &'static str,
+        /// First release that has it.
+        needs: &'static str,
+        /// Release of this one.
+        running: String,
+        /// What it said.
+        source: std::io::Error,
     },
     /// A function that is not in a dispatcher.
     #[error("the dispatcher has no function `{function}`")]

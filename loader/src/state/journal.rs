@@ -11,14 +11,32 @@ use serde::{Deserialize, Serialize};
 
 use super::StateError;
 use super::store::Put;
+use crate::TcDirection;
+use crate::kernel::Device;
 
 /// A step of building: it adds, and can be taken away by its name alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum BuildStep {
-    CreateDir { path: PathBuf },
-    Pin { path: PathBuf },
-    Records { puts: Vec<Put> },
+    CreateDir {
+        path: PathBuf,
+    },
+    Pin {
+        path: PathBuf,
+    },
+    Records {
+        puts: Vec<Put>,
+    },
+    /// clsact, where no such qdisc is.
+    Clsact {
+        device: Device,
+    },
+    /// A TC filter that runs `program`.
+    Filter {
+        device: Device,
+        direction: TcDirection,
+        program: u32,
+    },
 }
 
 /// A step after the point of no return: it can be done by its name alone, and once more.
@@ -32,6 +50,25 @@ pub(crate) enum CommitStep {
         new: u32,
         /// The interface may be gone: what is taken away need not be there.
         may_be_gone: bool,
+    },
+    /// Puts program `new` in the place of `old` in a TC filter.
+    SwapFilter {
+        device: Device,
+        direction: TcDirection,
+        old: u32,
+        new: u32,
+        /// As for `Swap`.
+        may_be_gone: bool,
+    },
+    /// Removes the TC filter that runs `program`.
+    RemoveFilter {
+        device: Device,
+        direction: TcDirection,
+        program: u32,
+    },
+    /// Removes clsact unless there are filters on it.
+    RemoveClsact {
+        device: Device,
     },
     Records {
         puts: Vec<Put>,

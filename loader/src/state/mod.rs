@@ -17,8 +17,8 @@ use crate::Config;
 pub use error::StateError;
 pub(crate) use journal::{BuildStep, CommitStep, Journal, Line, Unfinished};
 pub(crate) use record::{
-    ChainKey, ChainRecord, HexBytes, Key, LinkRecord, ModeRecord, PlaceRecord, ProgramRecord,
-    SourceRecord, XdpRecord,
+    ChainKey, ChainRecord, ClsactRecord, HexBytes, Hook, Key, LinkRecord, MemberRecord, ModeRecord,
+    PlaceRecord, ProgramRecord, SourceRecord,
 };
 pub(crate) use store::{Direction, Put, Store};
 

@@ -9,9 +9,33 @@ use bytecode_object::ProgramType;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The hook of an XDP chain.
+use crate::TcDirection;
+
+/// The hooks on which programs stand in an order of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Hook {
+    Xdp,
+    Tc(TcDirection),
+    Tcx(TcDirection),
+}
+
+impl Hook {
+    /// Name of it in keys and in bpffs.
+    pub(crate) const fn folder(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Tc(TcDirection::Ingress) => "tc-ingress",
+            Self::Tc(TcDirection::Egress) => "tc-egress",
+            Self::Tcx(TcDirection::Ingress) => "tcx-ingress",
+            Self::Tcx(TcDirection::Egress) => "tcx-egress",
+        }
+    }
+}
+
+/// One hook of one interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ChainKey {
+    pub(crate) hook: Hook,
     /// Inode of the network namespace.
     pub(crate) nsid: u64,
     /// Interface index in it.
@@ -24,6 +48,11 @@ pub(crate) enum Key {
     Program(u32),
     Link(u32),
     Chain(ChainKey),
+    /// clsact of an interface.
+    Clsact {
+        nsid: u64,
+        ifindex: u32,
+    },
 }
 
 /// What the keys of programs begin with.
@@ -36,7 +65,10 @@ impl fmt::Display for Key {
         match self {
             Self::Program(id) => write!(f, "{PROGRAMS}{id:010}"),
             Self::Link(id) => write!(f, "{LINKS}{id:010}"),
-            Self::Chain(key) => write!(f, "xdp/{}/{}", key.nsid, key.ifindex),
+            Self::Chain(key) => {
+                write!(f, "{}/{}/{}", key.hook.folder(), key.nsid, key.ifindex)
+            }
+            Self::Clsact { nsid, ifindex } => write!(f, "clsact/{nsid}/{ifindex}"),
         }
     }
 }
@@ -52,7 +84,8 @@ pub(crate) struct ProgramRecord {
     pub(crate) metadata: BTreeMap<String, String>,
     /// Program after which the folder of its maps is named.
     pub(crate) maps_folder: u32,
-    pub(crate) xdp: Option<XdpRecord>,
+    /// XDP and TC programs.
+    pub(crate) member: Option<MemberRecord>,
 }
 
 /// Bytes, written in hex: JSON has none.
@@ -84,8 +117,8 @@ impl<'de> Deserialize<'de> for HexBytes {
 
 /// What a chain must know of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct XdpRecord {
-    /// Loaded for the dispatcher; else the kernel refused EXT programs and it is a plain XDP program.
+pub(crate) struct MemberRecord {
+    /// Loaded for the dispatcher; else the kernel refused EXT programs and it is a plain program.
     pub(crate) extension: bool,
     /// From `xdp.frags`.
     pub(crate) frags: bool,
@@ -129,32 +162,100 @@ pub(crate) enum PlaceRecord {
         proceed_on: u32,
         netns: Option<PathBuf>,
     },
+    Tc {
+        iface: String,
+        direction: TcDirection,
+        nsid: u64,
+        ifindex: u32,
+        priority: u32,
+        /// One bit an action.
+        proceed_on: u32,
+        netns: Option<PathBuf>,
+    },
+    Tcx {
+        iface: String,
+        direction: TcDirection,
+        nsid: u64,
+        ifindex: u32,
+        priority: u32,
+        netns: Option<PathBuf>,
+    },
     Tracepoint {
         tracepoint: String,
     },
 }
 
 impl LinkRecord {
-    /// The XDP chain it is in.
+    /// Where it stands in an order, and its priority there.
+    pub(crate) fn order(&self) -> Option<(ChainKey, u32)> {
+        let (hook, nsid, ifindex, priority) = match self.place {
+            PlaceRecord::Xdp {
+                nsid,
+                ifindex,
+                priority,
+                ..
+            } => (Hook::Xdp, nsid, ifindex, priority),
+            PlaceRecord::Tc {
+                direction,
+                nsid,
+                ifindex,
+                priority,
+                ..
+            } => (Hook::Tc(direction), nsid, ifindex, priority),
+            PlaceRecord::Tcx {
+                direction,
+                nsid,
+                ifindex,
+                priority,
+                ..
+            } => (Hook::Tcx(direction), nsid, ifindex, priority),
+            PlaceRecord::Tracepoint { .. } => return None,
+        };
+        let key = ChainKey {
+            hook,
+            nsid,
+            ifindex,
+        };
+        Some((key, priority))
+    }
+
+    /// The dispatcher's chain it is in; TCX links have none.
     pub(crate) fn chain(&self) -> Option<ChainKey> {
+        let (key, _) = self.order()?;
+        (!matches!(key.hook, Hook::Tcx(_))).then_some(key)
+    }
+
+    /// Mask of the actions after which its chain goes on.
+    pub(crate) fn proceed_on(&self) -> Option<u32> {
         match self.place {
-            PlaceRecord::Xdp { nsid, ifindex, .. } => Some(ChainKey { nsid, ifindex }),
-            PlaceRecord::Tracepoint { .. } => None,
+            PlaceRecord::Xdp { proceed_on, .. } | PlaceRecord::Tc { proceed_on, .. } => {
+                Some(proceed_on)
+            }
+            _ => None,
         }
     }
 }
 
-/// An XDP chain. Its members are the links with its key.
+/// A chain. Its members are the links with its key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ChainRecord {
     /// Revision of the dispatcher that is attached, 0 for none (`direct`).
     pub(crate) revision: u32,
     /// Kernel id of the program that is attached: the dispatcher, or the one member itself.
     pub(crate) program_id: u32,
-    /// Mode the link was made with, `None` for the kernel's choice.
+    /// Mode that an XDP link was made with, `None` for the kernel's choice.
     pub(crate) mode: Option<ModeRecord>,
     /// The one member is attached without a dispatcher.
     pub(crate) direct: bool,
+    /// Path that the namespace was first reached at, `None` for ours.
+    pub(crate) netns: Option<PathBuf>,
+}
+
+/// A clsact that we made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClsactRecord {
+    /// Interface name.
+    pub(crate) iface: String,
 }
 
 /// A mode of XDP.

@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::record::{ChainKey, ChainRecord, Key, LINKS, LinkRecord, PROGRAMS, ProgramRecord};
+use super::record::{
+    ChainKey, ChainRecord, ClsactRecord, Key, LINKS, LinkRecord, PROGRAMS, ProgramRecord,
+};
 use super::{StateError, lock};
 
 /// Bytes that sled may cache. The records of a thousand programs are below half a megabyte.
@@ -123,6 +125,15 @@ impl Store {
 
     pub(crate) fn chain(&self, key: ChainKey) -> Result<Option<ChainRecord>, StateError> {
         self.get(Key::Chain(key))
+    }
+
+    /// Whether clsact of that interface was made by us.
+    pub(crate) fn clsact(
+        &self,
+        nsid: u64,
+        ifindex: u32,
+    ) -> Result<Option<ClsactRecord>, StateError> {
+        self.get(Key::Clsact { nsid, ifindex })
     }
 
     /// Plans a change of one record; `None` removes it.

@@ -3,10 +3,16 @@
 
 use super::*;
 
-/// Five links of three programs. One guard for all: opening the database is what takes the time of these tests.
+/// Eight links of five programs. One guard for all: opening the database is what takes the time of these tests.
 fn prepare(bench: &Bench) -> Vec<u32> {
     let mut guard = bench.lock();
-    let words = ["xdp:pass", "xdp:xdp_stats", "tracepoint:on_switch"];
+    let words = [
+        "xdp:pass",
+        "xdp:xdp_stats",
+        "tracepoint:on_switch",
+        "tc:tc_pass",
+        "tcx:tcx_stats",
+    ];
     let mut all = ids(&bench.loader.load(&mut guard, request(&words)).unwrap());
     for (program, point) in [
         (0, xdp("eth0", 50)),
@@ -14,6 +20,9 @@ fn prepare(bench: &Bench) -> Vec<u32> {
         (0, xdp("eth0", 70)),
         (1, xdp("eth1", 5)),
         (2, tracepoint("sched/sched_switch")),
+        (3, tc("eth0", TcDirection::Ingress, 50)),
+        (3, tc("eth0", TcDirection::Ingress, 60)),
+        (3, tc("eth1", TcDirection::Egress, 50)),
     ] {
         let metadata = BTreeMap::new();
         let request = AttachRequest { point, metadata };
@@ -43,7 +52,7 @@ fn attach(
         .map(|_| ())
 }
 
-const ACTS: [(&str, Act); 7] = [
+const ACTS: [(&str, Act); 12] = [
     ("load", |bench, guard, _| {
         let words = ["xdp:pass", "tracepoint:on_switch", "xdp:xdp_stats"];
         bench.loader.load(guard, request(&words)).map(|_| ())
@@ -55,13 +64,28 @@ const ACTS: [(&str, Act); 7] = [
         attach(bench, guard, ids[2], tracepoint("sched/sched_wakeup"))
     }),
     ("detach xdp", |bench, guard, ids| {
-        bench.loader.detach(guard, ids[4])
-    }),
-    ("detach last xdp", |bench, guard, ids| {
         bench.loader.detach(guard, ids[6])
     }),
+    ("detach last xdp", |bench, guard, ids| {
+        bench.loader.detach(guard, ids[8])
+    }),
     ("detach tracepoint", |bench, guard, ids| {
-        bench.loader.detach(guard, ids[7])
+        bench.loader.detach(guard, ids[9])
+    }),
+    ("attach first tc", |bench, guard, ids| {
+        attach(bench, guard, ids[3], tc("eth1", TcDirection::Ingress, 5))
+    }),
+    ("attach tc", |bench, guard, ids| {
+        attach(bench, guard, ids[3], tc("eth0", TcDirection::Ingress, 5))
+    }),
+    ("attach tcx", |bench, guard, ids| {
+        attach(bench, guard, ids[4], tcx("eth0", TcDirection::Ingress, 5))
+    }),
+    ("detach last tc", |bench, guard, ids| {
+        bench.loader.detach(guard, ids[12])
+    }),
+    ("unload tc", |bench, guard, ids| {
+        bench.loader.unload(guard, ids[3])
     }),
     ("unload", |bench, guard, ids| {
         bench.loader.unload(guard, ids[1])
@@ -107,7 +131,9 @@ fn every_moment(moments: &str, arm: fn(&Bench, usize)) {
             // And the command works when it is given again.
             act(&bench, &mut bench.lock(), &ids)
                 .or_else(|error| match error {
-                    LoaderError::NoSuchLink { .. } | LoaderError::NoSuchProgram { .. } => Ok(()),
+                    LoaderError::NoSuchLink { .. }
+                    | LoaderError::NoSuchProgram { .. }
+                    | LoaderError::TcxTwice { .. } => Ok(()),
                     error => Err(error),
                 })
                 .unwrap();

@@ -21,6 +21,36 @@ fn three_members(bench: &Bench) -> Vec<u32> {
     all
 }
 
+const NETNS: &str = "/run/netns/blue";
+
+/// Programs: a classifier, another, one for TCX, another, one for XDP. Links: two on ingress of `eth0` and one on its
+/// egress, one of TCX, and one each of TC, TCX and XDP on the interface of a namespace.
+fn traffic(bench: &Bench) -> Vec<u32> {
+    use TcDirection::{Egress, Ingress};
+    bench.kernel.add_namespace(NETNS, 77, "eth7", 7001);
+    let words = [
+        "tc:tc_pass",
+        "tc:tc_stats",
+        "tcx:tcx_stats",
+        "tcx:tc_pass",
+        "xdp:pass",
+    ];
+    // One program a load: none shares its maps with another.
+    let mut all: Vec<u32> = words.iter().map(|word| bench.load(&[word])[0]).collect();
+    for (program, point) in [
+        (0, tc("eth0", Ingress, 50)),
+        (1, tc("eth0", Ingress, 60)),
+        (1, tc("eth0", Egress, 5)),
+        (2, tcx("eth0", Ingress, 50)),
+        (0, within(NETNS, tc("eth7", Egress, 1))),
+        (2, within(NETNS, tcx("eth7", Egress, 1))),
+        (4, within(NETNS, xdp("eth7", 1))),
+    ] {
+        all.push(bench.attach(all[program], point));
+    }
+    all
+}
+
 fn attach(
     bench: &Bench,
     guard: &mut Guard,
@@ -34,7 +64,7 @@ fn attach(
         .map(|_| ())
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 22] = [
     Case {
         name: "load of three programs",
         prepare: |bench| {
@@ -98,6 +128,74 @@ const CASES: [Case; 11] = [
     Case {
         name: "unload of a program in two chains",
         prepare: three_members,
+        act: |bench, guard, ids| bench.loader.unload(guard, ids[1]),
+    },
+    Case {
+        name: "load of programs with two dispatchers",
+        prepare: |bench| {
+            let ids = bench.load(&["tracepoint:on_switch"]);
+            bench.unload(ids[0]);
+            ids
+        },
+        act: |bench, guard, _| {
+            let request = request(&["tc:tc_pass", "tcx:tcx_stats", "xdp:pass"]);
+            bench.loader.load(guard, request).map(|_| ())
+        },
+    },
+    Case {
+        name: "attach of the first TC member",
+        prepare: |bench| bench.load(&["tc:tc_pass"]),
+        act: |bench, guard, ids| attach(bench, guard, ids[0], tc("eth0", TcDirection::Egress, 1)),
+    },
+    Case {
+        name: "attach of a plain TC program",
+        prepare: |bench| {
+            bench.kernel.refuse_extensions(true);
+            bench.load(&["tc:tc_pass"])
+        },
+        act: |bench, guard, ids| attach(bench, guard, ids[0], tc("eth0", TcDirection::Ingress, 1)),
+    },
+    Case {
+        name: "attach of the third TC member",
+        prepare: traffic,
+        act: |bench, guard, ids| attach(bench, guard, ids[0], tc("eth0", TcDirection::Ingress, 55)),
+    },
+    Case {
+        name: "attach of a TCX program before another",
+        prepare: traffic,
+        act: |bench, guard, ids| attach(bench, guard, ids[3], tcx("eth0", TcDirection::Ingress, 5)),
+    },
+    Case {
+        name: "attach of the second TC member in a namespace",
+        prepare: traffic,
+        act: |bench, guard, ids| {
+            let point = within(NETNS, tc("eth7", TcDirection::Egress, 5));
+            attach(bench, guard, ids[1], point)
+        },
+    },
+    Case {
+        name: "attach of the second XDP member in a namespace",
+        prepare: traffic,
+        act: |bench, guard, ids| attach(bench, guard, ids[4], within(NETNS, xdp("eth7", 5))),
+    },
+    Case {
+        name: "detach of a TC member",
+        prepare: traffic,
+        act: |bench, guard, ids| bench.loader.detach(guard, ids[5]),
+    },
+    Case {
+        name: "detach of the last TC member, clsact and all, in a namespace",
+        prepare: traffic,
+        act: |bench, guard, ids| bench.loader.detach(guard, ids[9]),
+    },
+    Case {
+        name: "unload of a TCX program on two hooks",
+        prepare: traffic,
+        act: |bench, guard, ids| bench.loader.unload(guard, ids[2]),
+    },
+    Case {
+        name: "unload of a program in two TC chains",
+        prepare: traffic,
         act: |bench, guard, ids| bench.loader.unload(guard, ids[1]),
     },
     Case {

@@ -111,7 +111,7 @@ fn a_request_that_does_not_fit_is_refused_before_the_kernel() {
         (
             request(&["xdp:pas"]),
             "loading prog.o: the object has no program `pas`; it has big_packets, on_kill_with_a_long_name, on_switch, \
-             pass, xdp_stats",
+             pass, tc_pass, tc_stats, tcx_stats, xdp_stats",
             Some("did you mean `pass`?"),
         ),
         (

@@ -6,6 +6,9 @@ mod faults;
 pub(crate) mod kill;
 mod life;
 mod locking;
+mod netns;
+mod tc;
+mod tcx;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,10 +21,11 @@ use object::{
 };
 use tempfile::TempDir;
 
-use crate::kernel::fake::{FakeKernel, NSID};
+use crate::kernel::fake::FakeKernel;
+use crate::state::Hook;
 use crate::{
     AttachPoint, AttachRequest, Attachment, Config, Guard, Link, LinkFilter, LoadRequest, Loader,
-    LoaderError, ProceedOn, Program, ProgramFilter, ProgramRequest, Source, XdpMode,
+    LoaderError, ProceedOn, Program, ProgramFilter, ProgramRequest, Source, TcDirection, XdpMode,
 };
 
 /// An eBPF object with one two-instruction program a function, in the section named.
@@ -128,26 +132,30 @@ impl Bench {
 
     /// Link ids of the XDP chain of `iface`, by position.
     pub(crate) fn chain(&self, iface: &str) -> Vec<u32> {
-        let links = self
-            .loader
-            .links(&self.lock(), &LinkFilter::default())
-            .unwrap();
-        let mut places = BTreeMap::new();
-        for link in links {
-            if let Attachment::Xdp {
+        self.order(|attachment| match attachment {
+            Attachment::Xdp {
                 iface: on,
                 position,
                 ..
-            } = &link.attachment
-                && on == iface
-            {
+            } if on == iface => Some(*position),
+            _ => None,
+        })
+    }
+
+    /// Link ids of those that have a position by `place`, in its order.
+    pub(crate) fn order(&self, place: impl Fn(&Attachment) -> Option<u32>) -> Vec<u32> {
+        let links = self.loader.links(&self.lock(), &LinkFilter::default());
+        let mut places = BTreeMap::new();
+        for link in links.unwrap() {
+            if let Some(position) = place(&link.attachment) {
                 assert_eq!(
-                    places.insert(*position, link.id),
+                    places.insert(position, link.id),
                     None,
                     "two links at {position}"
                 );
             }
         }
+        assert!(places.keys().copied().eq(0..places.len() as u32));
         places.into_values().collect()
     }
 
@@ -164,7 +172,7 @@ impl Bench {
             None => Default::default(),
         };
         let mut pins = BTreeSet::new();
-        let mut dirs: BTreeSet<PathBuf> = ["", "links", "maps", "xdp"]
+        let mut dirs: BTreeSet<PathBuf> = ["", "links", "maps", "xdp", "tc-ingress", "tc-egress"]
             .iter()
             .map(|name| self.fs(name))
             .map(|path| path.components().collect())
@@ -189,38 +197,57 @@ impl Bench {
                 }
             }
         }
-        let shown = self.loader.links(&guard, &LinkFilter::default()).unwrap();
+        let mut clsacts = BTreeSet::new();
         for key in chains {
             let records = guard.records().unwrap().unwrap();
             let chain = records.chain(key).unwrap().unwrap();
-            let mut members: Vec<_> = shown
-                .iter()
-                .filter(|link| links[&link.id].chain() == Some(key))
-                .map(|link| match &link.attachment {
-                    Attachment::Xdp {
-                        position, iface, ..
-                    } => (*position, link.program_id, iface.clone()),
-                    Attachment::Tracepoint { .. } => unreachable!(),
-                })
+            let mut members: Vec<_> = links
+                .values()
+                .filter(|link| link.chain() == Some(key))
+                .map(|link| (link.order().unwrap().1, link.sequence, link.program_id))
                 .collect();
             members.sort();
-            let iface = members[0].2.clone();
-            let ids: Vec<u32> = members.iter().map(|(_, id, _)| *id).collect();
+            let ids: Vec<u32> = members.iter().map(|(.., id)| *id).collect();
             let expected = if chain.direct { vec![] } else { ids.clone() };
+            let base = format!(
+                "{}/dispatcher_{}_{}",
+                key.hook.folder(),
+                key.nsid,
+                key.ifindex
+            );
+            let running = match key.hook {
+                Hook::Xdp => {
+                    pins.insert((self.fs(&format!("{base}_link")), chain.program_id));
+                    self.kernel.xdp_chain_at(key.ifindex)
+                }
+                Hook::Tc(direction) => {
+                    clsacts.insert((key.nsid, key.ifindex));
+                    self.kernel.tc_chain(key.nsid, key.ifindex, direction)
+                }
+                Hook::Tcx(_) => unreachable!("{key:?} has no chain"),
+            };
             assert_eq!(
-                self.kernel.xdp_chain(&iface),
+                running,
                 Some((chain.program_id, expected)),
-                "{context}: {iface}"
+                "{context}: {key:?}"
             );
             alive.insert(chain.program_id);
-            let base = format!("xdp/dispatcher_{NSID}_{}", key.ifindex);
-            pins.insert((self.fs(&format!("{base}_link")), chain.program_id));
             if !chain.direct {
                 let revision = self.fs(&format!("{base}_{}", chain.revision));
                 for (position, id) in ids.iter().enumerate() {
                     pins.insert((revision.join(format!("link_{position}")), *id));
                 }
                 dirs.insert(revision);
+            }
+        }
+        // A clsact that is recorded as ours has a chain of ours on it.
+        if let Some(records) = guard.records().unwrap() {
+            for key in records.dump().into_keys() {
+                if let Some(place) = key.strip_prefix("clsact/") {
+                    let (nsid, ifindex) = place.split_once('/').unwrap();
+                    let place = (nsid.parse().unwrap(), ifindex.parse().unwrap());
+                    assert!(clsacts.contains(&place), "{context}: {key}");
+                }
             }
         }
         drop(guard);
@@ -232,6 +259,7 @@ impl Bench {
         if !self.kernel.dirs().is_empty() {
             assert_eq!(self.kernel.dirs(), dirs, "{context}: folders");
         }
+        alive.extend(self.kernel.foreign_programs());
         assert_eq!(
             self.kernel.programs().into_keys().collect::<BTreeSet<_>>(),
             alive,
@@ -244,7 +272,8 @@ pub(crate) fn ids(programs: &[Program]) -> Vec<u32> {
     programs.iter().map(|program| program.kernel.id).collect()
 }
 
-/// A request for `TYPE:function` words, of an object that has three XDP programs and two for tracepoints.
+/// A request for `TYPE:function` words, of an object with three XDP programs, three classifiers and two programs for
+/// tracepoints.
 pub(crate) fn request(words: &[&str]) -> LoadRequest {
     let programs = words.iter().map(|word| {
         let (kind, function) = word.split_once(':').unwrap();
@@ -264,6 +293,9 @@ pub(crate) fn request(words: &[&str]) -> LoadRequest {
             ("xdp", "pass"),
             ("xdp", "xdp_stats"),
             ("xdp.frags", "big_packets"),
+            ("classifier", "tc_pass"),
+            ("tc/egress", "tc_stats"),
+            ("tcx/ingress", "tcx_stats"),
             ("tracepoint/sched/sched_switch", "on_switch"),
             ("tp/syscalls/sys_enter_kill", "on_kill_with_a_long_name"),
         ],
@@ -288,6 +320,37 @@ pub(crate) fn xdp(iface: &str, priority: u32) -> AttachPoint {
         mode: None,
         netns: None,
     }
+}
+
+pub(crate) fn tc(iface: &str, direction: TcDirection, priority: u32) -> AttachPoint {
+    AttachPoint::Tc {
+        iface: iface.to_owned(),
+        direction,
+        priority,
+        proceed_on: None,
+        netns: None,
+    }
+}
+
+pub(crate) fn tcx(iface: &str, direction: TcDirection, priority: u32) -> AttachPoint {
+    AttachPoint::Tcx {
+        iface: iface.to_owned(),
+        direction,
+        priority,
+        netns: None,
+    }
+}
+
+/// The same point in a network namespace.
+pub(crate) fn within(path: &str, point: AttachPoint) -> AttachPoint {
+    let mut point = point;
+    match &mut point {
+        AttachPoint::Xdp { netns, .. }
+        | AttachPoint::Tc { netns, .. }
+        | AttachPoint::Tcx { netns, .. } => *netns = Some(path.into()),
+        AttachPoint::Tracepoint { .. } => unreachable!("tracepoints know no namespaces"),
+    }
+    point
 }
 
 pub(crate) fn tracepoint(name: &str) -> AttachPoint {

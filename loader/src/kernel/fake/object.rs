@@ -2,7 +2,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
-use super::{KernelError, XdpDispatcherConfig, errno};
+use super::{DispatcherConfig, KernelError, TcDirection, errno};
 
 /// What the unwinding carries that stands for the death of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Program {
     pub(super) name: String,
     pub(super) kind: &'static str,
     pub(super) maps: Vec<Rc<Map>>,
-    pub(super) config: Option<XdpDispatcherConfig>,
+    pub(super) config: Option<DispatcherConfig>,
     /// Function → link of the EXT program in its place.
     pub(super) slots: RefCell<BTreeMap<String, Weak<LinkObject>>>,
 }
@@ -50,6 +50,8 @@ pub struct LinkObject {
 pub(super) enum Place {
     /// Interface index; `None` once the interface is gone.
     Xdp(Option<u32>),
+    /// Interface index; `None` once the interface is gone.
+    Tcx(Option<u32>, TcDirection),
     Slot {
         target: Rc<Program>,
         function: String,
@@ -72,6 +74,12 @@ impl Object {
             Self::Program(program) => Some(Rc::clone(program)),
             Self::Map(_) | Self::Link(_) => None,
         }
+    }
+
+    /// The dispatcher that an EXT program can be linked to.
+    pub(super) fn dispatcher(&self) -> Result<Rc<Program>, KernelError> {
+        let program = self.program().filter(|program| program.config.is_some());
+        program.ok_or_else(|| errno("link", libc::EINVAL))
     }
 
     pub(super) fn of_kind(&self, kind: &str) -> Result<Rc<Program>, KernelError> {
@@ -113,6 +121,13 @@ impl Program {
         let slots = self.slots.borrow();
         let link = slots.get(function)?.upgrade()?;
         Some(link.program().id)
+    }
+
+    /// Ids of the programs in the slots, in order.
+    pub(super) fn slots(&self) -> Vec<u32> {
+        (0..10)
+            .map_while(|slot| self.slot(&format!("prog{slot}")))
+            .collect()
     }
 
     pub(super) fn describe(&self) -> String {
@@ -159,9 +174,23 @@ impl LinkObject {
     }
 
     pub(super) fn interface_gone(&self, ifindex: u32) {
-        if self.is_on(ifindex) {
-            *self.place.borrow_mut() = Place::Xdp(None);
+        let mut place = self.place.borrow_mut();
+        match &mut *place {
+            Place::Xdp(on) | Place::Tcx(on, _) if *on == Some(ifindex) => *on = None,
+            _ => {}
         }
+    }
+
+    /// Interface of an XDP or TCX link.
+    pub(super) fn interface(&self) -> Result<Option<u32>, KernelError> {
+        match &*self.place.borrow() {
+            Place::Xdp(ifindex) | Place::Tcx(ifindex, _) => Ok(*ifindex),
+            Place::Slot { .. } | Place::Tracepoint(_) => Err(errno("link interface", libc::EINVAL)),
+        }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.id
     }
 
     /// `bpf_xdp_link_update` in net/core/dev.c.
@@ -169,13 +198,16 @@ impl LinkObject {
         match &*self.place.borrow() {
             Place::Xdp(Some(_)) => Ok(self.program.replace(program)),
             Place::Xdp(None) => Err(errno("update link", libc::ENOLINK)),
-            Place::Slot { .. } | Place::Tracepoint(_) => Err(errno("update link", libc::EINVAL)),
+            Place::Tcx(..) | Place::Slot { .. } | Place::Tracepoint(_) => {
+                Err(errno("update link", libc::EINVAL))
+            }
         }
     }
 
     pub(super) fn describe(&self) -> String {
         let place = match &*self.place.borrow() {
             Place::Xdp(ifindex) => format!("xdp on {ifindex:?}"),
+            Place::Tcx(ifindex, direction) => format!("tcx {direction} on {ifindex:?}"),
             Place::Slot { target, function } => format!("{function} of {}", target.id),
             Place::Tracepoint(name) => format!("tracepoint {name}"),
         };

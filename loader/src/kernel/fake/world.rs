@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
 use super::object::{LinkObject, Object, Place, Program};
-use super::{KernelError, XdpMode, errno};
+use super::traffic::Traffic;
+use super::{KernelError, NSID, XdpMode, errno};
 
 /// Everything that the kernel holds, and what the test asked of it.
 #[derive(Debug, Default)]
@@ -14,7 +15,11 @@ pub(super) struct World {
     pub(super) mounted: bool,
     pub(super) dirs: BTreeSet<PathBuf>,
     pub(super) pins: BTreeMap<PathBuf, Object>,
-    pub(super) interfaces: BTreeMap<String, u32>,
+    /// By namespace and name.
+    pub(super) interfaces: BTreeMap<(u64, String), u32>,
+    /// Namespaces other than ours, by path.
+    pub(super) namespaces: BTreeMap<PathBuf, u64>,
+    pub(super) traffic: Traffic,
     /// What others attached: keeps them alive.
     pub(super) foreign: Vec<Rc<LinkObject>>,
     pub(super) object_maps: Vec<String>,
@@ -44,6 +49,27 @@ impl World {
         let link = Rc::new(LinkObject::new(id, place, program));
         self.links.insert(id, Rc::downgrade(&link));
         link
+    }
+
+    /// Index of an interface in our namespace.
+    pub(super) fn interface(&self, name: &str) -> Option<u32> {
+        self.interfaces.get(&(NSID, name.to_owned())).copied()
+    }
+
+    /// Inode of a namespace.
+    pub(super) fn namespace(&self, path: Option<&Path>) -> Result<u64, KernelError> {
+        let Some(path) = path else { return Ok(NSID) };
+        let found = self.namespaces.get(path).copied();
+        found.ok_or_else(|| KernelError::NoNamespace {
+            path: path.to_owned(),
+            source: std::io::Error::from_raw_os_error(libc::ENOENT),
+        })
+    }
+
+    /// Whether that interface is in that namespace.
+    pub(super) fn is_there(&self, nsid: u64, ifindex: u32) -> bool {
+        let mut there = self.interfaces.iter();
+        there.any(|((ns, _), known)| (*ns, *known) == (nsid, ifindex))
     }
 
     pub(super) fn xdp_link(&self, ifindex: u32) -> Option<Rc<LinkObject>> {

@@ -1,4 +1,4 @@
-//! The embedded XDP dispatcher.
+//! The embedded dispatchers.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use bytecode_object::ProgramType;
 
 use super::{KernelError, LinuxKernel, load, sys};
-use crate::kernel::{LoadAs, LoadSpec, ProgramSpec, XdpDispatcherConfig};
+use crate::kernel::{
+    DispatcherConfig, LoadAs, LoadSpec, ProgramSpec, TcDispatcherConfig, XdpDispatcherConfig,
+};
 use crate::object::function_id;
 
 /// Gives bytes the alignment that reading ELF in place wants.
@@ -18,55 +20,87 @@ static XDP_DISPATCHER: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
     "/xdp_dispatcher.o"
 )));
 
+static TC_DISPATCHER: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
+    env!("OUT_DIR"),
+    "/tc_dispatcher.o"
+)));
+
 /// `xdp_dispatcher_config` of libxdp's protocol.
 const MAGIC: u8 = 236;
 const VERSION: u8 = 2;
 
-pub(super) fn load_xdp(
+pub(super) fn load(
     kernel: &LinuxKernel,
-    config: &XdpDispatcherConfig,
+    config: &DispatcherConfig,
 ) -> Result<OwnedFd, KernelError> {
-    let globals = BTreeMap::from([("conf".to_owned(), bytes(config))]);
+    let (object, function, program_type, frags, conf) = match config {
+        DispatcherConfig::Xdp(config) => (
+            &XDP_DISPATCHER.0,
+            "xdp_dispatcher",
+            ProgramType::Xdp,
+            // The section says `xdp`; whether frags are taken is the chain's to say.
+            config.is_xdp_frags,
+            xdp_bytes(config),
+        ),
+        DispatcherConfig::Tc(config) => (
+            &TC_DISPATCHER.0,
+            "tc_dispatcher",
+            ProgramType::Tc,
+            false,
+            tc_bytes(config),
+        ),
+    };
+    let globals = BTreeMap::from([("conf".to_owned(), conf)]);
     let spec = LoadSpec {
-        object: &XDP_DISPATCHER.0,
+        object,
         programs: vec![ProgramSpec {
-            function: "xdp_dispatcher",
-            program_type: ProgramType::Xdp,
+            function,
+            program_type,
             attach_function: None,
             load_as: LoadAs::Plain,
         }],
         globals: &globals,
         shared_maps: BTreeMap::new(),
     };
-    // The section says `xdp`; whether frags are taken is the chain's to say.
-    let mut loaded = load::load_with(kernel, &spec, config.is_xdp_frags)?;
+    let mut loaded = load::load_with(kernel, &spec, frags)?;
     loaded
         .programs
         .pop()
         .map(|program| program.handle)
         .ok_or_else(|| KernelError::NoSuchFunction {
-            function: "xdp_dispatcher".to_owned(),
+            function: function.to_owned(),
             available: Vec::new(),
         })
 }
 
 /// The configuration as it lies in `.rodata`.
-fn bytes(config: &XdpDispatcherConfig) -> Vec<u8> {
-    let mut out = vec![
+fn xdp_bytes(config: &XdpDispatcherConfig) -> Vec<u8> {
+    let head = [
         MAGIC,
         VERSION,
         config.num_progs_enabled,
         u8::from(config.is_xdp_frags),
     ];
-    for words in [
-        &config.chain_call_actions,
-        &config.run_prios,
-        &config.program_flags,
-    ] {
-        for word in words {
-            out.extend_from_slice(&word.to_ne_bytes());
-        }
-    }
+    with_words(
+        head,
+        &[
+            &config.chain_call_actions,
+            &config.run_prios,
+            &config.program_flags,
+        ],
+    )
+}
+
+/// The configuration as it lies in `.rodata`.
+fn tc_bytes(config: &TcDispatcherConfig) -> Vec<u8> {
+    let head = [config.num_progs_enabled, 0, 0, 0];
+    with_words(head, &[&config.chain_call_actions, &config.run_prios])
+}
+
+fn with_words(head: [u8; 4], tables: &[&[u32; 10]]) -> Vec<u8> {
+    let words = tables.iter().flat_map(|table| table.iter());
+    let mut out = head.to_vec();
+    out.extend(words.flat_map(|word| word.to_ne_bytes()));
     out
 }
 
@@ -110,7 +144,7 @@ mod tests {
         };
         config.run_prios[9] = 1000;
         config.program_flags[0] = 1 << 5;
-        let bytes = bytes(&config);
+        let bytes = xdp_bytes(&config);
         assert_eq!(bytes.len(), 124);
         assert_eq!(bytes[..4], [236, 2, 3, 1]);
         assert_eq!(bytes[4..8], 0x8000_0004_u32.to_ne_bytes());
@@ -120,5 +154,22 @@ mod tests {
         let object = crate::object::Object::parse(&XDP_DISPATCHER.0).unwrap();
         assert_eq!(object.variables()["conf"].size, 124);
         assert_eq!(object.variables()["conf"].offset, 0);
+    }
+
+    #[test]
+    fn the_configuration_of_tc_is_laid_out_as_its_source_has_it() {
+        let mut config = TcDispatcherConfig {
+            num_progs_enabled: 2,
+            chain_call_actions: [0x8000_0012; 10],
+            run_prios: [50; 10],
+        };
+        config.run_prios[9] = 1000;
+        let bytes = tc_bytes(&config);
+        assert_eq!(bytes[..4], [2, 0, 0, 0]);
+        assert_eq!(bytes[4..8], 0x8000_0012_u32.to_ne_bytes());
+        assert_eq!(bytes[44..48], 50_u32.to_ne_bytes());
+        assert_eq!(bytes[80..], 1000_u32.to_ne_bytes());
+        let object = crate::object::Object::parse(&TC_DISPATCHER.0).unwrap();
+        assert_eq!(object.variables()["conf"].size, bytes.len() as u64);
     }
 }

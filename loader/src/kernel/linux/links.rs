@@ -7,13 +7,19 @@ use std::path::{Path, PathBuf};
 
 use aya_obj::generated::bpf_attach_type;
 
-use super::{KernelError, LinuxKernel, failed, net, sys};
-use crate::XdpMode;
-use crate::kernel::LinkSpec;
+use super::netns::Namespace;
+use super::{KernelError, LinuxKernel, failed, sys};
+use crate::kernel::{LinkSpec, Side};
+use crate::{TcDirection, XdpMode};
 
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 const XDP_FLAGS_HW_MODE: u32 = 1 << 3;
+
+/// `enum` of linux/bpf.h, for `BPF_LINK_CREATE` of TCX.
+const BPF_F_BEFORE: u32 = 1 << 3;
+const BPF_F_AFTER: u32 = 1 << 4;
+const BPF_F_LINK: u32 = 1 << 13;
 
 /// Where tracefs is mounted (since 4.1), and where debugfs shows it.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -34,6 +40,13 @@ pub(super) fn link(
             target,
             function,
         } => extension(kernel, program, target, function),
+        LinkSpec::Tcx {
+            program,
+            ifindex,
+            direction,
+            beside,
+            netns,
+        } => tcx(kernel, program, *ifindex, *direction, *beside, *netns),
         LinkSpec::Tracepoint {
             program,
             category,
@@ -55,13 +68,49 @@ fn xdp(
         Some(XdpMode::Hardware) => XDP_FLAGS_HW_MODE,
     };
     // The kernel looks the index up in the namespace of the thread that asks.
-    net::within(netns, || {
+    let made = Namespace::open(netns)?.run(|| {
         let target = sys::LinkTarget::Interface(ifindex);
         sys::link_create(program.as_fd(), &target, bpf_attach_type::BPF_XDP, flags)
-    })
-    .map_err(failed(|| {
+    });
+    made.map_err(failed(|| {
         format!("linking an XDP program to interface {ifindex}")
     }))
+}
+
+fn tcx(
+    kernel: &LinuxKernel,
+    program: &OwnedFd,
+    ifindex: u32,
+    direction: TcDirection,
+    beside: Option<(Side, &OwnedFd)>,
+    netns: Option<&Path>,
+) -> Result<OwnedFd, KernelError> {
+    let attach_type = match direction {
+        TcDirection::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
+        TcDirection::Egress => bpf_attach_type::BPF_TCX_EGRESS,
+    };
+    let (beside, flags) = match beside {
+        None => (None, 0),
+        Some((Side::Before, link)) => (Some(link.as_fd()), BPF_F_BEFORE | BPF_F_LINK),
+        Some((Side::After, link)) => (Some(link.as_fd()), BPF_F_AFTER | BPF_F_LINK),
+    };
+    let made = Namespace::open(netns)?.run(|| {
+        let target = sys::LinkTarget::Tcx { ifindex, beside };
+        sys::link_create(program.as_fd(), &target, attach_type, flags)
+    });
+    made.map_err(|source| {
+        // A vendor's kernel may have it, whatever its number says: only a refusal is asked about.
+        let unknown = matches!(source.raw_os_error(), Some(libc::EINVAL | libc::E2BIG));
+        if unknown && !kernel.version.has_tcx() {
+            return KernelError::TooOld {
+                what: "TCX",
+                needs: "6.6",
+                running: kernel.version.to_string(),
+                source,
+            };
+        }
+        failed(|| format!("linking a TCX program to interface {ifindex}"))(source)
+    })
 }
 
 fn extension(

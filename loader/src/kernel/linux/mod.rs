@@ -11,10 +11,13 @@ mod links;
 mod load;
 mod maps;
 mod net;
+mod netlink;
+mod netns;
 mod parsed;
 mod program_types;
 mod programs;
 mod sys;
+mod tc;
 mod version;
 
 use std::io;
@@ -27,8 +30,10 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 pub use self::capabilities::{Capability, missing_capabilities};
 use self::version::Version;
 use super::{
-    Interface, Kernel, KernelError, LinkSpec, LoadSpec, Loaded, ProgramBrief, XdpDispatcherConfig,
+    Device, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError, LinkSpec, LoadSpec,
+    Loaded, ProgramBrief, TcFilter,
 };
+use crate::TcDirection;
 use crate::program::KernelState;
 
 /// The kernel that this process runs on. Handles are file descriptors.
@@ -93,8 +98,8 @@ impl Kernel for LinuxKernel {
         load::load(self, spec)
     }
 
-    fn load_xdp_dispatcher(&self, config: &XdpDispatcherConfig) -> Result<OwnedFd, KernelError> {
-        dispatcher::load_xdp(self, config)
+    fn load_dispatcher(&self, config: &DispatcherConfig) -> Result<OwnedFd, KernelError> {
+        dispatcher::load(self, config)
     }
 
     fn program_brief(&self, id: u32) -> Result<Option<ProgramBrief>, KernelError> {
@@ -146,6 +151,11 @@ impl Kernel for LinuxKernel {
             .map_err(failed(|| "putting another program under a link".to_owned()))
     }
 
+    fn link_interface(&self, link: &OwnedFd) -> Result<Option<u32>, KernelError> {
+        let found = sys::link_interface(link.as_fd());
+        found.map_err(failed(|| "reading the interface of a link".to_owned()))
+    }
+
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
         net::interface(name, netns)
     }
@@ -156,6 +166,54 @@ impl Kernel for LinuxKernel {
         netns: Option<&Path>,
     ) -> Result<Option<u32>, KernelError> {
         net::xdp_program_on(ifindex, netns)
+    }
+
+    fn ingress_qdisc(&self, device: &Device) -> Result<IngressQdisc, KernelError> {
+        tc::ingress_qdisc(device)
+    }
+
+    fn add_clsact(&self, device: &Device) -> Result<(), KernelError> {
+        tc::add_clsact(device)
+    }
+
+    fn remove_unused_clsact(&self, device: &Device) -> Result<bool, KernelError> {
+        tc::remove_unused_clsact(device)
+    }
+
+    fn tc_filters(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+    ) -> Result<Vec<TcFilter>, KernelError> {
+        tc::filters(device, direction)
+    }
+
+    fn add_tc_filter(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+        program: &OwnedFd,
+    ) -> Result<(), KernelError> {
+        tc::add_filter(device, direction, program)
+    }
+
+    fn replace_tc_filter(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+        old: u32,
+        program: &OwnedFd,
+    ) -> Result<bool, KernelError> {
+        tc::replace_filter(device, direction, old, program)
+    }
+
+    fn remove_tc_filter(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+        program: u32,
+    ) -> Result<bool, KernelError> {
+        tc::remove_filter(device, direction, program)
     }
 }
 

@@ -8,8 +8,8 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_map_info, bpf_prog_info,
-    bpf_prog_type, perf_event_attr, perf_type_id,
+    bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_link_info, bpf_link_type,
+    bpf_map_info, bpf_prog_info, bpf_prog_type, perf_event_attr, perf_type_id,
 };
 
 /// A map to make.
@@ -60,6 +60,11 @@ pub(super) enum LinkTarget<'a> {
     /// A function of a program, by BTF id.
     Function(BorrowedFd<'a>, u32),
     PerfEvent(BorrowedFd<'a>),
+    /// One direction of an interface, beside another link that is there.
+    Tcx {
+        ifindex: u32,
+        beside: Option<BorrowedFd<'a>>,
+    },
 }
 
 pub(super) fn map_create(map: &MapAttributes<'_>) -> io::Result<OwnedFd> {
@@ -259,8 +264,18 @@ pub(super) fn link_create(
             attr.link_create.__bindgen_anon_2.target_fd = number(*of);
             attr.link_create.__bindgen_anon_3.target_btf_id = *id;
         }
+        LinkTarget::Tcx { ifindex, beside } => {
+            attr.link_create.__bindgen_anon_2.target_ifindex = *ifindex;
+            if let Some(beside) = beside {
+                attr.link_create
+                    .__bindgen_anon_3
+                    .tcx
+                    .__bindgen_anon_1
+                    .relative_fd = number(*beside);
+            }
+        }
     }
-    // SAFETY: reads no memory beyond the attributes for these three kinds of link.
+    // SAFETY: reads no memory beyond the attributes for these kinds of link.
     unsafe { descriptor(bpf_cmd::BPF_LINK_CREATE, &mut attr) }
 }
 
@@ -270,6 +285,24 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     attr.link_update.__bindgen_anon_1.new_prog_fd = number(program);
     // SAFETY: reads no memory beyond the attributes.
     unsafe { call(bpf_cmd::BPF_LINK_UPDATE, &mut attr) }.map(drop)
+}
+
+/// Interface of an XDP or TCX link; `None` once it is on none. `EINVAL` for links of other kinds.
+pub(super) fn link_interface(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    // SAFETY: a C struct of numbers; all noughts is a value of it.
+    let mut info: bpf_link_info = unsafe { mem::zeroed() };
+    // SAFETY: no pointer in it.
+    unsafe { object_info(link, &mut info) }?;
+    const XDP: u32 = bpf_link_type::BPF_LINK_TYPE_XDP as u32;
+    const TCX: u32 = bpf_link_type::BPF_LINK_TYPE_TCX as u32;
+    let ifindex = match info.type_ {
+        // SAFETY: the kernel wrote this member for this type; it is a plain number.
+        XDP => unsafe { info.__bindgen_anon_1.xdp }.ifindex,
+        // SAFETY: as above.
+        TCX => unsafe { info.__bindgen_anon_1.tcx }.ifindex,
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    Ok(Some(ifindex).filter(|&ifindex| ifindex != 0))
 }
 
 /// An event of the tracepoint of that id. A BPF program on it runs on every CPU, whichever one the event is on.

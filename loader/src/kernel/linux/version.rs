@@ -1,6 +1,8 @@
 //! What follows from the kernel's version. Nothing is tried out on the running kernel: aya's own probes cost more
 //! than a load.
 
+use std::fmt;
+
 use aya_obj::btf::BtfFeatures;
 
 /// Major and minor number.
@@ -29,6 +31,11 @@ impl Version {
         self < Self(5, 11)
     }
 
+    /// Whether the kernel as released has TCX.
+    pub(super) fn has_tcx(self) -> bool {
+        self >= Self(6, 6)
+    }
+
     /// BTF that this kernel takes; aya rewrites the rest. A vendor's kernel that takes more loses nothing by it.
     pub(super) fn btf_features(self) -> BtfFeatures {
         let since = |major, minor| self >= Self(major, minor);
@@ -42,6 +49,12 @@ impl Version {
             since(5, 17), // TYPE_TAG
             since(6, 0),  // ENUM64
         )
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
     }
 }
 

@@ -1,0 +1,190 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::change;
+use crate::dispatcher::chain::open_program;
+use crate::error::{Doing, HookPlace};
+use crate::kernel::{Kernel, KernelError, LinkSpec, Side};
+use crate::show;
+use crate::state::{ChainKey, Guard, Hook, Key, LinkRecord, PlaceRecord};
+use crate::{Link, Loader, LoaderError, TcDirection};
+
+use super::Attaching;
+
+/// What was asked for.
+pub(super) struct Asked {
+    pub(super) iface: String,
+    pub(super) direction: TcDirection,
+    pub(super) priority: u32,
+    pub(super) netns: Option<PathBuf>,
+}
+
+/// A link of ours on the hook.
+struct Neighbour<H> {
+    priority: u32,
+    sequence: u64,
+    handle: H,
+}
+
+impl<K: Kernel> Loader<K> {
+    pub(super) fn attach_tcx(
+        &self,
+        guard: &mut Guard,
+        attaching: Attaching,
+        asked: Asked,
+    ) -> Result<Link, LoaderError> {
+        let id = attaching.program_id;
+        let name = HookPlace {
+            iface: asked.iface.clone(),
+            direction: Some(asked.direction),
+            netns: asked.netns.clone(),
+        };
+        super::check_priority(id, &name, asked.priority)?;
+        let what = format!("attaching program {id} to {name}");
+        let device = self.device(&what, &asked.iface, asked.netns.as_deref())?;
+        let key = ChainKey {
+            hook: Hook::Tcx(asked.direction),
+            nsid: device.nsid,
+            ifindex: device.ifindex,
+        };
+        let (neighbours, twice) = self.neighbours(guard, &attaching, key, &name)?;
+        let refused = |link| LoaderError::TcxTwice {
+            id,
+            function: attaching.program.function.clone(),
+            place: name.clone(),
+            link,
+        };
+        if let Some(link) = twice {
+            return Err(refused(Some(link)));
+        }
+        let position = place_among(
+            neighbours
+                .iter()
+                .map(|other| (other.priority, other.sequence)),
+            (asked.priority, attaching.sequence),
+        );
+        // Before the one that comes after it, else after the last: whatever stands between ours stays there.
+        let beside = match neighbours.get(position) {
+            Some(next) => Some((Side::Before, &next.handle)),
+            None => neighbours.last().map(|last| (Side::After, &last.handle)),
+        };
+        let record = LinkRecord {
+            program_id: id,
+            sequence: attaching.sequence,
+            metadata: attaching.metadata,
+            place: PlaceRecord::Tcx {
+                iface: asked.iface.clone(),
+                direction: asked.direction,
+                nsid: key.nsid,
+                ifindex: key.ifindex,
+                priority: asked.priority,
+                netns: asked.netns.clone(),
+            },
+        };
+        let pins = self.pins();
+        let program = open_program(&self.kernel, &pins, id)?;
+        self.prepare()?;
+        change::run(&self.kernel, guard, &what, |change| {
+            let spec = LinkSpec::Tcx {
+                program: &program,
+                ifindex: key.ifindex,
+                direction: asked.direction,
+                beside,
+                netns: asked.netns.as_deref(),
+            };
+            let link = match self.kernel.link(&spec) {
+                // Somebody else attached it.
+                Err(error) if is_there_already(&error) => return Err(refused(None)),
+                link => link.doing(|| what.clone())?,
+            };
+            change.pin(&link, &pins.link(attaching.link_id))?;
+            let put = change
+                .records()?
+                .put(Key::Link(attaching.link_id), Some(&record))?;
+            change.record(vec![put])
+        })?;
+        Ok(show::link(
+            attaching.link_id,
+            record,
+            &attaching.program,
+            position,
+        ))
+    }
+
+    /// Our links on the hook, in order, and the one of the same program if there is one. Links that lead nowhere any
+    /// more are forgotten.
+    fn neighbours(
+        &self,
+        guard: &mut Guard,
+        attaching: &Attaching,
+        key: ChainKey,
+        name: &HookPlace,
+    ) -> Result<(Vec<Neighbour<K::Handle>>, Option<u32>), LoaderError> {
+        let pins = self.pins();
+        let mut neighbours = Vec::new();
+        let mut stale: BTreeMap<u32, LinkRecord> = BTreeMap::new();
+        let mut twice = None;
+        for (link_id, link) in &attaching.links {
+            let Some((found, priority)) = link.order() else {
+                continue;
+            };
+            if found != key {
+                continue;
+            }
+            let path = pins.link(*link_id);
+            let what = || format!("opening link {link_id}");
+            let Some(handle) = self.kernel.open_pin(&path).doing(what)? else {
+                return Err(LoaderError::ChainGone {
+                    place: name.clone(),
+                    path,
+                    links: vec![*link_id],
+                });
+            };
+            if self.kernel.link_interface(&handle).doing(what)?.is_none() {
+                stale.insert(*link_id, link.clone());
+                continue;
+            }
+            if link.program_id == attaching.program_id {
+                twice = Some(*link_id);
+            }
+            neighbours.push(Neighbour {
+                priority,
+                sequence: link.sequence,
+                handle,
+            });
+        }
+        if !stale.is_empty() {
+            self.forget(guard, name, stale)?;
+        }
+        neighbours.sort_by_key(|other| (other.priority, other.sequence));
+        Ok((neighbours, twice))
+    }
+}
+
+/// How many of those that are there, in order, come before a newcomer.
+fn place_among(there: impl Iterator<Item = (u32, u64)>, newcomer: (u32, u64)) -> usize {
+    there.take_while(|other| *other < newcomer).count()
+}
+
+/// `bpf_mprog_attach` in kernel/bpf/mprog.c.
+fn is_there_already(error: &KernelError) -> bool {
+    matches!(error, KernelError::Syscall { source, .. } if source.raw_os_error() == Some(libc::EEXIST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newcomer_stands_behind_those_of_its_priority() {
+        let there = [(10, 4), (50, 1), (50, 3), (70, 2)];
+        for (priority, expected) in [(1, 0), (10, 1), (11, 1), (50, 3), (70, 4), (1000, 4)] {
+            assert_eq!(
+                place_among(there.into_iter(), (priority, 5)),
+                expected,
+                "{priority}"
+            );
+        }
+        assert_eq!(place_among([].into_iter(), (1, 1)), 0);
+    }
+}

@@ -1,0 +1,326 @@
+//! Building, replacing and removing the revisions of a chain.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use crate::change::Change;
+use crate::error::Doing;
+use crate::kernel::{Device, Kernel, KernelError, LinkSpec, TC_PREFERENCE};
+use crate::paths::{Pins, slot_pin};
+use crate::state::{ChainKey, ChainRecord, CommitStep, Hook, Key, LinkRecord, Put, Store};
+use crate::{LoaderError, TcDirection};
+
+use super::plan::{self, Member};
+
+/// A dispatcher with its members attached, not on any interface yet.
+#[derive(Debug)]
+pub(crate) struct Built<H> {
+    pub(crate) dispatcher: H,
+    pub(crate) id: u32,
+}
+
+/// Members of a chain, in order.
+pub(crate) fn members(
+    records: &Store,
+    links: impl IntoIterator<Item = (u32, LinkRecord)>,
+    key: ChainKey,
+) -> Result<Vec<Member>, LoaderError> {
+    let mut members = Vec::new();
+    for (link_id, link) in links {
+        if link.chain() != Some(key) {
+            continue;
+        }
+        if let (Some((_, priority)), Some(proceed_on)) = (link.order(), link.proceed_on()) {
+            let program_id = link.program_id;
+            let program = records.program(program_id)?;
+            let loaded = program.and_then(|program| program.member);
+            members.push(Member {
+                link_id,
+                program_id,
+                priority,
+                sequence: link.sequence,
+                proceed_on,
+                loaded: loaded.unwrap_or_default(),
+            });
+        }
+    }
+    plan::sort(&mut members);
+    Ok(members)
+}
+
+/// Builds a revision from the ground: dispatcher, every member in its slot, every slot pinned.
+pub(crate) fn build<K: Kernel>(
+    change: &mut Change<'_, K>,
+    pins: &Pins,
+    key: ChainKey,
+    revision: u32,
+    members: &[Member],
+) -> Result<Built<K::Handle>, LoaderError> {
+    let kernel = change.kernel;
+    let folder = pins.revision(key, revision);
+    change.create_dir(&folder)?;
+    let dispatcher = kernel
+        .load_dispatcher(&plan::config(key.hook, members))
+        .doing(|| "loading the dispatcher".to_owned())?;
+    let id = kernel
+        .program_state(&dispatcher)
+        .doing(|| "reading the dispatcher's id".to_owned())?
+        .id;
+    for (position, member) in members.iter().enumerate() {
+        let program = open_program(kernel, pins, member.program_id)?;
+        let function = plan::slot_function(position);
+        let spec = LinkSpec::Extension {
+            program: &program,
+            target: &dispatcher,
+            function: &function,
+        };
+        let link = kernel
+            .link(&spec)
+            .doing(|| format!("putting program {} into the dispatcher", member.program_id))?;
+        change.pin(&link, &folder.join(slot_pin(position)))?;
+    }
+    Ok(Built { dispatcher, id })
+}
+
+/// Opens a program of ours by its pin.
+pub(crate) fn open_program<K: Kernel>(
+    kernel: &K,
+    pins: &Pins,
+    id: u32,
+) -> Result<K::Handle, LoaderError> {
+    let path = pins.program(id);
+    let opened = kernel
+        .open_pin(&path)
+        .doing(|| format!("opening program {id}"))?;
+    opened.ok_or(LoaderError::ProgramGone { id, path })
+}
+
+/// Steps that remove a revision that no interface uses.
+pub(crate) fn removal<K: Kernel>(
+    kernel: &K,
+    pins: &Pins,
+    key: ChainKey,
+    revision: u32,
+) -> Result<Vec<CommitStep>, LoaderError> {
+    let folder = pins.revision(key, revision);
+    let names = kernel
+        .list_dir(&folder)
+        .doing(|| format!("listing {}", folder.display()))?;
+    let unpins = names.iter().map(|name| CommitStep::Unpin {
+        path: folder.join(name),
+    });
+    let mut steps: Vec<_> = unpins.collect();
+    steps.push(CommitStep::RemoveDir { path: folder });
+    Ok(steps)
+}
+
+/// The revision after this one. Numbers are used again only after four thousand millions.
+pub(crate) fn next_revision(revision: u32) -> u32 {
+    revision.checked_add(1).unwrap_or(1)
+}
+
+impl ChainRecord {
+    /// The interface of a chain, as TC finds it again.
+    pub(crate) fn device(&self, key: ChainKey) -> Device {
+        Device {
+            ifindex: key.ifindex,
+            nsid: key.nsid,
+            netns: self.netns.clone(),
+        }
+    }
+}
+
+/// The step that puts program `new` in the place of what runs on a chain's hook.
+pub(crate) fn swap(
+    pins: &Pins,
+    key: ChainKey,
+    chain: &ChainRecord,
+    new: u32,
+    may_be_gone: bool,
+) -> CommitStep {
+    let old = chain.program_id;
+    match key.hook {
+        Hook::Xdp => CommitStep::Swap {
+            link: pins.xdp_link(key),
+            old,
+            new,
+            may_be_gone,
+        },
+        Hook::Tc(direction) | Hook::Tcx(direction) => CommitStep::SwapFilter {
+            device: chain.device(key),
+            direction,
+            old,
+            new,
+            may_be_gone,
+        },
+    }
+}
+
+/// Whether a chain of the records still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pulse {
+    Runs,
+    /// Its interface is gone, or somebody took what ran there away.
+    Stopped,
+    /// Its pin is gone: bpffs was unmounted.
+    Unpinned,
+}
+
+/// What is pinned as long as a chain is.
+pub(crate) fn pinned_at(pins: &Pins, key: ChainKey, chain: &ChainRecord) -> PathBuf {
+    match key.hook {
+        Hook::Xdp => pins.xdp_link(key),
+        Hook::Tc(_) | Hook::Tcx(_) => pins.revision(key, chain.revision),
+    }
+}
+
+/// Looks for what a chain's record says is on its hook.
+pub(crate) fn pulse<K: Kernel>(
+    kernel: &K,
+    pins: &Pins,
+    key: ChainKey,
+    chain: &ChainRecord,
+) -> Result<Pulse, LoaderError> {
+    match key.hook {
+        Hook::Xdp => {
+            let link = pins.xdp_link(key);
+            let what = || format!("opening {}", link.display());
+            let Some(link) = kernel.open_pin(&link).doing(what)? else {
+                return Ok(Pulse::Unpinned);
+            };
+            Ok(match kernel.link_interface(&link).doing(what)? {
+                Some(_) => Pulse::Runs,
+                None => Pulse::Stopped,
+            })
+        }
+        Hook::Tc(direction) | Hook::Tcx(direction) => {
+            let folder = pins.revision(key, chain.revision);
+            let listed = kernel.list_dir(&folder);
+            let listed = listed.doing(|| format!("listing {}", folder.display()))?;
+            if !chain.direct && listed.is_empty() {
+                return Ok(Pulse::Unpinned);
+            }
+            let filters = match kernel.tc_filters(&chain.device(key), direction) {
+                Err(KernelError::InterfaceGone { .. }) => return Ok(Pulse::Stopped),
+                filters => filters.doing(|| format!("looking for the TC {direction} filter"))?,
+            };
+            let runs = filters.iter().any(|filter| {
+                filter.preference == TC_PREFERENCE && filter.program_id == Some(chain.program_id)
+            });
+            Ok(if runs { Pulse::Runs } else { Pulse::Stopped })
+        }
+    }
+}
+
+/// What taking members out of a chain comes to.
+#[derive(Debug, Default)]
+pub(crate) struct Shrunk {
+    /// First: no packet is to see what is taken away.
+    pub(crate) swaps: Vec<CommitStep>,
+    pub(crate) puts: Vec<Put>,
+    pub(crate) rest: Vec<CommitStep>,
+    /// No member is left of this TC chain, which was on that interface.
+    pub(crate) ended: Option<(ChainKey, Device)>,
+}
+
+/// Takes the links `gone` out of a chain: builds the revision without them, or plans the chain's end.
+pub(crate) fn shrink<K: Kernel>(
+    change: &mut Change<'_, K>,
+    pins: &Pins,
+    key: ChainKey,
+    gone: &[u32],
+) -> Result<Shrunk, LoaderError> {
+    let kernel = change.kernel;
+    let records = change.records()?;
+    let Some(chain) = records.chain(key)? else {
+        return Ok(Shrunk::default());
+    };
+    let mut left = members(records, records.links()?, key)?;
+    left.retain(|member| !gone.contains(&member.link_id));
+    if left.is_empty() {
+        return end(kernel, pins, key, &chain, records);
+    }
+    if pulse(kernel, pins, key, &chain)? == Pulse::Unpinned {
+        // Nothing of the chain runs any more, only its records are left.
+        return Ok(Shrunk::default());
+    }
+    let revision = next_revision(chain.revision);
+    let built = build(change, pins, key, revision, &left)?;
+    let rest = removal(kernel, pins, key, chain.revision)?;
+    let next = ChainRecord {
+        revision,
+        program_id: built.id,
+        ..chain.clone()
+    };
+    Ok(Shrunk {
+        swaps: vec![swap(pins, key, &chain, built.id, true)],
+        puts: vec![change.records()?.put(Key::Chain(key), Some(&next))?],
+        rest,
+        ended: None,
+    })
+}
+
+/// Takes a chain's last members away.
+fn end<K: Kernel>(
+    kernel: &K,
+    pins: &Pins,
+    key: ChainKey,
+    chain: &ChainRecord,
+    records: &Store,
+) -> Result<Shrunk, LoaderError> {
+    let mut ended = Shrunk {
+        puts: vec![records.remove(Key::Chain(key))?],
+        ..Shrunk::default()
+    };
+    match key.hook {
+        Hook::Xdp => ended.rest.push(CommitStep::Unpin {
+            path: pins.xdp_link(key),
+        }),
+        Hook::Tc(direction) | Hook::Tcx(direction) => {
+            let device = chain.device(key);
+            ended.ended = Some((key, device.clone()));
+            ended.swaps.push(CommitStep::RemoveFilter {
+                device,
+                direction,
+                program: chain.program_id,
+            });
+        }
+    }
+    if !chain.direct {
+        ended
+            .rest
+            .extend(removal(kernel, pins, key, chain.revision)?);
+    }
+    Ok(ended)
+}
+
+/// Removes every clsact of ours that is left without a chain when those of `ended` are gone.
+pub(crate) fn unused_clsacts(
+    records: &Store,
+    ended: &[(ChainKey, Device)],
+) -> Result<(Vec<CommitStep>, Vec<Put>), LoaderError> {
+    let (mut steps, mut puts) = (Vec::new(), Vec::new());
+    let mut seen = BTreeSet::new();
+    for (ChainKey { nsid, ifindex, .. }, device) in ended {
+        let (nsid, ifindex) = (*nsid, *ifindex);
+        if !seen.insert((nsid, ifindex)) || records.clsact(nsid, ifindex)?.is_none() {
+            continue;
+        }
+        let mut used = false;
+        for direction in [TcDirection::Ingress, TcDirection::Egress] {
+            let key = ChainKey {
+                hook: Hook::Tc(direction),
+                nsid,
+                ifindex,
+            };
+            let ends = ended.iter().any(|(ended, _)| *ended == key);
+            used |= !ends && records.chain(key)?.is_some();
+        }
+        if !used {
+            let device = device.clone();
+            steps.push(CommitStep::RemoveClsact { device });
+            puts.push(records.remove(Key::Clsact { nsid, ifindex })?);
+        }
+    }
+    Ok((steps, puts))
+}
