@@ -30,7 +30,7 @@ value() { bpftool -j map dump pinned "/run/bpfman/fs/maps/$1/$2" | sed 's/.*"for
 left_behind() {
     bpfman list programs | tail -n +2
     bpfman list links | tail -n +2
-    find /run/bpfman/fs -type f
+    find /run/bpfman/fs -type f ! -name '*.debug'
     bpftool net list dev veth0 | grep 'veth0(' || true
     bpftool prog list
 }
