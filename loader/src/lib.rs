@@ -6,6 +6,7 @@
 //! a step fails: see `docs/architecture.md`.
 
 mod attach;
+pub mod binary;
 mod change;
 mod config;
 mod dispatcher;
