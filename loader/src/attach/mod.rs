@@ -1,5 +1,6 @@
 //! Attaching: one file a hook.
 
+mod single;
 mod tracepoint;
 mod xdp;
 
