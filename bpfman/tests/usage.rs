@@ -196,23 +196,63 @@ fn what_a_later_version_builds_says_so() {
             "attach 1 xdp -i eth0 -p 1 -n /run/netns/a",
             "attach xdp --netns",
         ),
-        ("image list", "image list"),
-        ("image inspect localhost:5000/a", "image inspect"),
         (
             "image verify -i localhost:5000/a --key a.pub b.pub",
             "image verify",
         ),
-        (
-            "image remove localhost:5000/a localhost:5000/b",
-            "image remove",
-        ),
-        ("image prune --all", "image prune"),
-        ("image export localhost:5000/a -o a.tar", "image export"),
-        ("image import a.tar", "image import"),
     ];
     for (args, what) in cases {
         fails(args, 1, &format!("error: not built yet: {what}\n"));
     }
+}
+
+#[test]
+fn a_store_that_is_not_there_holds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images");
+    let run = |args: &str| {
+        Command::new(env!("CARGO_BIN_EXE_bpfman"))
+            .args(args.split_whitespace())
+            .env("BPFMAN_IMAGE_DIR", &images)
+            .current_dir(folder.path())
+            .output()
+            .unwrap()
+    };
+    let answers = [
+        (
+            "image list",
+            " Image  Digest  Platform  Programs  Size  Verified \n",
+        ),
+        ("image list -o json", "[]\n"),
+        ("image prune", "Freed 0 B in 0 files\n"),
+        ("image prune --all", "Freed 0 B in 0 files\n"),
+    ];
+    for (args, expected) in answers {
+        let output = run(args);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{args}");
+        assert_eq!(output.status.code(), Some(0), "{args}");
+    }
+    for args in [
+        "image inspect localhost:5000/a",
+        "image remove localhost:5000/a localhost:5000/b",
+        "image export localhost:5000/a -o a.tar",
+    ] {
+        let output = run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            stderr.starts_with("error: image localhost:5000/a:latest is not in the store "),
+            "{args}: {stderr}"
+        );
+        assert!(stderr.contains("\nhint: "), "{args}: {stderr}");
+        assert_eq!(output.status.code(), Some(1), "{args}");
+    }
+    let output = run("image import a.tar");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.starts_with("error: cannot read the archive a.tar\ncause: No such file"),
+        "{stderr}"
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(crate) use image_build::{
 pub(crate) use list::{KernelTypeWord, ListArgs, ListCommand, ListLinksArgs, ListProgramsArgs};
 pub(crate) use load::{LoadArgs, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions};
 pub(crate) use unload::UnloadArgs;
-pub(crate) use values::{GlobalValue, KeyValue, OutputFormat};
+pub(crate) use values::{GlobalValue, ImageUrl, KeyValue, OutputFormat};
 
 /// Manage eBPF programs from a compiler's output to the kernel: build images of bytecode,
 /// pull and load them, attach and detach their programs, and show what runs.

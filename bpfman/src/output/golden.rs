@@ -7,14 +7,17 @@ use std::time::{Duration, SystemTime};
 
 use bytecode_image::digest::Digest;
 use bytecode_image::labels::Labels;
+use bytecode_image::manifest::{Document, parse};
 use bytecode_image::pull::BytecodeImage;
+use bytecode_image::store::{Entry, Freed, Held, State, StoredImage, StoredPlatform};
 use bytecode_object::ProgramType;
 use loader::{
     Attachment, KernelState, Link, ManagedState, ManagedSummary, Program, ProgramSummary, Source,
 };
 
+use super::images_json::StoredImageJson;
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
-use super::{links, programs};
+use super::{images, links, programs};
 
 fn golden(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -253,6 +256,116 @@ fn pulled() -> BytecodeImage {
         object_name: "bpf_x86_bpfel.o".to_owned(),
         from_store: false,
     }
+}
+
+fn entry(name: Option<&str>, digest: Digest) -> Entry {
+    Entry {
+        name: name.map(str::to_owned),
+        reference: name.map(|name| name.parse().unwrap()),
+        media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
+        digest,
+        size: 500,
+        platform: None,
+    }
+}
+
+fn stored_platform(platform: &str, state: State) -> StoredPlatform {
+    StoredPlatform {
+        platform: Some(platform.parse().unwrap()),
+        manifest: Digest::of(platform.as_bytes()),
+        manifest_size: 400,
+        state,
+    }
+}
+
+/// What a store has of an image with these programs.
+fn held(programs: &[(&str, &str)]) -> State {
+    let descriptor = |kind: &str, size: u64| {
+        let digest = Digest::of(kind.as_bytes());
+        format!(
+            r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{size}}}"#
+        )
+    };
+    let text = format!(
+        r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#,
+        descriptor("config.v1+json", 300),
+        descriptor("layer.v1.tar+gzip", 20_000)
+    );
+    let Ok((Document::Image(manifest), _)) = parse(text.as_bytes(), None) else {
+        panic!("{text}")
+    };
+    State::Whole(Box::new(Held {
+        config: manifest.config,
+        layer: manifest.layer,
+        config_labels: pairs(&[("io.ebpf.maps", "…"), ("vendor", "acme")]),
+        labels: Labels {
+            programs: pairs(programs),
+            maps: pairs(&[("stats", "per_cpu_array")]),
+        },
+    }))
+}
+
+fn stored() -> Vec<StoredImage> {
+    let many = [
+        ("kprobe_counter", "kprobe"),
+        ("stats", "tc"),
+        ("tcx_stats", "tcx"),
+        ("tracepoint_kill_recorder", "tracepoint"),
+        ("uprobe_counter", "uprobe"),
+        ("xdp_stats", "xdp"),
+    ];
+    vec![
+        StoredImage {
+            entry: entry(
+                Some("quay.io/bpfman-bytecode/xdp_pass:latest"),
+                Digest::of(b"index"),
+            ),
+            platforms: vec![
+                stored_platform("linux/amd64", held(&[("pass", "xdp")])),
+                stored_platform("linux/arm64", State::Absent),
+                stored_platform("linux/s390x", held(&[("pass", "xdp")])),
+            ],
+            about: vec![entry(None, Digest::of(b"signature"))],
+        },
+        StoredImage {
+            entry: entry(
+                Some("quay.io/bpfman-bytecode/go-app-counter:latest"),
+                Digest::of(b"go"),
+            ),
+            platforms: vec![stored_platform("linux/amd64", held(&many))],
+            about: Vec::new(),
+        },
+        StoredImage {
+            entry: entry(Some("docker.io/library/busybox:latest"), Digest::of(b"b")),
+            platforms: vec![stored_platform(
+                "linux/amd64",
+                State::Unusable("it has 2 layers: a bytecode image has one".to_owned()),
+            )],
+            about: Vec::new(),
+        },
+        StoredImage {
+            entry: entry(None, Digest::of(b"nobody's")),
+            platforms: vec![stored_platform("linux/arm64", State::Absent)],
+            about: Vec::new(),
+        },
+    ]
+}
+
+#[test]
+fn images_of_the_store() {
+    let stored = stored();
+    golden("image-list.txt", &images::list(&stored));
+    golden("image-list-empty.txt", &images::list(&[]));
+    golden("image-inspect.txt", &images::details(&stored[0]));
+    golden("image-inspect-unusable.txt", &images::details(&stored[2]));
+    let json: Vec<_> = stored.iter().map(StoredImageJson::from).collect();
+    golden("image-list.json", &json::render(&json).unwrap());
+    let freed = Freed {
+        entries: vec![stored[0].entry.clone(), stored[0].about[0].clone()],
+        files: 9,
+        bytes: 41_234,
+    };
+    golden("image-remove.txt", &images::freed(&freed));
 }
 
 #[test]
