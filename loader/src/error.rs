@@ -158,6 +158,49 @@ pub enum LoaderError {
         /// What was asked for.
         found: String,
     },
+    /// An offset with a kretprobe.
+    #[error(
+        "attaching program {id} to kernel function {function}: it is a kretprobe, which takes no offset, and {offset} was given"
+    )]
+    KretprobeOffset {
+        /// Program.
+        id: u32,
+        /// Function asked for.
+        function: String,
+        /// Offset asked for.
+        offset: u64,
+    },
+    /// A uprobe with neither function nor offset: the start of a file is its header, never run.
+    #[error("attaching program {id} to {target}: neither a function nor an offset was given")]
+    NoUprobePlace {
+        /// Program.
+        id: u32,
+        /// Target asked for.
+        target: String,
+    },
+    /// fentry or fexit, attached already.
+    #[error(
+        "attaching program {id} to kernel function {function}: it is attached there, by link {link}, \
+         and a tracing program can be only once"
+    )]
+    TracesAlready {
+        /// Program.
+        id: u32,
+        /// Its function.
+        function: String,
+        /// Its link.
+        link: u32,
+    },
+    /// A function that the running kernel does not have.
+    #[error("{what}")]
+    NoKernelFunction {
+        /// What was being done to what.
+        what: String,
+        /// The function that was most likely meant.
+        near: Option<String>,
+        /// What the kernel said.
+        source: Box<KernelError>,
+    },
     /// All slots of the dispatcher are taken.
     #[error(
         "attaching program {id} to {iface}: its XDP chain has {limit} programs, the most there can be"
@@ -314,6 +357,31 @@ impl LoaderError {
                 "EXT programs need kernel 5.10 or newer with BPF trampolines, and no lockdown"
                     .to_owned(),
             ),
+            Self::KretprobeOffset { .. } => {
+                Some("leave --offset out: it runs when the function returns".to_owned())
+            }
+            Self::NoUprobePlace { .. } => {
+                Some("name the function with --fn-name, or the place in the file with --offset".to_owned())
+            }
+            Self::TracesAlready { link, .. } => Some(format!(
+                "`bpfman detach {link}` first, or load the program once more"
+            )),
+            Self::NoKernelFunction { near, .. } => Some(match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "/proc/kallsyms lists the functions there are; some are inlined wherever they are called".to_owned(),
+            }),
+            Self::Kernel {
+                source: KernelError::NoTracing { .. },
+                ..
+            } => Some(
+                "fentry and fexit programs need kernel 5.5 or newer with BPF trampolines, and no lockdown; a kprobe \
+                 (or, in lockdown, a tracepoint) may do instead"
+                    .to_owned(),
+            ),
+            Self::Kernel {
+                source: KernelError::Probe(error),
+                ..
+            } => error.hint(),
             _ => None,
         }
     }

@@ -34,6 +34,6 @@ pub use loader::Loader;
 pub use program::{KernelState, ManagedState, ManagedSummary, Program, ProgramSummary};
 pub use request::{
     AttachPoint, AttachRequest, LinkFilter, LoadRequest, ProceedOn, ProgramFilter, ProgramRequest,
-    Source, XdpMode,
+    Source, UprobePoint, XdpMode,
 };
 pub use state::{Guard, StateError};

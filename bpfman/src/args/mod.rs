@@ -18,7 +18,10 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use attach::{AttachArgs, AttachCommand, TracepointArgs, XdpArgs, XdpModeWord};
+pub(crate) use attach::{
+    AttachArgs, AttachCommand, ProbeArgs, TracepointArgs, TracingArgs, UprobeArgs, XdpArgs,
+    XdpModeWord,
+};
 pub(crate) use detach::DetachArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use generate::{CompletionsArgs, ManArgs};

@@ -1,9 +1,10 @@
 use bytecode_object::ProgramType;
-use loader::{AttachPoint, AttachRequest, ProceedOn, XdpMode};
+use loader::{AttachPoint, AttachRequest, ProceedOn, UprobePoint, XdpMode};
 
 use super::capabilities::{loader, to_attach};
 use crate::args::{
-    AttachArgs, AttachCommand, KeyValue, OutputFormat, TracepointArgs, XdpArgs, XdpModeWord,
+    AttachArgs, AttachCommand, KeyValue, OutputFormat, ProbeArgs, TracepointArgs, TracingArgs,
+    UprobeArgs, XdpArgs, XdpModeWord,
 };
 use crate::config::Config;
 use crate::error::Error;
@@ -17,10 +18,10 @@ pub(super) fn run(args: AttachArgs) -> Result<(), Error> {
         AttachCommand::Tracepoint(args) => (ProgramType::Tracepoint, tracepoint(args)),
         AttachCommand::Tc(_) => return Err(Error::NotBuiltYet("attach tc")),
         AttachCommand::Tcx(_) => return Err(Error::NotBuiltYet("attach tcx")),
-        AttachCommand::Kprobe(_) => return Err(Error::NotBuiltYet("attach kprobe")),
-        AttachCommand::Uprobe(_) => return Err(Error::NotBuiltYet("attach uprobe")),
-        AttachCommand::Fentry(_) => return Err(Error::NotBuiltYet("attach fentry")),
-        AttachCommand::Fexit(_) => return Err(Error::NotBuiltYet("attach fexit")),
+        AttachCommand::Kprobe(args) => (ProgramType::Kprobe, kprobe(args)),
+        AttachCommand::Uprobe(args) => (ProgramType::Uprobe, uprobe(args)),
+        AttachCommand::Fentry(args) => (ProgramType::Fentry, tracing(AttachPoint::Fentry, args)),
+        AttachCommand::Fexit(args) => (ProgramType::Fexit, tracing(AttachPoint::Fexit, args)),
     };
     let request = AttachRequest {
         point,
@@ -57,6 +58,29 @@ fn tracepoint(args: TracepointArgs) -> Parts {
         args.metadata.metadata,
         args.output.output,
     )
+}
+
+fn kprobe(args: ProbeArgs) -> Parts {
+    let point = AttachPoint::Kprobe {
+        function: args.fn_name,
+        offset: args.offset,
+    };
+    (point, args.metadata.metadata, args.output.output)
+}
+
+fn uprobe(args: UprobeArgs) -> Parts {
+    let point = AttachPoint::Uprobe(UprobePoint {
+        target: args.target,
+        function: args.fn_name,
+        offset: args.offset,
+        pid: args.pid,
+        container_pid: args.container_pid,
+    });
+    (point, args.metadata.metadata, args.output.output)
+}
+
+fn tracing(point: AttachPoint, args: TracingArgs) -> Parts {
+    (point, args.metadata.metadata, args.output.output)
 }
 
 fn mode(word: XdpModeWord) -> XdpMode {

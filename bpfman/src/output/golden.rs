@@ -13,6 +13,7 @@ use bytecode_image::store::{Entry, Freed, Held, State, StoredImage, StoredPlatfo
 use bytecode_object::ProgramType;
 use loader::{
     Attachment, KernelState, Link, ManagedState, ManagedSummary, Program, ProgramSummary, Source,
+    UprobePoint,
 };
 
 use super::images_json::StoredImageJson;
@@ -122,6 +123,100 @@ fn tracepoint_link() -> Link {
         },
         metadata: pairs(&[]),
     }
+}
+
+/// The guide's list of links, with what else may be there.
+fn probe_links() -> Vec<Link> {
+    let link = |id, program_id, function: &str, program_type, attachment| Link {
+        id,
+        program_id,
+        function: function.to_owned(),
+        program_type,
+        attachment,
+        metadata: pairs(&[]),
+    };
+    let kprobe = |function: &str, offset, retprobe| Attachment::Kprobe {
+        function: function.to_owned(),
+        offset,
+        retprobe,
+    };
+    let uprobe = |point, retprobe| Attachment::Uprobe {
+        point,
+        path: "/usr/lib/x86_64-linux-gnu/libc.so.6".into(),
+        retprobe,
+    };
+    let malloc = UprobePoint {
+        target: "libc".to_owned(),
+        function: Some("malloc".to_owned()),
+        offset: 0,
+        pid: None,
+        container_pid: None,
+    };
+    let inside = UprobePoint {
+        offset: 16,
+        pid: Some(4711),
+        container_pid: Some(4700),
+        ..malloc.clone()
+    };
+    let offset = UprobePoint {
+        target: "/usr/lib/x86_64-linux-gnu/libc.so.6".to_owned(),
+        function: None,
+        offset: 0x9_d2e0,
+        ..malloc.clone()
+    };
+    let fentry = Attachment::Fentry {
+        function: "do_unlinkat".to_owned(),
+    };
+    let fexit = Attachment::Fexit {
+        function: "do_unlinkat".to_owned(),
+    };
+    use ProgramType::{Fentry, Fexit, Kprobe, Uprobe};
+    vec![
+        link(294_437_142, 63_682, "test_fentry", Fentry, fentry),
+        link(
+            2_131_925_936,
+            63_690,
+            "my_kprobe",
+            Kprobe,
+            kprobe("try_to_wake_up", 0, false),
+        ),
+        link(
+            2_131_925_937,
+            63_690,
+            "my_kprobe",
+            Kprobe,
+            kprobe("try_to_wake_up", 16, false),
+        ),
+        link(
+            1_834_679_786,
+            63_698,
+            "my_kretprobe",
+            Kprobe,
+            kprobe("try_to_wake_up", 0, true),
+        ),
+        link(2_055_942_218, 63_744, "test_fexit", Fexit, fexit),
+        link(
+            800_266_964,
+            63_809,
+            "uretprobe_counter",
+            Uprobe,
+            uprobe(malloc, true),
+        ),
+        link(
+            800_266_965,
+            63_810,
+            "uprobe_counter",
+            Uprobe,
+            uprobe(inside, false),
+        ),
+        link(
+            800_266_966,
+            63_810,
+            "uprobe_counter",
+            Uprobe,
+            uprobe(offset, false),
+        ),
+    ]
 }
 
 /// The guide's "Loading From Remote Repository".
@@ -388,6 +483,10 @@ fn tables() {
         &links::list(&[xdp_link(1_301_256_968, "eno4"), tracepoint_link()]),
     );
     golden("list-links-empty.txt", &links::list(&[]));
+    let probes = probe_links();
+    golden("list-links-probes.txt", &links::list(&probes));
+    let all: Vec<String> = probes.iter().map(links::details).collect();
+    golden("get-link-probes.txt", &all.join("\n"));
 }
 
 #[test]
@@ -406,6 +505,10 @@ fn json() {
     golden(
         "get-link-tracepoint.json",
         &json::render(&LinkJson::from(&tracepoint_link())).unwrap(),
+    );
+    golden(
+        "list-links-probes.json",
+        &json::render(&probe_links().iter().map(LinkJson::from).collect::<Vec<_>>()).unwrap(),
     );
     let summaries = summaries();
     golden(

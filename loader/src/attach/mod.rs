@@ -1,7 +1,11 @@
 //! Attaching: one file a hook.
 
+mod fentry;
+mod fexit;
+mod kprobe;
 mod single;
 mod tracepoint;
+mod uprobe;
 mod xdp;
 
 use std::collections::BTreeMap;
@@ -40,6 +44,10 @@ impl<K: Kernel> Loader<K> {
         let hook = match request.point {
             AttachPoint::Xdp { .. } => ProgramType::Xdp,
             AttachPoint::Tracepoint { .. } => ProgramType::Tracepoint,
+            AttachPoint::Kprobe { .. } => ProgramType::Kprobe,
+            AttachPoint::Uprobe(_) => ProgramType::Uprobe,
+            AttachPoint::Fentry => ProgramType::Fentry,
+            AttachPoint::Fexit => ProgramType::Fexit,
         };
         if program.program_type != hook {
             return Err(LoaderError::WrongHook {
@@ -78,6 +86,12 @@ impl<K: Kernel> Loader<K> {
             AttachPoint::Tracepoint { tracepoint } => {
                 self.attach_tracepoint(guard, attaching, tracepoint)
             }
+            AttachPoint::Kprobe { function, offset } => {
+                self.attach_kprobe(guard, attaching, function, offset)
+            }
+            AttachPoint::Uprobe(point) => self.attach_uprobe(guard, attaching, point),
+            AttachPoint::Fentry => self.attach_fentry(guard, attaching),
+            AttachPoint::Fexit => self.attach_fexit(guard, attaching),
         }
     }
 }

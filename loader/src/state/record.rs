@@ -53,6 +53,9 @@ pub(crate) struct ProgramRecord {
     /// Program after which the folder of its maps is named.
     pub(crate) maps_folder: u32,
     pub(crate) xdp: Option<XdpRecord>,
+    /// From `kretprobe`, `uretprobe`.
+    #[serde(default)]
+    pub(crate) retprobe: bool,
 }
 
 /// Bytes, written in hex: JSON has none.
@@ -132,6 +135,21 @@ pub(crate) enum PlaceRecord {
     Tracepoint {
         tracepoint: String,
     },
+    Kprobe {
+        function: String,
+        offset: u64,
+    },
+    Uprobe {
+        target: String,
+        function: Option<String>,
+        offset: u64,
+        pid: Option<u32>,
+        container_pid: Option<u32>,
+        /// The file that was found.
+        path: PathBuf,
+    },
+    Fentry,
+    Fexit,
 }
 
 impl LinkRecord {
@@ -139,7 +157,11 @@ impl LinkRecord {
     pub(crate) fn chain(&self) -> Option<ChainKey> {
         match self.place {
             PlaceRecord::Xdp { nsid, ifindex, .. } => Some(ChainKey { nsid, ifindex }),
-            PlaceRecord::Tracepoint { .. } => None,
+            PlaceRecord::Tracepoint { .. }
+            | PlaceRecord::Kprobe { .. }
+            | PlaceRecord::Uprobe { .. }
+            | PlaceRecord::Fentry
+            | PlaceRecord::Fexit => None,
         }
     }
 }

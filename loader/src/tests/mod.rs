@@ -200,7 +200,7 @@ impl Bench {
                     Attachment::Xdp {
                         position, iface, ..
                     } => (*position, link.program_id, iface.clone()),
-                    Attachment::Tracepoint { .. } => unreachable!(),
+                    _ => unreachable!(),
                 })
                 .collect();
             members.sort();

@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 
 use super::{KernelError, XdpDispatcherConfig, errno};
@@ -17,6 +18,8 @@ pub enum Object {
     Map(Rc<Map>),
     /// To a link.
     Link(Rc<LinkObject>),
+    /// To a file of user space.
+    Binary(PathBuf),
 }
 
 /// A program.
@@ -55,6 +58,8 @@ pub(super) enum Place {
         function: String,
     },
     Tracepoint(String),
+    /// A place in the kernel or in a file.
+    Probe(String),
 }
 
 impl Object {
@@ -64,13 +69,14 @@ impl Object {
             Self::Program(program) => Self::Program(Rc::clone(program)),
             Self::Map(map) => Self::Map(Rc::clone(map)),
             Self::Link(link) => Self::Link(Rc::clone(link)),
+            Self::Binary(path) => Self::Binary(path.clone()),
         }
     }
 
     pub(super) fn program(&self) -> Option<Rc<Program>> {
         match self {
             Self::Program(program) => Some(Rc::clone(program)),
-            Self::Map(_) | Self::Link(_) => None,
+            Self::Map(_) | Self::Link(_) | Self::Binary(_) => None,
         }
     }
 
@@ -82,7 +88,7 @@ impl Object {
     pub(super) fn program_id(&self) -> u32 {
         match self {
             Self::Program(program) => program.id,
-            Self::Map(_) => 0,
+            Self::Map(_) | Self::Binary(_) => 0,
             Self::Link(link) => link.program().id,
         }
     }
@@ -92,6 +98,7 @@ impl Object {
             Self::Program(program) => program.describe(),
             Self::Map(map) => format!("map {} {}", map.id, map.name),
             Self::Link(link) => link.describe(),
+            Self::Binary(path) => format!("binary {}", path.display()),
         }
     }
 }
@@ -169,7 +176,9 @@ impl LinkObject {
         match &*self.place.borrow() {
             Place::Xdp(Some(_)) => Ok(self.program.replace(program)),
             Place::Xdp(None) => Err(errno("update link", libc::ENOLINK)),
-            Place::Slot { .. } | Place::Tracepoint(_) => Err(errno("update link", libc::EINVAL)),
+            Place::Slot { .. } | Place::Tracepoint(_) | Place::Probe(_) => {
+                Err(errno("update link", libc::EINVAL))
+            }
         }
     }
 
@@ -178,6 +187,7 @@ impl LinkObject {
             Place::Xdp(ifindex) => format!("xdp on {ifindex:?}"),
             Place::Slot { target, function } => format!("{function} of {}", target.id),
             Place::Tracepoint(name) => format!("tracepoint {name}"),
+            Place::Probe(place) => format!("probe at {place}"),
         };
         format!("link {} {place}: program {}", self.id, self.program().id)
     }

@@ -4,6 +4,7 @@
 //! own loader is not used: in 0.14 it reads the kernel's BTF (6 MB) whether an object needs it or not, and tries out
 //! some twenty features of the kernel before its first load.
 
+mod binary;
 mod bpffs;
 mod capabilities;
 mod dispatcher;
@@ -12,6 +13,7 @@ mod load;
 mod maps;
 mod net;
 mod parsed;
+mod probes;
 mod program_types;
 mod programs;
 mod sys;
@@ -27,8 +29,10 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 pub use self::capabilities::{Capability, missing_capabilities};
 use self::version::Version;
 use super::{
-    Interface, Kernel, KernelError, LinkSpec, LoadSpec, Loaded, ProgramBrief, XdpDispatcherConfig,
+    Interface, Kernel, KernelError, LinkSpec, LoadSpec, Loaded, ProgramBrief, UprobePlace,
+    XdpDispatcherConfig,
 };
+use crate::UprobePoint;
 use crate::program::KernelState;
 
 /// The kernel that this process runs on. Handles are file descriptors.
@@ -144,6 +148,14 @@ impl Kernel for LinuxKernel {
     fn update_link(&self, link: &OwnedFd, program: &OwnedFd) -> Result<(), KernelError> {
         sys::link_update(link.as_fd(), program.as_fd())
             .map_err(failed(|| "putting another program under a link".to_owned()))
+    }
+
+    fn uprobe_place(&self, point: &UprobePoint) -> Result<UprobePlace<OwnedFd>, KernelError> {
+        binary::place(point)
+    }
+
+    fn near_function(&self, name: &str) -> Option<String> {
+        probes::near_function(name)
     }
 
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
