@@ -25,7 +25,6 @@ demo: ## from a .o file to counted packets: a real registry, a real kernel in a 
 
 .PHONY: test
 test: ## every lane of tests; LANES="lint unit" for some of them
-	@tests/setup/install
 	@tests/lanes $(LANES)
 
 .PHONY: bench
@@ -45,7 +44,6 @@ fmt: ## format the sources
 
 .PHONY: lint
 lint: ## format check, clippy, shell scripts, licences and sources of what we use
-	@tests/setup/install build lint
 	@tests/lanes lint
 
 .PHONY: clean

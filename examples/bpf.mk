@@ -1,4 +1,4 @@
-# Compiles ../NAME/*.bpf.c for every architecture of the example, under bpf2go's file names: bpf_<arch>_<bpfel|bpfeb>.o.
+# Compiles an example for every architecture, under the file names of bpf2go: bpf_<arch>_<bpfel|bpfeb>.o.
 # Included by the Makefile of an example, which sets SOURCE.
 
 CLANG ?= clang

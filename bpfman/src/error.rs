@@ -3,8 +3,10 @@
 use std::error::Error as StdError;
 use std::path::PathBuf;
 
+use bytecode_image::archive::ArchiveError;
 use bytecode_image::pull::PullError;
 use bytecode_image::registry::auth::CredentialsError;
+use bytecode_image::store::StoreError;
 use bytecode_object::ProgramType;
 use loader::LoaderError;
 use loader::kernel::KernelError;
@@ -62,6 +64,10 @@ pub(crate) enum Error {
     #[error(transparent)]
     Pull(Box<PullError>),
     #[error(transparent)]
+    Store(Box<StoreError>),
+    #[error(transparent)]
+    Archive(Box<ArchiveError>),
+    #[error(transparent)]
     Loader(#[from] LoaderError),
     #[error(transparent)]
     Build(Box<builder::BuildError>),
@@ -85,6 +91,18 @@ pub(crate) enum Error {
 impl From<PullError> for Error {
     fn from(error: PullError) -> Self {
         Self::Pull(Box::new(error))
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
+}
+
+impl From<ArchiveError> for Error {
+    fn from(error: ArchiveError) -> Self {
+        Self::Archive(Box::new(error))
     }
 }
 
@@ -146,6 +164,8 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Pull(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Archive(error) => error.hint(),
             Self::Loader(error) => error.hint(),
             Self::Build(error) => error.hint(),
             Self::Capabilities { .. } => {

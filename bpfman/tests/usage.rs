@@ -183,36 +183,81 @@ fn what_a_later_version_builds_says_so() {
         ("attach 1 tc -d ingress -i eth0 -p 1", "attach tc"),
         ("attach 1 tcx -d egress -i eth0 -p 1", "attach tcx"),
         (
-            "attach 1 kprobe -f try_to_wake_up -o 8 -m a=b",
-            "attach kprobe",
-        ),
-        (
-            "attach 1 uprobe -f malloc -t libc -p 1 -c 2 -o 0",
-            "attach uprobe",
-        ),
-        ("attach 1 fentry", "attach fentry"),
-        ("attach 1 fexit -m a=b", "attach fexit"),
-        (
             "attach 1 xdp -i eth0 -p 1 -n /run/netns/a",
             "attach xdp --netns",
         ),
-        ("image list", "image list"),
-        ("image inspect localhost:5000/a", "image inspect"),
         (
             "image verify -i localhost:5000/a --key a.pub b.pub",
             "image verify",
         ),
-        (
-            "image remove localhost:5000/a localhost:5000/b",
-            "image remove",
-        ),
-        ("image prune --all", "image prune"),
-        ("image export localhost:5000/a -o a.tar", "image export"),
-        ("image import a.tar", "image import"),
     ];
     for (args, what) in cases {
         fails(args, 1, &format!("error: not built yet: {what}\n"));
     }
+}
+
+/// The command line is understood, and then there is no such program (or, for who is not root, no right to look).
+#[test]
+fn probes_are_parsed_with_all_their_options() {
+    for args in [
+        "attach 4294967295 kprobe -f try_to_wake_up -o 8 -m a=b --output json",
+        "attach 4294967295 kprobe --fn-name try_to_wake_up --offset 8 --metadata a=b",
+        "attach 4294967295 uprobe -f malloc -t libc -p 1 -c 2 -o 0 -m a=b",
+        "attach 4294967295 uprobe --target /bin/a --offset 8 --pid 1 --container-pid 2 --output json",
+        "attach 4294967295 fentry -o json",
+        "attach 4294967295 fexit -m a=b",
+    ] {
+        fails(args, 1, "error: ");
+    }
+}
+
+#[test]
+fn a_store_that_is_not_there_holds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = folder.path().join("images");
+    let run = |args: &str| {
+        Command::new(env!("CARGO_BIN_EXE_bpfman"))
+            .args(args.split_whitespace())
+            .env("BPFMAN_IMAGE_DIR", &images)
+            .current_dir(folder.path())
+            .output()
+            .unwrap()
+    };
+    let answers = [
+        (
+            "image list",
+            " Image  Digest  Platform  Programs  Size  Verified \n",
+        ),
+        ("image list -o json", "[]\n"),
+        ("image prune", "Freed 0 B in 0 files\n"),
+        ("image prune --all", "Freed 0 B in 0 files\n"),
+    ];
+    for (args, expected) in answers {
+        let output = run(args);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{args}");
+        assert_eq!(output.status.code(), Some(0), "{args}");
+    }
+    for args in [
+        "image inspect localhost:5000/a",
+        "image remove localhost:5000/a localhost:5000/b",
+        "image export localhost:5000/a -o a.tar",
+    ] {
+        let output = run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            stderr.starts_with("error: image localhost:5000/a:latest is not in the store "),
+            "{args}: {stderr}"
+        );
+        assert!(stderr.contains("\nhint: "), "{args}: {stderr}");
+        assert_eq!(output.status.code(), Some(1), "{args}");
+    }
+    let output = run("image import a.tar");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.starts_with("error: cannot read the archive a.tar\ncause: No such file"),
+        "{stderr}"
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]

@@ -7,12 +7,14 @@
 //! An error's `Display` says what was being done to what and what was found; its cause is its `source()`, so print
 //! the whole chain. [`pull::PullError::hint`] and [`registry::RegistryError::hint`] say what to do, where that is known.
 
+pub mod archive;
 pub mod digest;
 pub mod host;
 pub mod labels;
 pub mod layer;
 pub mod limits;
 pub mod manifest;
+mod near;
 pub mod platform;
 mod printable;
 mod progress;

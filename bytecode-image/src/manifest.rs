@@ -264,6 +264,17 @@ fn essence(media_type: &str) -> &str {
 }
 
 impl ImageIndex {
+    /// The images: without attestations, which have no platform beside images that have one.
+    pub fn images(&self) -> impl Iterator<Item = &Descriptor> {
+        let any = self
+            .manifests
+            .iter()
+            .any(|descriptor| descriptor.platform().is_some());
+        self.manifests
+            .iter()
+            .filter(move |descriptor| !any || descriptor.platform().is_some())
+    }
+
     /// The image for a platform: the nearest one ([`Platform::distance`]), the first of equals. An index with a single
     /// image that names no platform gives that one; its configuration decides.
     ///

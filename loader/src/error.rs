@@ -75,7 +75,7 @@ pub enum LoaderError {
     #[error("the chain on {place} is recorded but gone: {} is not there", .path.display())]
     ChainGone {
         /// Where.
-        place: HookPlace,
+        place: Box<HookPlace>,
         /// Pin of its XDP link, or folder of its slots.
         path: PathBuf,
         /// Links recorded on it.
@@ -176,7 +176,7 @@ pub enum LoaderError {
         /// Program.
         id: u32,
         /// Where.
-        place: HookPlace,
+        place: Box<HookPlace>,
         /// Priority asked for.
         found: u32,
     },
@@ -196,6 +196,49 @@ pub enum LoaderError {
         /// What was asked for.
         found: String,
     },
+    /// An offset with a kretprobe.
+    #[error(
+        "attaching program {id} to kernel function {function}: it is a kretprobe, which takes no offset, and {offset} was given"
+    )]
+    KretprobeOffset {
+        /// Program.
+        id: u32,
+        /// Function asked for.
+        function: String,
+        /// Offset asked for.
+        offset: u64,
+    },
+    /// A uprobe with neither function nor offset: the start of a file is its header, never run.
+    #[error("attaching program {id} to {target}: neither a function nor an offset was given")]
+    NoUprobePlace {
+        /// Program.
+        id: u32,
+        /// Target asked for.
+        target: String,
+    },
+    /// fentry or fexit, attached already.
+    #[error(
+        "attaching program {id} to kernel function {function}: it is attached there, by link {link}, \
+         and a tracing program can be only once"
+    )]
+    TracesAlready {
+        /// Program.
+        id: u32,
+        /// Its function.
+        function: String,
+        /// Its link.
+        link: u32,
+    },
+    /// A function that the running kernel does not have.
+    #[error("{what}")]
+    NoKernelFunction {
+        /// What was being done to what.
+        what: String,
+        /// The function that was most likely meant.
+        near: Option<String>,
+        /// What the kernel said.
+        source: Box<KernelError>,
+    },
     /// All slots of the dispatcher are taken.
     #[error(
         "attaching program {id} to {place}: its chain has {limit} programs, the most there can be"
@@ -204,7 +247,7 @@ pub enum LoaderError {
         /// Program.
         id: u32,
         /// Where.
-        place: HookPlace,
+        place: Box<HookPlace>,
         /// Ten.
         limit: usize,
     },
@@ -216,7 +259,7 @@ pub enum LoaderError {
         /// Program.
         id: u32,
         /// Where.
-        place: HookPlace,
+        place: Box<HookPlace>,
         /// Id of the program there.
         foreign: u32,
     },
@@ -228,7 +271,7 @@ pub enum LoaderError {
         /// Program.
         id: u32,
         /// Where.
-        place: HookPlace,
+        place: Box<HookPlace>,
         /// Its kind.
         kind: String,
     },
@@ -241,7 +284,7 @@ pub enum LoaderError {
         /// Program.
         id: u32,
         /// Where.
-        place: HookPlace,
+        place: Box<HookPlace>,
         /// Ours.
         preference: u16,
         /// Kind of the filters there.
@@ -257,7 +300,7 @@ pub enum LoaderError {
         /// Its function.
         function: String,
         /// Where.
-        place: HookPlace,
+        place: Box<HookPlace>,
         /// The link that is there, where it is ours.
         link: Option<u32>,
     },
@@ -270,7 +313,7 @@ pub enum LoaderError {
         /// Program.
         id: u32,
         /// Where.
-        place: HookPlace,
+        place: Box<HookPlace>,
         /// The other program.
         holder: u32,
     },
@@ -282,7 +325,7 @@ pub enum LoaderError {
         /// Program.
         id: u32,
         /// Where.
-        place: HookPlace,
+        place: Box<HookPlace>,
         /// Mode asked for.
         asked: &'static str,
         /// Mode of the chain.
@@ -294,7 +337,7 @@ pub enum LoaderError {
         /// Program.
         id: u32,
         /// Where.
-        place: HookPlace,
+        place: Box<HookPlace>,
         /// Mode asked for.
         mode: &'static str,
         /// What the kernel said.
@@ -426,6 +469,31 @@ impl LoaderError {
                 "EXT programs need kernel 5.10 or newer with BPF trampolines, and no lockdown"
                     .to_owned(),
             ),
+            Self::KretprobeOffset { .. } => {
+                Some("leave --offset out: it runs when the function returns".to_owned())
+            }
+            Self::NoUprobePlace { .. } => {
+                Some("name the function with --fn-name, or the place in the file with --offset".to_owned())
+            }
+            Self::TracesAlready { link, .. } => Some(format!(
+                "`bpfman detach {link}` first, or load the program once more"
+            )),
+            Self::NoKernelFunction { near, .. } => Some(match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "/proc/kallsyms lists the functions there are; some are inlined wherever they are called".to_owned(),
+            }),
+            Self::Kernel {
+                source: KernelError::NoTracing { .. },
+                ..
+            } => Some(
+                "fentry and fexit programs need kernel 5.5 or newer with BPF trampolines, and no lockdown; a kprobe \
+                 (or, in lockdown, a tracepoint) may do instead"
+                    .to_owned(),
+            ),
+            Self::Kernel {
+                source: KernelError::Probe(error),
+                ..
+            } => error.hint(),
             _ => None,
         }
     }

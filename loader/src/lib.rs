@@ -6,6 +6,7 @@
 //! a step fails: see `docs/architecture.md`.
 
 mod attach;
+pub mod binary;
 mod change;
 mod config;
 mod dispatcher;
@@ -33,6 +34,6 @@ pub use loader::Loader;
 pub use program::{KernelState, ManagedState, ManagedSummary, Program, ProgramSummary};
 pub use request::{
     AttachPoint, AttachRequest, LinkFilter, LoadRequest, ProceedOn, ProgramFilter, ProgramRequest,
-    Source, TcDirection, XdpMode,
+    Source, TcDirection, UprobePoint, XdpMode,
 };
 pub use state::{Guard, StateError};

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use bytecode_object::ProgramType;
 
-use crate::TcDirection;
+use crate::{TcDirection, UprobePoint};
 
 /// A link as it is shown.
 #[derive(Debug, Clone)]
@@ -70,5 +70,33 @@ pub enum Attachment {
     Tracepoint {
         /// `category/name`.
         tracepoint: String,
+    },
+    /// A function of the kernel.
+    Kprobe {
+        /// Its name.
+        function: String,
+        /// Bytes from its start.
+        offset: u64,
+        /// At its return.
+        retprobe: bool,
+    },
+    /// A function of user space.
+    Uprobe {
+        /// What was asked for.
+        point: UprobePoint,
+        /// The file that was found, as its file system has it.
+        path: PathBuf,
+        /// At its return.
+        retprobe: bool,
+    },
+    /// A function of the kernel, at its start, fixed when the program was loaded.
+    Fentry {
+        /// Its name.
+        function: String,
+    },
+    /// A function of the kernel, at its return, fixed when the program was loaded.
+    Fexit {
+        /// Its name.
+        function: String,
     },
 }

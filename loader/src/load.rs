@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use bytecode_object::{ByteOrder, ObjectInfo, ProgramType};
+use bytecode_object::{ByteOrder, ObjectInfo, ProgramType, Section};
 use log::warn;
 
 use crate::change::{self, Change};
@@ -54,7 +54,7 @@ impl<K: Kernel> Loader<K> {
         let shared = self.shared(guard, request.map_owner_id)?;
         let what = format!("loading {from}");
         let loaded = change::run(&self.kernel, guard, &what, |change| {
-            self.build(change, &what, &request, shared)
+            self.build(change, &what, &request, &object, shared)
         })?;
         let programs = guard.records_of_change()?.programs()?;
         let view = |(id, record, kernel)| self.view(id, record, kernel, &programs, Vec::new());
@@ -84,6 +84,7 @@ impl<K: Kernel> Loader<K> {
         change: &mut Change<'_, K>,
         what: &str,
         request: &LoadRequest,
+        object: &ObjectInfo,
         shared: Option<Shared>,
     ) -> Result<Vec<(u32, ProgramRecord, KernelState)>, LoaderError> {
         let shared_pins = shared
@@ -111,7 +112,10 @@ impl<K: Kernel> Loader<K> {
             change.pin(&program.handle, &pins.program(program.id))?;
             let state = self.kernel.program_state(&program.handle);
             let state = state.doing(|| format!("reading program {}", program.id))?;
-            let record = record(request, asked, folder, extension, program.xdp_frags);
+            let record = ProgramRecord {
+                retprobe: is_retprobe(object, asked),
+                ..record(request, asked, folder, extension, program.xdp_frags)
+            };
             puts.push(
                 change
                     .records()?
@@ -149,16 +153,29 @@ impl<K: Kernel> Loader<K> {
             Err(error @ KernelError::NoExtensions { .. }) if extension => {
                 warn_no_extensions(&error);
                 spec.programs = specs(request, &none);
-                let loaded = self.kernel.load(&spec).doing(|| what.to_owned())?;
+                let loaded = self.kernel.load(&spec);
                 Ok(Made {
-                    loaded,
+                    loaded: loaded.map_err(|error| self.refused(what, error))?,
                     extension: false,
                 })
             }
             loaded => Ok(Made {
-                loaded: loaded.doing(|| what.to_owned())?,
+                loaded: loaded.map_err(|error| self.refused(what, error))?,
                 extension,
             }),
+        }
+    }
+
+    fn refused(&self, what: &str, source: KernelError) -> LoaderError {
+        match source {
+            KernelError::NoKernelFunction { ref function } => {
+                let function = function.clone();
+                self.no_function(what, &function, source)
+            }
+            source => LoaderError::Kernel {
+                what: what.to_owned(),
+                source,
+            },
         }
     }
 
@@ -235,7 +252,19 @@ fn record(
         metadata: request.metadata.clone(),
         maps_folder,
         member: dispatched(asked.program_type).map(|_| MemberRecord { extension, frags }),
+        retprobe: false,
     }
+}
+
+/// The TYPE words say `kprobe` and `uprobe`; the section says which end of the function is meant.
+fn is_retprobe(object: &ObjectInfo, asked: &ProgramRequest) -> bool {
+    let program = object.programs.get(&asked.function);
+    program.is_some_and(|program| {
+        matches!(
+            program.section,
+            Section::Kretprobe | Section::Uretprobe { .. }
+        )
+    })
 }
 
 fn describe(source: &Source) -> String {

@@ -147,6 +147,34 @@ pub enum AttachPoint {
         /// `category/name`.
         tracepoint: String,
     },
+    /// A function of the kernel: its start, or its return where the program is a kretprobe.
+    Kprobe {
+        /// Its name.
+        function: String,
+        /// Bytes from its start; a kretprobe takes none.
+        offset: u64,
+    },
+    /// A function of user space: its start, or its return where the program is a uretprobe.
+    Uprobe(UprobePoint),
+    /// The function that the program was loaded for, at its start.
+    Fentry,
+    /// The function that the program was loaded for, at its return.
+    Fexit,
+}
+
+/// A place in a binary of user space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UprobePoint {
+    /// Absolute path of an executable or library, or a library's name (`libc`, `libc.so.6`).
+    pub target: String,
+    /// Function; `None`: the offset counts from the start of the file.
+    pub function: Option<String>,
+    /// Bytes from the start of the function, or of the file.
+    pub offset: u64,
+    /// Process to watch, whose libraries are looked up first; `None` for every process.
+    pub pid: Option<u32>,
+    /// Process in whose file system the target is looked up; `None` for ours.
+    pub container_pid: Option<u32>,
 }
 
 /// Which programs `list programs` shows; all conditions must hold.

@@ -12,7 +12,7 @@ use crate::state::{
 };
 use crate::{
     Attachment, KernelState, Link, LinkFilter, Loader, LoaderError, ManagedState, ManagedSummary,
-    Program, ProgramFilter, ProgramSummary, Source,
+    Program, ProgramFilter, ProgramSummary, Source, UprobePoint,
 };
 
 impl<K: Kernel> Loader<K> {
@@ -328,9 +328,43 @@ pub(crate) fn link(id: u32, record: LinkRecord, program: &ProgramRecord, positio
                 netns,
             },
             PlaceRecord::Tracepoint { tracepoint } => Attachment::Tracepoint { tracepoint },
+            PlaceRecord::Kprobe { function, offset } => Attachment::Kprobe {
+                function,
+                offset,
+                retprobe: program.retprobe,
+            },
+            PlaceRecord::Uprobe {
+                target,
+                function,
+                offset,
+                pid,
+                container_pid,
+                path,
+            } => Attachment::Uprobe {
+                point: UprobePoint {
+                    target,
+                    function,
+                    offset,
+                    pid,
+                    container_pid,
+                },
+                path,
+                retprobe: program.retprobe,
+            },
+            PlaceRecord::Fentry => Attachment::Fentry {
+                function: traced(program),
+            },
+            PlaceRecord::Fexit => Attachment::Fexit {
+                function: traced(program),
+            },
         },
         metadata,
     }
+}
+
+/// What an fentry or fexit program was loaded for; no such program is loaded without.
+fn traced(program: &ProgramRecord) -> String {
+    program.attach_function.clone().unwrap_or_default()
 }
 
 impl From<SourceRecord> for Source {

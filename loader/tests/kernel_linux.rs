@@ -15,7 +15,8 @@ use bpfman_tests::lanes;
 use bytecode_object::ProgramType;
 use loader::kernel::linux::LinuxKernel;
 use loader::kernel::{
-    Kernel, KernelError, LinkSpec, LoadAs, LoadSpec, Loaded, ProgramSpec, XdpDispatcherConfig,
+    DispatcherConfig, Kernel, KernelError, LinkSpec, LoadAs, LoadSpec, Loaded, ProgramSpec,
+    XdpDispatcherConfig,
 };
 
 use objects::object;
@@ -565,7 +566,9 @@ fn the_dispatcher_loads_with_any_number_of_slots() {
             run_prios: [50; 10],
             program_flags: [0; 10],
         };
-        let dispatcher = kernel.load_xdp_dispatcher(&config).unwrap();
+        let dispatcher = kernel
+            .load_dispatcher(&DispatcherConfig::Xdp(config))
+            .unwrap();
         let state = kernel.program_state(&dispatcher).unwrap();
         assert_eq!(
             (state.name.as_str(), state.program_type.as_str()),

@@ -166,11 +166,13 @@ impl Bpfman {
         Outcome::of(&self.command(arguments).output().expect("bpfman can be run"))
     }
 
-    /// What lies in the runtime folder's bpffs and in the folders for work in progress: paths, sorted.
+    /// The pins in the runtime folder's bpffs: paths, sorted. Without the kernel's own (`maps.debug`, `progs.debug`), whose
+    /// names have a dot, which no pin may have.
     #[must_use]
     pub fn pins(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         files_below(&self.runtime().join("fs"), &mut found);
+        found.retain(|path| path.extension().is_none());
         found.sort();
         found
     }

@@ -30,7 +30,7 @@ value() { bpftool -j map dump pinned "/run/bpfman/fs/maps/$1/$2" | sed 's/.*"for
 left_behind() {
     bpfman list programs | tail -n +2
     bpfman list links | tail -n +2
-    find /run/bpfman/fs -type f
+    find /run/bpfman/fs -type f ! -name '*.debug'
     bpftool net list dev veth0 | grep 'veth0(' || true
     bpftool prog list
 }
@@ -252,7 +252,10 @@ fn twenty_loads_at_once_all_succeed() {
     let Some(object) = Object::compile(MARK) else {
         return;
     };
+    // They wait for each other: for as long as it takes where a command takes seconds.
     let script = r#"
+mkdir -p /etc/bpfman
+printf '[database]\nmax_retries = 100\n' >/etc/bpfman/bpfman.toml
 for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     bpfman load file --path program.o --programs xdp:mark >"/tmp/load.$n" 2>&1 &
     loads="${loads:-} $!"

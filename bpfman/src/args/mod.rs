@@ -19,8 +19,8 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use attach::{
-    AttachArgs, AttachCommand, DirectionArgs, DirectionWord, TcArgs, TcxArgs, TracepointArgs,
-    XdpArgs, XdpModeWord,
+    AttachArgs, AttachCommand, DirectionArgs, DirectionWord, ProbeArgs, TcArgs, TcxArgs,
+    TracepointArgs, TracingArgs, UprobeArgs, XdpArgs, XdpModeWord,
 };
 pub(crate) use detach::DetachArgs;
 pub(crate) use doctor::DoctorArgs;
@@ -33,7 +33,7 @@ pub(crate) use image_build::{
 pub(crate) use list::{KernelTypeWord, ListArgs, ListCommand, ListLinksArgs, ListProgramsArgs};
 pub(crate) use load::{LoadArgs, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions};
 pub(crate) use unload::UnloadArgs;
-pub(crate) use values::{GlobalValue, KeyValue, OutputFormat};
+pub(crate) use values::{GlobalValue, ImageUrl, KeyValue, OutputFormat};
 
 /// Manage eBPF programs from a compiler's output to the kernel: build images of bytecode,
 /// pull and load them, attach and detach their programs, and show what runs.

@@ -1,11 +1,11 @@
 use bytecode_object::ProgramType;
 use loader::kernel::linux::Capability;
-use loader::{AttachPoint, AttachRequest, ProceedOn, TcDirection, XdpMode};
+use loader::{AttachPoint, AttachRequest, ProceedOn, TcDirection, UprobePoint, XdpMode};
 
 use super::capabilities::{loader, to_attach};
 use crate::args::{
-    AttachArgs, AttachCommand, DirectionArgs, DirectionWord, KeyValue, OutputFormat, TcArgs,
-    TcxArgs, TracepointArgs, XdpArgs, XdpModeWord,
+    AttachArgs, AttachCommand, DirectionArgs, DirectionWord, KeyValue, OutputFormat, ProbeArgs,
+    TcArgs, TcxArgs, TracepointArgs, TracingArgs, UprobeArgs, XdpArgs, XdpModeWord,
 };
 use crate::config::Config;
 use crate::error::Error;
@@ -19,10 +19,10 @@ pub(super) fn run(args: AttachArgs) -> Result<(), Error> {
         AttachCommand::Tc(args) => (ProgramType::Tc, tc(args)),
         AttachCommand::Tcx(args) => (ProgramType::Tcx, tcx(args)),
         AttachCommand::Tracepoint(args) => (ProgramType::Tracepoint, tracepoint(args)),
-        AttachCommand::Kprobe(_) => return Err(Error::NotBuiltYet("attach kprobe")),
-        AttachCommand::Uprobe(_) => return Err(Error::NotBuiltYet("attach uprobe")),
-        AttachCommand::Fentry(_) => return Err(Error::NotBuiltYet("attach fentry")),
-        AttachCommand::Fexit(_) => return Err(Error::NotBuiltYet("attach fexit")),
+        AttachCommand::Kprobe(args) => (ProgramType::Kprobe, kprobe(args)),
+        AttachCommand::Uprobe(args) => (ProgramType::Uprobe, uprobe(args)),
+        AttachCommand::Fentry(args) => (ProgramType::Fentry, tracing(AttachPoint::Fentry, args)),
+        AttachCommand::Fexit(args) => (ProgramType::Fexit, tracing(AttachPoint::Fexit, args)),
     };
     let mut needed = to_attach(hook);
     if in_namespace(&point) {
@@ -100,6 +100,29 @@ fn tracepoint(args: TracepointArgs) -> Parts {
         args.metadata.metadata,
         args.output.output,
     )
+}
+
+fn kprobe(args: ProbeArgs) -> Parts {
+    let point = AttachPoint::Kprobe {
+        function: args.fn_name,
+        offset: args.offset,
+    };
+    (point, args.metadata.metadata, args.output.output)
+}
+
+fn uprobe(args: UprobeArgs) -> Parts {
+    let point = AttachPoint::Uprobe(UprobePoint {
+        target: args.target,
+        function: args.fn_name,
+        offset: args.offset,
+        pid: args.pid,
+        container_pid: args.container_pid,
+    });
+    (point, args.metadata.metadata, args.output.output)
+}
+
+fn tracing(point: AttachPoint, args: TracingArgs) -> Parts {
+    (point, args.metadata.metadata, args.output.output)
 }
 
 fn mode(word: XdpModeWord) -> XdpMode {

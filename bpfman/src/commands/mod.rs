@@ -7,6 +7,7 @@ mod generate;
 mod get;
 mod image_build;
 mod image_pull;
+mod image_store;
 mod list;
 mod load;
 mod unload;
@@ -35,12 +36,16 @@ fn image(command: ImageCommand) -> Result<(), Error> {
         ImageCommand::Pull(args) => image_pull::run(args),
         ImageCommand::Build(args) => image_build::build(*args),
         ImageCommand::GenerateBuildArgs(args) => image_build::generate_build_args(args),
-        ImageCommand::List { .. } => Err(Error::NotBuiltYet("image list")),
-        ImageCommand::Inspect { .. } => Err(Error::NotBuiltYet("image inspect")),
+        ImageCommand::List { output } => image_store::list(output.output),
+        ImageCommand::Inspect { image, output } => image_store::inspect(&image, output.output),
         ImageCommand::Verify(_) => Err(Error::NotBuiltYet("image verify")),
-        ImageCommand::Remove { .. } => Err(Error::NotBuiltYet("image remove")),
-        ImageCommand::Prune { .. } => Err(Error::NotBuiltYet("image prune")),
-        ImageCommand::Export { .. } => Err(Error::NotBuiltYet("image export")),
-        ImageCommand::Import { .. } => Err(Error::NotBuiltYet("image import")),
+        ImageCommand::Remove { images } => image_store::remove(images),
+        ImageCommand::Prune { all } => image_store::prune(all),
+        ImageCommand::Export {
+            images,
+            output,
+            all_platforms,
+        } => image_store::export(images, &output, all_platforms),
+        ImageCommand::Import { file } => image_store::import(&file),
     }
 }

@@ -7,15 +7,18 @@ use std::time::{Duration, SystemTime};
 
 use bytecode_image::digest::Digest;
 use bytecode_image::labels::Labels;
+use bytecode_image::manifest::{Document, parse};
 use bytecode_image::pull::BytecodeImage;
+use bytecode_image::store::{Entry, Freed, Held, State, StoredImage, StoredPlatform};
 use bytecode_object::ProgramType;
 use loader::{
     Attachment, KernelState, Link, ManagedState, ManagedSummary, Program, ProgramSummary, Source,
-    TcDirection,
+    TcDirection, UprobePoint,
 };
 
+use super::images_json::StoredImageJson;
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
-use super::{links, programs};
+use super::{images, links, programs};
 
 fn golden(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -160,6 +163,100 @@ fn tracepoint_link() -> Link {
     }
 }
 
+/// The guide's list of links, with what else may be there.
+fn probe_links() -> Vec<Link> {
+    let link = |id, program_id, function: &str, program_type, attachment| Link {
+        id,
+        program_id,
+        function: function.to_owned(),
+        program_type,
+        attachment,
+        metadata: pairs(&[]),
+    };
+    let kprobe = |function: &str, offset, retprobe| Attachment::Kprobe {
+        function: function.to_owned(),
+        offset,
+        retprobe,
+    };
+    let uprobe = |point, retprobe| Attachment::Uprobe {
+        point,
+        path: "/usr/lib/x86_64-linux-gnu/libc.so.6".into(),
+        retprobe,
+    };
+    let malloc = UprobePoint {
+        target: "libc".to_owned(),
+        function: Some("malloc".to_owned()),
+        offset: 0,
+        pid: None,
+        container_pid: None,
+    };
+    let inside = UprobePoint {
+        offset: 16,
+        pid: Some(4711),
+        container_pid: Some(4700),
+        ..malloc.clone()
+    };
+    let offset = UprobePoint {
+        target: "/usr/lib/x86_64-linux-gnu/libc.so.6".to_owned(),
+        function: None,
+        offset: 0x9_d2e0,
+        ..malloc.clone()
+    };
+    let fentry = Attachment::Fentry {
+        function: "do_unlinkat".to_owned(),
+    };
+    let fexit = Attachment::Fexit {
+        function: "do_unlinkat".to_owned(),
+    };
+    use ProgramType::{Fentry, Fexit, Kprobe, Uprobe};
+    vec![
+        link(294_437_142, 63_682, "test_fentry", Fentry, fentry),
+        link(
+            2_131_925_936,
+            63_690,
+            "my_kprobe",
+            Kprobe,
+            kprobe("try_to_wake_up", 0, false),
+        ),
+        link(
+            2_131_925_937,
+            63_690,
+            "my_kprobe",
+            Kprobe,
+            kprobe("try_to_wake_up", 16, false),
+        ),
+        link(
+            1_834_679_786,
+            63_698,
+            "my_kretprobe",
+            Kprobe,
+            kprobe("try_to_wake_up", 0, true),
+        ),
+        link(2_055_942_218, 63_744, "test_fexit", Fexit, fexit),
+        link(
+            800_266_964,
+            63_809,
+            "uretprobe_counter",
+            Uprobe,
+            uprobe(malloc, true),
+        ),
+        link(
+            800_266_965,
+            63_810,
+            "uprobe_counter",
+            Uprobe,
+            uprobe(inside, false),
+        ),
+        link(
+            800_266_966,
+            63_810,
+            "uprobe_counter",
+            Uprobe,
+            uprobe(offset, false),
+        ),
+    ]
+}
+
 /// The guide's "Loading From Remote Repository".
 fn xdp_pass() -> Program {
     let mut program = Program {
@@ -294,6 +391,116 @@ fn pulled() -> BytecodeImage {
     }
 }
 
+fn entry(name: Option<&str>, digest: Digest) -> Entry {
+    Entry {
+        name: name.map(str::to_owned),
+        reference: name.map(|name| name.parse().unwrap()),
+        media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
+        digest,
+        size: 500,
+        platform: None,
+    }
+}
+
+fn stored_platform(platform: &str, state: State) -> StoredPlatform {
+    StoredPlatform {
+        platform: Some(platform.parse().unwrap()),
+        manifest: Digest::of(platform.as_bytes()),
+        manifest_size: 400,
+        state,
+    }
+}
+
+/// What a store has of an image with these programs.
+fn held(programs: &[(&str, &str)]) -> State {
+    let descriptor = |kind: &str, size: u64| {
+        let digest = Digest::of(kind.as_bytes());
+        format!(
+            r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{size}}}"#
+        )
+    };
+    let text = format!(
+        r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#,
+        descriptor("config.v1+json", 300),
+        descriptor("layer.v1.tar+gzip", 20_000)
+    );
+    let Ok((Document::Image(manifest), _)) = parse(text.as_bytes(), None) else {
+        panic!("{text}")
+    };
+    State::Whole(Box::new(Held {
+        config: manifest.config,
+        layer: manifest.layer,
+        config_labels: pairs(&[("io.ebpf.maps", "…"), ("vendor", "acme")]),
+        labels: Labels {
+            programs: pairs(programs),
+            maps: pairs(&[("stats", "per_cpu_array")]),
+        },
+    }))
+}
+
+fn stored() -> Vec<StoredImage> {
+    let many = [
+        ("kprobe_counter", "kprobe"),
+        ("stats", "tc"),
+        ("tcx_stats", "tcx"),
+        ("tracepoint_kill_recorder", "tracepoint"),
+        ("uprobe_counter", "uprobe"),
+        ("xdp_stats", "xdp"),
+    ];
+    vec![
+        StoredImage {
+            entry: entry(
+                Some("quay.io/bpfman-bytecode/xdp_pass:latest"),
+                Digest::of(b"index"),
+            ),
+            platforms: vec![
+                stored_platform("linux/amd64", held(&[("pass", "xdp")])),
+                stored_platform("linux/arm64", State::Absent),
+                stored_platform("linux/s390x", held(&[("pass", "xdp")])),
+            ],
+            about: vec![entry(None, Digest::of(b"signature"))],
+        },
+        StoredImage {
+            entry: entry(
+                Some("quay.io/bpfman-bytecode/go-app-counter:latest"),
+                Digest::of(b"go"),
+            ),
+            platforms: vec![stored_platform("linux/amd64", held(&many))],
+            about: Vec::new(),
+        },
+        StoredImage {
+            entry: entry(Some("docker.io/library/busybox:latest"), Digest::of(b"b")),
+            platforms: vec![stored_platform(
+                "linux/amd64",
+                State::Unusable("it has 2 layers: a bytecode image has one".to_owned()),
+            )],
+            about: Vec::new(),
+        },
+        StoredImage {
+            entry: entry(None, Digest::of(b"nobody's")),
+            platforms: vec![stored_platform("linux/arm64", State::Absent)],
+            about: Vec::new(),
+        },
+    ]
+}
+
+#[test]
+fn images_of_the_store() {
+    let stored = stored();
+    golden("image-list.txt", &images::list(&stored));
+    golden("image-list-empty.txt", &images::list(&[]));
+    golden("image-inspect.txt", &images::details(&stored[0]));
+    golden("image-inspect-unusable.txt", &images::details(&stored[2]));
+    let json: Vec<_> = stored.iter().map(StoredImageJson::from).collect();
+    golden("image-list.json", &json::render(&json).unwrap());
+    let freed = Freed {
+        entries: vec![stored[0].entry.clone(), stored[0].about[0].clone()],
+        files: 9,
+        bytes: 41_234,
+    };
+    golden("image-remove.txt", &images::freed(&freed));
+}
+
 #[test]
 fn tables() {
     golden("load-file.txt", &programs::details(&tc_global()));
@@ -321,6 +528,10 @@ fn tables() {
         ]),
     );
     golden("list-links-empty.txt", &links::list(&[]));
+    let probes = probe_links();
+    golden("list-links-probes.txt", &links::list(&probes));
+    let all: Vec<String> = probes.iter().map(links::details).collect();
+    golden("get-link-probes.txt", &all.join("\n"));
 }
 
 #[test]
@@ -345,6 +556,10 @@ fn json() {
     golden(
         "get-link-tracepoint.json",
         &json::render(&LinkJson::from(&tracepoint_link())).unwrap(),
+    );
+    golden(
+        "list-links-probes.json",
+        &json::render(&probe_links().iter().map(LinkJson::from).collect::<Vec<_>>()).unwrap(),
     );
     let summaries = summaries();
     golden(

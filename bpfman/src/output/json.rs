@@ -203,6 +203,26 @@ enum AttachmentJson<'a> {
     Tracepoint {
         tracepoint: &'a str,
     },
+    Kprobe {
+        function: &'a str,
+        offset: u64,
+        retprobe: bool,
+    },
+    Uprobe {
+        target: &'a str,
+        path: &'a Path,
+        function: Option<&'a str>,
+        offset: u64,
+        pid: Option<u32>,
+        container_pid: Option<u32>,
+        retprobe: bool,
+    },
+    Fentry {
+        function: &'a str,
+    },
+    Fexit {
+        function: &'a str,
+    },
 }
 
 impl<'a> From<&'a Attachment> for AttachmentJson<'a> {
@@ -250,6 +270,30 @@ impl<'a> From<&'a Attachment> for AttachmentJson<'a> {
                 network_namespace: netns.as_deref(),
             },
             Attachment::Tracepoint { tracepoint } => Self::Tracepoint { tracepoint },
+            Attachment::Kprobe {
+                function,
+                offset,
+                retprobe,
+            } => Self::Kprobe {
+                function,
+                offset: *offset,
+                retprobe: *retprobe,
+            },
+            Attachment::Uprobe {
+                point,
+                path,
+                retprobe,
+            } => Self::Uprobe {
+                target: &point.target,
+                path,
+                function: point.function.as_deref(),
+                offset: point.offset,
+                pid: point.pid,
+                container_pid: point.container_pid,
+                retprobe: *retprobe,
+            },
+            Attachment::Fentry { function } => Self::Fentry { function },
+            Attachment::Fexit { function } => Self::Fexit { function },
         }
     }
 }

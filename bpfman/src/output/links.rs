@@ -53,6 +53,29 @@ pub(super) fn details(link: &Link) -> String {
             .row("Position:", position)
             .row("Network Namespace:", namespace(netns.as_deref())),
         Attachment::Tracepoint { tracepoint } => section.row("Tracepoint:", tracepoint),
+        Attachment::Kprobe {
+            function,
+            offset,
+            retprobe,
+        } => section
+            .row("Probe:", if *retprobe { "kretprobe" } else { "kprobe" })
+            .row("Attach Function:", function)
+            .row("Offset:", offset),
+        Attachment::Uprobe {
+            point,
+            path,
+            retprobe,
+        } => section
+            .row("Probe:", if *retprobe { "uretprobe" } else { "uprobe" })
+            .row("Attach Function:", or_none(point.function.as_ref()))
+            .row("Offset:", point.offset)
+            .row("Target:", &point.target)
+            .row("Target Path:", path.display())
+            .row("PID:", or_none(point.pid))
+            .row("Container PID:", or_none(point.container_pid)),
+        Attachment::Fentry { function } | Attachment::Fexit { function } => {
+            section.row("Attach Function:", function)
+        }
     };
     section
         .rows("Metadata:", metadata_rows(&link.metadata))
@@ -101,6 +124,22 @@ pub(super) fn place(attachment: &Attachment) -> String {
             ..
         } => format!("{iface} {direction} pos-{position}"),
         Attachment::Tracepoint { tracepoint } => tracepoint.clone(),
+        Attachment::Kprobe {
+            function, offset, ..
+        } => with_offset(function, *offset),
+        Attachment::Uprobe { point, .. } => match &point.function {
+            Some(function) => format!("{} {}", point.target, with_offset(function, point.offset)),
+            None => format!("{} {:#x}", point.target, point.offset),
+        },
+        Attachment::Fentry { function } | Attachment::Fexit { function } => function.clone(),
+    }
+}
+
+/// As kernel tools write places: `malloc+0x10`.
+fn with_offset(function: &str, offset: u64) -> String {
+    match offset {
+        0 => function.to_owned(),
+        offset => format!("{function}+{offset:#x}"),
     }
 }
 

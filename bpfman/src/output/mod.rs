@@ -4,6 +4,8 @@
 
 #[cfg(test)]
 mod golden;
+mod images;
+mod images_json;
 mod json;
 mod links;
 mod logger;

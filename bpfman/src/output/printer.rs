@@ -1,11 +1,14 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
+use bytecode_image::archive::{Exported, Imported};
 use bytecode_image::pull::BytecodeImage;
+use bytecode_image::store::{Freed, StoredImage};
 use loader::{Link, Program, ProgramSummary};
 
+use super::images_json::StoredImageJson;
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
 use super::table::printable;
-use super::{links, programs};
+use super::{images, links, programs};
 use crate::args::OutputFormat;
 use crate::error::Error;
 
@@ -90,6 +93,39 @@ impl Printer {
             OutputFormat::Json => self.json(&ImageJson::from(image)),
             OutputFormat::Table => self.text("Successfully downloaded bytecode\n"),
         }
+    }
+
+    /// `image list`.
+    pub(crate) fn images(self, images: &[StoredImage]) -> Result<(), Error> {
+        match self.format {
+            OutputFormat::Json => {
+                self.json(&images.iter().map(StoredImageJson::from).collect::<Vec<_>>())
+            }
+            OutputFormat::Table => self.text(&images::list(images)),
+        }
+    }
+
+    /// `image inspect`.
+    pub(crate) fn image(self, image: &StoredImage) -> Result<(), Error> {
+        match self.format {
+            OutputFormat::Json => self.json(&StoredImageJson::from(image)),
+            OutputFormat::Table => self.text(&images::details(image)),
+        }
+    }
+
+    /// `image remove` and `image prune`.
+    pub(crate) fn freed(self, freed: &Freed) -> Result<(), Error> {
+        self.text(&images::freed(freed))
+    }
+
+    /// `image export`.
+    pub(crate) fn exported(self, images: &[Exported]) -> Result<(), Error> {
+        self.text(&images::exported(images))
+    }
+
+    /// `image import`.
+    pub(crate) fn imported(self, images: &[Imported]) -> Result<(), Error> {
+        self.text(&images::imported(images))
     }
 
     fn json(self, value: &impl serde::Serialize) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! docker and podman through bollard: podman's service speaks docker's API, so they differ in their addresses alone.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use bollard::errors::Error;
@@ -14,6 +14,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use super::EngineError;
 use super::address::Address;
 use super::archive::{self, ArchiveError, MAX_ARCHIVE_BYTES};
+use super::buildkit::{Message, Messages};
 use super::context::{CONTAINER_FILE, Context};
 use crate::image::Unpacked;
 use crate::plan::BuildPlan;
@@ -31,7 +32,16 @@ const LINE_CHARACTERS: usize = 200;
 /// A daemon that answered.
 pub(super) struct Daemon {
     pub(super) runtime: Runtime,
+    address: Address,
     docker: Docker,
+}
+
+/// The build of one architecture's image.
+struct Build {
+    architecture: Architecture,
+    tag: Option<String>,
+    arguments: HashMap<String, String>,
+    context: Bytes,
 }
 
 /// What a build has said so far.
@@ -55,7 +65,11 @@ impl Daemon {
         let docker = docker.map_err(|error| reason(&error))?;
         docker.ping().await.map_err(|error| reason(&error))?;
         log::debug!("{runtime} answers at {address}");
-        Ok(Self { runtime, docker })
+        Ok(Self {
+            runtime,
+            address: address.clone(),
+            docker,
+        })
     }
 
     /// Builds an image an architecture, fetches each from the engine and checks it against the plan.
@@ -76,23 +90,22 @@ impl Daemon {
         let context = Context::of(plan);
         let files = context.tar(&container_file).map_err(EngineError::Context)?;
         let files = Bytes::from(files);
+        let buildkit = self.has_buildkit().await?;
         let host = Architecture::from_goarch(&Platform::host().architecture);
         let mut images = Vec::with_capacity(plan.objects.len());
         for (&architecture, object) in &plan.objects {
             let tagged = plan.objects.len() == 1 || Some(architecture) == host;
-            // No `platform`: docker's classic builder refuses it with FROM scratch. The image's platform is written
-            // into its configuration below. No cache: engines look an image up without its platform, and would give
-            // the first architecture's for all.
-            let options = BuildImageOptions {
-                t: tagged.then(|| tag.to_string()),
-                dockerfile: CONTAINER_FILE.to_owned(),
-                buildargs: Some(context.arguments(architecture)),
-                nocache: true,
-                rm: true,
-                forcerm: true,
-                ..BuildImageOptions::default()
+            let step = Build {
+                architecture,
+                tag: tagged.then(|| tag.to_string()),
+                arguments: context.arguments(architecture),
+                context: files.clone(),
             };
-            let image = self.run(options, files.clone(), architecture).await?;
+            let image = if buildkit {
+                self.run_buildkit(step).await?
+            } else {
+                self.run(step).await?
+            };
             let built = self.export(&image).await?;
             if !tagged {
                 self.remove(&image).await;
@@ -114,14 +127,72 @@ impl Daemon {
         }
     }
 
-    /// Runs the build; gives the id of the image.
-    async fn run(
-        &self,
-        options: BuildImageOptions,
-        context: Bytes,
-        architecture: Architecture,
-    ) -> Result<String, EngineError> {
-        let body = bollard::body_full(context);
+    /// Whether the daemon is docker's with BuildKit in it, which builds only the stages that are needed.
+    /// `DOCKER_BUILDKIT=0` says no, as it does to docker's own command line.
+    async fn has_buildkit(&self) -> Result<bool, EngineError> {
+        if self.runtime != Runtime::Docker
+            || std::env::var("DOCKER_BUILDKIT").is_ok_and(|value| value == "0")
+        {
+            return Ok(false);
+        }
+        let version = self.docker.version().await;
+        let version = version.map_err(|error| self.api("say its version", error))?;
+        // A socket of podman at docker's address answers here too.
+        let mut components = version.components.iter().flatten();
+        let moby = components.any(|component| component.name == "Engine");
+        Ok(moby && version.api_version.as_deref().is_some_and(api_has_buildkit))
+    }
+
+    /// Runs a build with BuildKit; gives the id of the image.
+    async fn run_buildkit(&self, build: Build) -> Result<String, EngineError> {
+        let lost = |error| self.api("build the image", error);
+        let arguments =
+            serde_json::to_string(&build.arguments).map_err(|error| lost(error.into()))?;
+        let platform = Platform::from(build.architecture).to_string();
+        let mut parameters = vec![
+            ("dockerfile", CONTAINER_FILE),
+            ("buildargs", &arguments),
+            ("platform", &platform),
+            ("nocache", "1"),
+        ];
+        parameters.extend(build.tag.as_deref().map(|tag| ("t", tag)));
+        let started = Messages::start(&self.address, &parameters, build.context).await;
+        let mut output = Output::default();
+        let mut messages = match started {
+            Ok(messages) => messages,
+            Err(Error::DockerResponseServerError { message, .. }) => {
+                return Err(self.failed(build.architecture, message, output));
+            }
+            Err(error) => return Err(lost(error)),
+        };
+        while let Some(message) = messages.next().await.map_err(lost)? {
+            match message {
+                Message::Output(lines) => lines.iter().for_each(|line| output.add(line)),
+                Message::Image(id) => output.image = Some(id),
+                Message::Failed(message) => {
+                    return Err(self.failed(build.architecture, message, output));
+                }
+            }
+        }
+        self.image(build.architecture, output)
+    }
+
+    /// Runs a build with docker's classic builder or podman; gives the id of the image.
+    async fn run(&self, build: Build) -> Result<String, EngineError> {
+        let architecture = build.architecture;
+        // No `platform`: docker's classic builder refuses it with FROM scratch. The image's platform is written into
+        // its configuration later. No cache: engines look an image up without its platform, and would give the first
+        // architecture's for all.
+        let options = BuildImageOptions {
+            t: build.tag,
+            dockerfile: CONTAINER_FILE.to_owned(),
+            buildargs: Some(build.arguments),
+            nocache: true,
+            rm: true,
+            forcerm: true,
+            ..BuildImageOptions::default()
+        };
+        let body = bollard::body_full(build.context);
         let mut steps = self.docker.build_image(options, None, Some(body));
         let mut output = Output::default();
         while let Some(step) = steps.next().await {
@@ -144,9 +215,17 @@ impl Daemon {
             output.image = step.aux.and_then(|aux| aux.id).or(output.image);
             output.add(&step.stream.or(step.status).unwrap_or_default());
         }
+        self.image(architecture, output)
+    }
+
+    /// The image of a build that has ended.
+    fn image(&self, architecture: Architecture, mut output: Output) -> Result<String, EngineError> {
         match output.image.take() {
             Some(image) => Ok(image),
-            None => Err(self.failed(architecture, "it ended without an image".to_owned(), output)),
+            None => {
+                let message = "it ended without an image".to_owned();
+                Err(self.failed(architecture, message, output))
+            }
         }
     }
 
@@ -196,13 +275,24 @@ impl Output {
                 continue;
             }
             log::info!("{line}");
+            let line: String = line.chars().take(LINE_CHARACTERS).collect();
+            // BuildKit names a step for each of its parts.
+            if self.lines.back() == Some(&line) {
+                continue;
+            }
             if self.lines.len() == LAST_LINES {
                 self.lines.pop_front();
             }
-            self.lines
-                .push_back(line.chars().take(LINE_CHARACTERS).collect());
+            self.lines.push_back(line);
         }
     }
+}
+
+/// Whether an API version is one with BuildKit: 1.39, of docker 18.09, or later.
+fn api_has_buildkit(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    (major, minor) >= (1_u32, 39_u32)
 }
 
 /// The innermost cause: bollard and hyper wrap `connection refused` three times.
@@ -217,6 +307,20 @@ fn reason(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn api_versions() {
+        for (version, expected) in [
+            ("1.39", true),
+            ("1.41", true),
+            ("2.0", true),
+            ("1.38", false),
+            ("1", false),
+            ("", false),
+        ] {
+            assert_eq!(api_has_buildkit(version), expected, "{version}");
+        }
+    }
 
     #[test]
     fn the_last_lines_are_kept() {

@@ -2,9 +2,11 @@
 
 mod address;
 mod archive;
+mod buildkit;
 mod builtin;
 mod context;
 mod daemon;
+mod trace;
 
 use std::path::PathBuf;
 

@@ -79,7 +79,7 @@ pub(super) async fn fetch(
         layer: layer.reader()?,
         from_store: false,
     }
-    .open(request)?;
+    .open(&request.into())?;
 
     for (blob, descriptor) in [(config, &manifest.config), (layer, &manifest.layer)] {
         if let Blob::New(blob) = blob {
@@ -90,12 +90,14 @@ pub(super) async fn fetch(
     let (media_type, digest) = (named.media_type.as_str(), named.digest);
     writer.commit(
         pending,
-        &Named {
+        &[Named {
             reference,
             media_type,
             digest,
             size,
-        },
+            // An index is for several.
+            platform: (named.digest == manifest_digest).then_some(&image.platform),
+        }],
     )?;
     Ok(image)
 }
@@ -134,7 +136,10 @@ async fn contents(
 }
 
 /// The platform's manifest, when an earlier pull kept it.
-fn kept_manifest(store: &Store, chosen: &Descriptor) -> Result<Option<Box<ImageManifest>>, PullError> {
+fn kept_manifest(
+    store: &Store,
+    chosen: &Descriptor,
+) -> Result<Option<Box<ImageManifest>>, PullError> {
     let Some(bytes) = sound(store.read(chosen.digest, MAX_MANIFEST_BYTES))? else {
         return Ok(None);
     };

@@ -106,7 +106,7 @@ pub fn pull(
     progress: &dyn Progress,
 ) -> Result<BytecodeImage, PullError> {
     if request.policy != PullPolicy::Always {
-        match local::find(store, request) {
+        match find_kept(store, request) {
             Ok(Some(image)) => return Ok(image),
             Ok(None) => {}
             // What is damaged is fetched again where that is allowed.
@@ -130,43 +130,74 @@ pub fn pull(
         .block_on(fetch::fetch(store, request, progress))
 }
 
+/// The image, when the store has all of it.
+fn find_kept(store: &Store, request: &PullRequest) -> Result<Option<BytecodeImage>, PullError> {
+    let reader = store.reader();
+    let found = local::find(store, request)?;
+    if found.is_none() && !reader.is_safe() {
+        // The first removal ever makes the lock, and may have come between two blobs.
+        let reader = store.reader();
+        if reader.is_safe() {
+            return local::find(store, request);
+        }
+    }
+    Ok(found)
+}
+
 /// An image's digests, and its contents, whose digests were checked: what is left to do is the same for fetched and
 /// kept ones.
-struct Contents<'a> {
-    digest: Digest,
-    manifest_digest: Digest,
-    manifest: &'a ImageManifest,
-    config: &'a [u8],
-    layer: &'a File,
-    from_store: bool,
+pub(crate) struct Contents<'a> {
+    pub(crate) digest: Digest,
+    pub(crate) manifest_digest: Digest,
+    pub(crate) manifest: &'a ImageManifest,
+    pub(crate) config: &'a [u8],
+    pub(crate) layer: &'a File,
+    pub(crate) from_store: bool,
+}
+
+/// What contents are compared with.
+pub(crate) struct Wanted<'a> {
+    /// The image's name, for messages.
+    pub(crate) reference: &'a Reference,
+    /// What it must be for; `None` takes what its configuration says.
+    pub(crate) platform: Option<&'a Platform>,
+}
+
+impl<'a> From<&'a PullRequest> for Wanted<'a> {
+    fn from(request: &'a PullRequest) -> Self {
+        Self {
+            reference: &request.reference,
+            platform: Some(&request.platform),
+        }
+    }
 }
 
 impl Contents<'_> {
     /// Reads configuration and layer, and compares them with each other and with the platform asked for.
-    fn open(self, request: &PullRequest) -> Result<BytecodeImage, PullError> {
-        let reference = &request.reference;
+    pub(crate) fn open(self, wanted: &Wanted<'_>) -> Result<BytecodeImage, PullError> {
+        let reference = wanted.reference;
         let refused = |part| PullError::Refused {
             reference: reference.clone(),
             part: Box::new(part),
         };
         let config =
             ImageConfig::parse(self.config).map_err(|error| refused(Part::Config(error)))?;
-        if let Some(found) = &config.platform
-            && request.platform.distance(found).is_none()
-        {
-            return Err(refused(Part::Platform {
-                wanted: request.platform.clone(),
-                found: found.clone(),
-            }));
-        }
+        let platform = match (wanted.platform, config.platform) {
+            (Some(wanted), Some(found)) if wanted.distance(&found).is_none() => {
+                let wanted = wanted.clone();
+                return Err(refused(Part::Platform { wanted, found }));
+            }
+            (_, Some(found)) => found,
+            (Some(wanted), None) => wanted.clone(),
+            (None, None) => Platform::host(),
+        };
         let labels = Labels::from_config_labels(&config.labels)
             .map_err(|error| refused(Part::Labels(error)))?;
         let object = layer::read_object(self.layer, &self.manifest.layer.media_type)
             .map_err(|error| refused(Part::Layer(error)))?;
-        if let Some(wanted) = request.platform.byte_order()
+        if let Some(wanted) = platform.byte_order()
             && wanted != object.info.byte_order
         {
-            let platform = request.platform.clone();
             return Err(refused(Part::ByteOrder {
                 object: object.name,
                 found: object.info.byte_order,
@@ -180,7 +211,7 @@ impl Contents<'_> {
             reference: reference.clone(),
             digest: self.digest,
             manifest_digest: self.manifest_digest,
-            platform: config.platform.unwrap_or_else(|| request.platform.clone()),
+            platform,
             labels,
             object: object.bytes,
             object_name: object.name,

@@ -3,6 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::reference::Reference;
 
 /// A store that cannot be read or written, or holds something else than it should.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,16 @@ pub enum StoreError {
         path: PathBuf,
         /// Where it is now, if it could be moved.
         aside: Option<PathBuf>,
+    },
+    /// A name that the store does not have.
+    #[error("image {reference} is not in the store {}", .store.display())]
+    Unknown {
+        /// What was asked for.
+        reference: Box<Reference>,
+        /// Folder of the store.
+        store: PathBuf,
+        /// Names in the store that are like it, the nearest first.
+        near: Vec<String>,
     },
     /// A file over the cap of its kind.
     #[error("{} in the image store has {found} bytes: at most {limit} are read", .path.display())]
@@ -62,6 +73,8 @@ pub enum StoreAction {
     Read,
     /// Write, or rename to its name.
     Write,
+    /// Remove.
+    Remove,
     /// Wait for a lock.
     Lock,
 }
@@ -72,6 +85,7 @@ impl fmt::Display for StoreAction {
             Self::Make => "make",
             Self::Read => "read",
             Self::Write => "write",
+            Self::Remove => "remove",
             Self::Lock => "lock",
         })
     }
@@ -95,6 +109,13 @@ impl StoreError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room on the disk; the store is as it was".to_owned())
             }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => Some(
+                "the store is on a read-only file system: use pull policy Never, or name another store with BPFMAN_IMAGE_DIR".to_owned(),
+            ),
+            Self::Unknown { near, .. } if near.is_empty() => {
+                Some("`bpfman image list` shows what the store has".to_owned())
+            }
+            Self::Unknown { near, .. } => Some(format!("did you mean {}?", near.join(", "))),
             Self::Damaged { .. } => {
                 Some("pull the image again with another pull policy than Never".to_owned())
             }

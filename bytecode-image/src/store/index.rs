@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::limits::MAX_STORE_INDEX_BYTES;
+use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::store::{StoreAction, StoreError};
+use crate::store::{Named, StoreAction, StoreError};
 
 /// The annotation by which an image layout names an entry (image-spec, annotations.md).
 pub const REFERENCE_ANNOTATION: &str = "org.opencontainers.image.ref.name";
@@ -26,12 +27,27 @@ pub struct Entry {
     pub digest: Digest,
     /// Its length in bytes.
     pub size: u64,
+    /// What it is for, where the index says so: of one image, never of an index.
+    pub platform: Option<Platform>,
+}
+
+impl Entry {
+    /// The manifest or index that this one only says something about, by the tags of signing tools: `sha256-<hex>` with
+    /// or without `.sig`, `.att`, `.sbom`. Such an entry is kept, exported and removed with what it is about.
+    pub fn about(&self) -> Option<Digest> {
+        let tag = self.reference.as_ref()?.tag()?.strip_prefix("sha256-")?;
+        let hex = [".sig", ".att", ".sbom"]
+            .into_iter()
+            .find_map(|end| tag.strip_suffix(end))
+            .unwrap_or(tag);
+        Digest::parse(&format!("sha256:{hex}")).ok()
+    }
 }
 
 /// `index.json`. What other tools wrote into it is kept as it is, known here or not.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Index {
+pub(crate) struct Index {
     schema_version: u32,
     #[serde(default)]
     manifests: Vec<Map<String, Value>>,
@@ -53,24 +69,45 @@ impl Default for Index {
 
 impl Index {
     /// The entries that are read: those of other digests than sha256 are not.
-    pub(super) fn entries(&self) -> Vec<Entry> {
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         self.manifests.iter().filter_map(entry).collect()
     }
 
+    /// The digests of all entries, those without a usable media type or size too: what must stay in the store.
+    pub(super) fn roots(&self) -> impl Iterator<Item = Digest> {
+        self.manifests
+            .iter()
+            .filter_map(|found| Digest::parse(found.get("digest")?.as_str()?).ok())
+    }
+
+    /// Takes away the entries that are to go. Entries that cannot be read stay.
+    pub(super) fn remove(&mut self, goes: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let mut removed = Vec::new();
+        self.manifests.retain(|found| match entry(found) {
+            Some(entry) if goes(&entry) => {
+                removed.push(entry);
+                false
+            }
+            _ => true,
+        });
+        removed
+    }
+
     /// Lets a reference name something. `false` when it named just that already.
-    pub(super) fn name(
-        &mut self,
-        reference: &Reference,
-        media_type: &str,
-        digest: Digest,
-        size: u64,
-    ) -> bool {
-        let mut named = self
+    pub(crate) fn name(&mut self, named: &Named<'_>) -> bool {
+        let Named {
+            reference,
+            media_type,
+            digest,
+            size,
+            platform,
+        } = *named;
+        let mut found = self
             .manifests
             .iter()
             .filter_map(entry)
             .filter(|entry| entry.reference.as_ref() == Some(reference));
-        if let (Some(entry), None) = (named.next(), named.next())
+        if let (Some(entry), None) = (found.next(), found.next())
             && (entry.digest, entry.size, entry.media_type.as_str()) == (digest, size, media_type)
         {
             return false;
@@ -82,13 +119,23 @@ impl Index {
             REFERENCE_ANNOTATION.to_owned(),
             Value::from(reference.to_string()),
         )]);
-        self.manifests.push(Map::from_iter([
+        let mut entry = Map::from_iter([
             ("mediaType".to_owned(), Value::from(media_type)),
             ("digest".to_owned(), Value::from(digest.to_string())),
             ("size".to_owned(), Value::from(size)),
             ("annotations".to_owned(), Value::from(annotations)),
-        ]));
+        ]);
+        if let Some(platform) = platform.and_then(|platform| serde_json::to_value(platform).ok()) {
+            entry.insert("platform".to_owned(), platform);
+        }
+        self.manifests.push(entry);
         true
+    }
+
+    /// The entries in the order of their names: for a text that depends on nothing else.
+    pub(crate) fn sort(&mut self) {
+        self.manifests
+            .sort_by_cached_key(|found| entry(found).map(|entry| (entry.name, entry.digest)));
     }
 }
 
@@ -104,6 +151,9 @@ fn entry(found: &Map<String, Value>) -> Option<Entry> {
         media_type: found.get("mediaType")?.as_str()?.to_owned(),
         digest: Digest::parse(found.get("digest")?.as_str()?).ok()?,
         size: found.get("size")?.as_u64()?,
+        platform: found
+            .get("platform")
+            .and_then(|platform| Platform::deserialize(platform).ok()),
     })
 }
 
@@ -124,10 +174,15 @@ pub(super) fn read(path: &Path) -> Result<Index, StoreError> {
             limit: MAX_STORE_INDEX_BYTES,
         });
     }
-    serde_json::from_slice(&bytes).map_err(|source| StoreError::Index {
+    parse(&bytes).map_err(|source| StoreError::Index {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Reads the bytes of an index.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Index, serde_json::Error> {
+    serde_json::from_slice(bytes)
 }
 
 #[cfg(test)]
@@ -146,8 +201,16 @@ mod tests {
         let mut index: Index = serde_json::from_str(FOREIGN).unwrap();
         let busybox: Reference = "docker.io/library/busybox:latest".parse().unwrap();
         assert_eq!(index.entries().len(), 2);
-        assert!(index.name(&busybox, "m", Digest::of(b"new"), 9));
-        assert!(!index.name(&busybox, "m", Digest::of(b"new"), 9));
+        let platform = Platform::linux("s390x");
+        let named = Named {
+            reference: &busybox,
+            media_type: "m",
+            digest: Digest::of(b"new"),
+            size: 9,
+            platform: Some(&platform),
+        };
+        assert!(index.name(&named));
+        assert!(!index.name(&named));
         let text = serde_json::to_string(&index).unwrap();
         for kept in [
             r#""x":[1]"#,
@@ -165,10 +228,53 @@ mod tests {
             .collect();
         assert_eq!(named.len(), 1);
         assert_eq!((named[0].digest, named[0].size), (Digest::of(b"new"), 9));
+        assert_eq!(named[0].platform, Some(platform));
         assert_eq!(
             serde_json::to_string(&serde_json::from_str::<Index>(&text).unwrap()).unwrap(),
             text
         );
+    }
+
+    #[test]
+    fn entries_go_and_what_cannot_be_read_stays() {
+        let mut index: Index = serde_json::from_str(FOREIGN).unwrap();
+        assert_eq!(index.roots().count(), 2);
+        let removed = index.remove(|entry| entry.name.is_some());
+        assert_eq!(removed.len(), 1);
+        assert_eq!(removed[0].name.as_deref(), Some("busybox"));
+        assert_eq!(index.remove(|_| true).len(), 1);
+        assert!(serde_json::to_string(&index).unwrap().contains("sha512:00"));
+    }
+
+    #[test]
+    fn what_an_entry_is_about() {
+        let about = |name: &str| {
+            Entry {
+                name: None,
+                reference: name.parse().ok(),
+                media_type: "m".to_owned(),
+                digest: Digest::of(b"x"),
+                size: 1,
+                platform: None,
+            }
+            .about()
+        };
+        let subject = Digest::of(b"image");
+        let hex = subject.hex();
+        for end in ["", ".sig", ".att", ".sbom"] {
+            assert_eq!(
+                about(&format!("quay.io/a:sha256-{hex}{end}")),
+                Some(subject)
+            );
+        }
+        for name in [
+            "quay.io/a:v1".to_owned(),
+            "quay.io/a:sha256-abc.sig".to_owned(),
+            format!("quay.io/a:sha256-{hex}.x"),
+            format!("quay.io/a@sha256:{hex}"),
+        ] {
+            assert_eq!(about(&name), None, "{name}");
+        }
     }
 
     #[test]

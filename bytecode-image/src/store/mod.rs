@@ -5,17 +5,21 @@
 //! oci-layout
 //! index.json                  one entry a name (annotation `org.opencontainers.image.ref.name`: the whole reference)
 //! blobs/sha256/<hex>          manifests, indexes, configurations, layers
-//! .bpfman/lock                shared while a writer is at work, exclusive to clean up
+//! .bpfman/lock                shared while somebody reads or writes, exclusive to remove what nobody needs
 //! .bpfman/index.lock          exclusive while index.json is changed
 //! .bpfman/tmp/                what is being written; renamed when it is whole and checked
 //! .bpfman/damaged/<hex>       blobs whose content was not what their name says
 //! ```
 //!
-//! Reading takes no lock and writes nothing (but sets damaged blobs aside where it may). Blobs are hashed at every read.
+//! Reading writes nothing (but sets damaged blobs aside where it may), so that a store on read-only media works. It holds
+//! the lock where there is one: nothing is removed under a reader ([`Store::reader`]). Blobs are hashed at every read.
 //! An image is on disk before the index names it, so that a crash leaves the old index or a whole image.
 
+mod catalog;
 mod error;
-mod index;
+pub(crate) mod gc;
+pub(crate) mod index;
+mod read;
 mod write;
 
 use std::fs::{self, File};
@@ -23,8 +27,12 @@ use std::io::{self, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+pub use catalog::{Held, State, StoredImage, StoredPlatform};
 pub use error::{StoreAction, StoreError};
+pub use gc::{FOREIGN_GRACE, Freed};
 pub use index::{Entry, REFERENCE_ANNOTATION};
+pub use read::Reader;
+pub(crate) use write::LAYOUT;
 pub use write::{Named, NewBlob, Writer};
 
 use crate::digest::{Digest, Hasher};
@@ -155,5 +163,9 @@ impl Store {
 
     fn own_dir(&self) -> PathBuf {
         self.dir.join(".bpfman")
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.own_dir().join("lock")
     }
 }

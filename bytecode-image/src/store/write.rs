@@ -6,11 +6,13 @@ use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::digest::Digest;
+use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::store::{Store, StoreAction, StoreError, index};
+use crate::store::index::{self, Index};
+use crate::store::{Store, StoreAction, StoreError};
 
 /// `oci-layout`, as image-layout.md has it.
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Leave to write to a store: the shared lock is held as long as this lives, so that nobody cleans up under it.
 #[derive(Debug)]
@@ -30,15 +32,21 @@ pub struct Named<'a> {
     pub digest: Digest,
     /// Its length in bytes.
     pub size: u64,
+    /// What it is for, when it is one image.
+    pub platform: Option<&'a Platform>,
 }
 
 /// A blob on its way into the store; dropped before it is committed, it leaves nothing.
 #[derive(Debug)]
 pub struct NewBlob {
-    file: File,
+    /// `None` after [`close`](Self::close).
+    file: Option<File>,
     path: PathBuf,
     committed: bool,
 }
+
+/// How many files are waited for at once, each by a thread: an image has four.
+const FLUSHED_AT_ONCE: usize = 32;
 
 /// Number of the next temporary file of this process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -52,16 +60,11 @@ impl Store {
     ///
     /// [`StoreError::Io`] when folders or files cannot be made or locked.
     pub fn writer(&self) -> Result<Writer<'_>, StoreError> {
-        let tmp = self.own_dir().join("tmp");
-        for dir in [&tmp, &self.blob_dir()] {
-            make_dir(dir).map_err(|source| StoreError::io(StoreAction::Make, dir, source))?;
-        }
-        let path = self.own_dir().join("lock");
-        let lock = open_lock(&path)?;
+        let (path, lock) = self.prepare()?;
         let failed = |source| StoreError::io(StoreAction::Lock, &path, source);
         match lock.try_lock() {
             Ok(()) => {
-                clean(&tmp);
+                clean(&self.tmp_dir());
                 lock.unlock().map_err(failed)?;
             }
             Err(TryLockError::WouldBlock) => {}
@@ -73,6 +76,41 @@ impl Store {
             _lock: lock,
         })
     }
+
+    /// Waits until nobody reads or writes, and keeps everybody out as long as the value lives.
+    pub(super) fn alone(&self) -> Result<Writer<'_>, StoreError> {
+        let (path, lock) = self.prepare()?;
+        lock.lock()
+            .map_err(|source| StoreError::io(StoreAction::Lock, &path, source))?;
+        clean(&self.tmp_dir());
+        Ok(Writer {
+            store: self,
+            _lock: lock,
+        })
+    }
+
+    /// Makes the folders that are missing, and opens the lock.
+    fn prepare(&self) -> Result<(PathBuf, File), StoreError> {
+        for dir in [&self.tmp_dir(), &self.blob_dir()] {
+            make_dir(dir).map_err(|source| StoreError::io(StoreAction::Make, dir, source))?;
+        }
+        let path = self.lock_path();
+        let lock = open_lock(&path)?;
+        Ok((path, lock))
+    }
+
+    /// Waits for leave to change `index.json`.
+    pub(super) fn lock_index(&self) -> Result<File, StoreError> {
+        let path = self.own_dir().join("index.lock");
+        let lock = open_lock(&path)?;
+        lock.lock()
+            .map_err(|source| StoreError::io(StoreAction::Lock, &path, source))?;
+        Ok(lock)
+    }
+
+    fn tmp_dir(&self) -> PathBuf {
+        self.own_dir().join("tmp")
+    }
 }
 
 impl Writer<'_> {
@@ -82,7 +120,7 @@ impl Writer<'_> {
     ///
     /// [`StoreError::Io`] when no file can be made.
     pub fn blob(&self) -> Result<NewBlob, StoreError> {
-        let tmp = self.store.own_dir().join("tmp");
+        let tmp = self.store.tmp_dir();
         loop {
             let path = tmp.join(format!(
                 "{}-{}",
@@ -98,7 +136,7 @@ impl Writer<'_> {
             {
                 Ok(file) => {
                     return Ok(NewBlob {
-                        file,
+                        file: Some(file),
                         path,
                         committed: false,
                     });
@@ -110,7 +148,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Puts an image into the store: its blobs, and the name for it. The caller has checked that each blob has its
+    /// Puts images into the store: their blobs, and the names for them. The caller has checked that each blob has its
     /// digest. Other names stay, whoever wrote them.
     ///
     /// Everything is on disk before the first rename, and the index is renamed last: a crash leaves the old index or
@@ -123,14 +161,9 @@ impl Writer<'_> {
     pub fn commit(
         &self,
         blobs: Vec<(NewBlob, Digest)>,
-        named: &Named<'_>,
+        named: &[Named<'_>],
     ) -> Result<(), StoreError> {
-        let own = self.store.own_dir();
-        let lock_path = own.join("index.lock");
-        let lock = open_lock(&lock_path)?;
-        lock.lock()
-            .map_err(|source| StoreError::io(StoreAction::Lock, &lock_path, source))?;
-
+        let _lock = self.store.lock_index()?;
         let mut files: Vec<(NewBlob, PathBuf)> = Vec::new();
         for (blob, digest) in blobs {
             files.push((blob, self.store.blob_path(digest)));
@@ -141,20 +174,27 @@ impl Writer<'_> {
         }
         let path = self.store.index_path();
         let mut index = index::read(&path)?;
-        if index.name(named.reference, named.media_type, named.digest, named.size) {
-            let bytes = serde_json::to_vec(&index).map_err(|source| StoreError::Index {
-                path: path.clone(),
-                source,
-            })?;
-            files.push((self.small_file(&bytes)?, path));
+        let mut changed = false;
+        for named in named {
+            changed |= index.name(named);
         }
-        sync(&files)?;
-        for (mut file, path) in files {
-            fs::rename(&file.path, &path)
-                .map_err(|source| StoreError::io(StoreAction::Write, &path, source))?;
-            file.committed = true;
+        if changed {
+            files.push((self.index_file(&index)?, path));
         }
-        Ok(())
+        put(files)
+    }
+
+    /// Writes the index anew; the caller holds its lock.
+    pub(super) fn replace_index(&self, index: &Index) -> Result<(), StoreError> {
+        put(vec![(self.index_file(index)?, self.store.index_path())])
+    }
+
+    fn index_file(&self, index: &Index) -> Result<NewBlob, StoreError> {
+        let bytes = serde_json::to_vec(index).map_err(|source| StoreError::Index {
+            path: self.store.index_path(),
+            source,
+        })?;
+        self.small_file(&bytes)
     }
 
     fn small_file(&self, bytes: &[u8]) -> Result<NewBlob, StoreError> {
@@ -166,13 +206,26 @@ impl Writer<'_> {
     }
 }
 
+/// Waits until the files are on disk, then gives them their names.
+fn put(files: Vec<(NewBlob, PathBuf)>) -> Result<(), StoreError> {
+    for some in files.chunks(FLUSHED_AT_ONCE) {
+        sync(some)?;
+    }
+    for (mut file, path) in files {
+        fs::rename(&file.path, &path)
+            .map_err(|source| StoreError::io(StoreAction::Write, &path, source))?;
+        file.committed = true;
+    }
+    Ok(())
+}
+
 /// Waits until files are on disk, all at once: a journal writes what comes together in one go, and one after the other
 /// would cost a small pull more than everything else that it does.
 fn sync(files: &[(NewBlob, PathBuf)]) -> Result<(), StoreError> {
     std::thread::scope(|scope| {
         let mut waiting = Vec::new();
         for (file, path) in files {
-            waiting.push((path, scope.spawn(|| file.file.sync_data())));
+            waiting.push((path, scope.spawn(|| file.sync())));
         }
         waiting.into_iter().try_for_each(|(path, thread)| {
             let synced = thread
@@ -190,20 +243,43 @@ impl NewBlob {
     ///
     /// [`StoreError::Io`] when it cannot be rewound.
     pub fn reader(&mut self) -> Result<&File, StoreError> {
+        let failed = |source| StoreError::io(StoreAction::Read, &self.path, source);
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => File::open(&self.path).map_err(failed)?,
+        };
+        let file = self.file.insert(file);
+        file.rewind().map_err(failed)?;
+        Ok(file)
+    }
+
+    /// Closes the file until it is read or committed, so that an import of many blobs does not need as many open files.
+    pub(crate) fn close(&mut self) {
+        self.file = None;
+    }
+
+    /// Waits until the content is on disk.
+    fn sync(&self) -> io::Result<()> {
+        match &self.file {
+            Some(file) => file.sync_data(),
+            None => File::open(&self.path)?.sync_data(),
+        }
+    }
+
+    fn open(&mut self) -> io::Result<&mut File> {
         self.file
-            .rewind()
-            .map_err(|source| StoreError::io(StoreAction::Read, &self.path, source))?;
-        Ok(&self.file)
+            .as_mut()
+            .ok_or_else(|| io::Error::other("the file was closed"))
     }
 }
 
 impl Write for NewBlob {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.open()?.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.open()?.flush()
     }
 }
 

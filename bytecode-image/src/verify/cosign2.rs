@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use sigstore_verify::crypto::SigningScheme;
+use sigstore_verify::crypto::{SigningScheme, sha256};
 use sigstore_verify::types::bundle::{
     InclusionPromise, KindVersion, LogId, MediaType, MessageDigest, MessageSignature,
     PublicKeyIdentifier, Rfc3161Timestamp, SignatureContent, TimestampVerificationData,
@@ -169,10 +169,10 @@ impl SimpleSignature {
     pub(super) fn to_bundle(&self, scheme: Option<SigningScheme>) -> Bundle {
         // A certificate of Fulcio signs with the usual hash of its key, which no digest says; a key may not.
         let digest = match scheme.and_then(|scheme| scheme.hash_algorithm()) {
-            Some(HashAlgorithm::Sha2256) => {
-                let digest = Sha256Hash::from(sha256(&self.payload));
-                Some(MessageDigest::new(HashAlgorithm::Sha2256, digest.into()))
-            }
+            Some(HashAlgorithm::Sha2256) => Some(MessageDigest::new(
+                HashAlgorithm::Sha2256,
+                sha256(&self.payload).into(),
+            )),
             _ => None,
         };
         let mut signature = MessageSignature::new(self.signature.clone());
@@ -204,10 +204,6 @@ impl SimpleSignature {
             SignatureContent::MessageSignature(signature),
         )
     }
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    *sigstore_verify::crypto::sha256(bytes).as_bytes()
 }
 
 fn encoding(name: &'static str) -> impl Fn(TypesError) -> AnnotationError {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use sigstore_verify::crypto::{Error as CryptoError, VerificationKey};
 use sigstore_verify::crypto::{
-    KeyAlgorithm, SigningScheme, validate_raw_public_key, verify_signature,
+    Error as CryptoError, KeyAlgorithm, SigningScheme, VerificationKey, validate_raw_public_key,
+    verify_signature,
 };
 use sigstore_verify::types::{DerPublicKey, Error as EncodingError, SignatureBytes};
 
@@ -115,7 +115,7 @@ impl PublicKey {
             KeyAlgorithm::Rsa => Algorithm::Rsa,
             _ => return Err(KeyError::Kind),
         };
-        for scheme in algorithm.schemes().iter().take(1) {
+        if let Some(scheme) = algorithm.schemes().first() {
             let key = VerificationKey::from_spki_with_scheme(&der, *scheme)
                 .map_err(KeyError::Unsupported)?;
             validate_raw_public_key(*scheme, key.as_bytes()).map_err(KeyError::Unsupported)?;

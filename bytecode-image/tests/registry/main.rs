@@ -16,3 +16,4 @@ mod pushes;
 mod real;
 mod refused;
 mod server;
+mod stores;

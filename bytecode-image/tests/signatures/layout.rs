@@ -172,6 +172,7 @@ pub(crate) struct Simple {
 pub(crate) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 pub(crate) const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 pub(crate) const LOG_ENTRY: &str = "dev.sigstore.cosign/bundle";
+pub(crate) const TIME_STAMP: &str = "dev.sigstore.cosign/rfc3161timestamp";
 
 impl Simple {
     pub(crate) fn new(payload: &[u8], signature: &[u8]) -> Self {

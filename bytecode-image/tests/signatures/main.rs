@@ -17,6 +17,7 @@ mod layout;
 mod many;
 mod own_log;
 mod spoil;
+mod trust;
 
 use bytecode_image::digest::Digest;
 use bytecode_image::verify::{

@@ -29,7 +29,7 @@ pub(super) struct Joining {
 
 /// An interface's hook and the link to be made on it.
 pub(super) struct Place<'a> {
-    pub(super) name: HookPlace,
+    pub(super) name: Box<HookPlace>,
     pub(super) key: ChainKey,
     pub(super) device: Device,
     pub(super) program_id: u32,
@@ -54,14 +54,14 @@ impl<K: Kernel> Loader<K> {
         joining: Joining,
     ) -> Result<Link, LoaderError> {
         let id = attaching.program_id;
-        let name = HookPlace {
+        let name = Box::new(HookPlace {
             iface: joining.iface.clone(),
             direction: match joining.hook {
                 Hook::Xdp => None,
                 Hook::Tc(direction) | Hook::Tcx(direction) => Some(direction),
             },
             netns: joining.netns.clone(),
-        };
+        });
         super::check_priority(id, &name, joining.priority)?;
         let proceed_on = action::mask(joining.hook, joining.proceed_on.as_ref())?;
         let what = format!("attaching program {id} to {name}");
@@ -236,7 +236,7 @@ fn join(
     joining: &Joining,
     name: &HookPlace,
 ) -> Result<(), LoaderError> {
-    let place = name.clone();
+    let place = Box::new(name.clone());
     if chain.direct || !extension {
         let holder = members
             .first()

@@ -1,9 +1,14 @@
 //! Attaching: one file a hook.
 
 mod chain;
+mod fentry;
+mod fexit;
+mod kprobe;
+mod single;
 mod tc;
 mod tcx;
 mod tracepoint;
+mod uprobe;
 mod xdp;
 
 use std::collections::BTreeMap;
@@ -45,6 +50,10 @@ impl<K: Kernel> Loader<K> {
             AttachPoint::Tc { .. } => ProgramType::Tc,
             AttachPoint::Tcx { .. } => ProgramType::Tcx,
             AttachPoint::Tracepoint { .. } => ProgramType::Tracepoint,
+            AttachPoint::Kprobe { .. } => ProgramType::Kprobe,
+            AttachPoint::Uprobe(_) => ProgramType::Uprobe,
+            AttachPoint::Fentry => ProgramType::Fentry,
+            AttachPoint::Fexit => ProgramType::Fexit,
         };
         if program.program_type != hook {
             return Err(LoaderError::WrongHook {
@@ -115,6 +124,12 @@ impl<K: Kernel> Loader<K> {
             AttachPoint::Tracepoint { tracepoint } => {
                 self.attach_tracepoint(guard, attaching, tracepoint)
             }
+            AttachPoint::Kprobe { function, offset } => {
+                self.attach_kprobe(guard, attaching, function, offset)
+            }
+            AttachPoint::Uprobe(point) => self.attach_uprobe(guard, attaching, point),
+            AttachPoint::Fentry => self.attach_fentry(guard, attaching),
+            AttachPoint::Fexit => self.attach_fexit(guard, attaching),
         }
     }
 }
@@ -126,7 +141,7 @@ fn check_priority(id: u32, place: &HookPlace, found: u32) -> Result<(), LoaderEr
     }
     Err(LoaderError::Priority {
         id,
-        place: place.clone(),
+        place: Box::new(place.clone()),
         found,
     })
 }

@@ -1,12 +1,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::change;
-use crate::dispatcher::chain::open_program;
 use crate::error::{Doing, HookPlace};
 use crate::kernel::{Kernel, KernelError, LinkSpec, Side};
-use crate::show;
-use crate::state::{ChainKey, Guard, Hook, Key, LinkRecord, PlaceRecord};
+use crate::state::{ChainKey, Guard, Hook, LinkRecord, PlaceRecord};
 use crate::{Link, Loader, LoaderError, TcDirection};
 
 use super::Attaching;
@@ -25,6 +22,9 @@ struct Neighbour<H> {
     sequence: u64,
     handle: H,
 }
+
+/// Those, in order, and the link of the program that is to be attached where it is one of them.
+type Neighbours<H> = (Vec<Neighbour<H>>, Option<u32>);
 
 impl<K: Kernel> Loader<K> {
     pub(super) fn attach_tcx(
@@ -48,10 +48,11 @@ impl<K: Kernel> Loader<K> {
             ifindex: device.ifindex,
         };
         let (neighbours, twice) = self.neighbours(guard, &attaching, key, &name)?;
+        let function = attaching.program.function.clone();
         let refused = |link| LoaderError::TcxTwice {
             id,
-            function: attaching.program.function.clone(),
-            place: name.clone(),
+            function: function.clone(),
+            place: Box::new(name.clone()),
             link,
         };
         if let Some(link) = twice {
@@ -68,58 +69,39 @@ impl<K: Kernel> Loader<K> {
             Some(next) => Some((Side::Before, &next.handle)),
             None => neighbours.last().map(|last| (Side::After, &last.handle)),
         };
-        let record = LinkRecord {
-            program_id: id,
-            sequence: attaching.sequence,
-            metadata: attaching.metadata,
-            place: PlaceRecord::Tcx {
-                iface: asked.iface.clone(),
-                direction: asked.direction,
-                nsid: key.nsid,
-                ifindex: key.ifindex,
-                priority: asked.priority,
-                netns: asked.netns.clone(),
-            },
+        let place = PlaceRecord::Tcx {
+            iface: asked.iface.clone(),
+            direction: asked.direction,
+            nsid: key.nsid,
+            ifindex: key.ifindex,
+            priority: asked.priority,
+            netns: asked.netns.clone(),
         };
-        let pins = self.pins();
-        let program = open_program(&self.kernel, &pins, id)?;
-        self.prepare()?;
-        change::run(&self.kernel, guard, &what, |change| {
+        let link = |program: &K::Handle| {
             let spec = LinkSpec::Tcx {
-                program: &program,
+                program,
                 ifindex: key.ifindex,
                 direction: asked.direction,
                 beside,
                 netns: asked.netns.as_deref(),
             };
-            let link = match self.kernel.link(&spec) {
+            match self.kernel.link(&spec) {
                 // Somebody else attached it.
-                Err(error) if is_there_already(&error) => return Err(refused(None)),
-                link => link.doing(|| what.clone())?,
-            };
-            change.pin(&link, &pins.link(attaching.link_id))?;
-            let put = change
-                .records()?
-                .put(Key::Link(attaching.link_id), Some(&record))?;
-            change.record(vec![put])
-        })?;
-        Ok(show::link(
-            attaching.link_id,
-            record,
-            &attaching.program,
-            position,
-        ))
+                Err(error) if is_there_already(&error) => Err(refused(None)),
+                link => link.doing(|| what.clone()),
+            }
+        };
+        self.attach_single_at(guard, attaching, place, &what, position, link)
     }
 
-    /// Our links on the hook, in order, and the one of the same program if there is one. Links that lead nowhere any
-    /// more are forgotten.
+    /// Our links on the hook. Those that lead nowhere any more are forgotten.
     fn neighbours(
         &self,
         guard: &mut Guard,
         attaching: &Attaching,
         key: ChainKey,
         name: &HookPlace,
-    ) -> Result<(Vec<Neighbour<K::Handle>>, Option<u32>), LoaderError> {
+    ) -> Result<Neighbours<K::Handle>, LoaderError> {
         let pins = self.pins();
         let mut neighbours = Vec::new();
         let mut stale: BTreeMap<u32, LinkRecord> = BTreeMap::new();
@@ -135,7 +117,7 @@ impl<K: Kernel> Loader<K> {
             let what = || format!("opening link {link_id}");
             let Some(handle) = self.kernel.open_pin(&path).doing(what)? else {
                 return Err(LoaderError::ChainGone {
-                    place: name.clone(),
+                    place: Box::new(name.clone()),
                     path,
                     links: vec![*link_id],
                 });

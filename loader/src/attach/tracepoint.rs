@@ -1,9 +1,6 @@
-use crate::change;
-use crate::dispatcher::chain::open_program;
 use crate::error::Doing;
 use crate::kernel::{Kernel, LinkSpec};
-use crate::show;
-use crate::state::{Guard, Key, LinkRecord, PlaceRecord};
+use crate::state::{Guard, PlaceRecord};
 use crate::{Link, Loader, LoaderError};
 
 use super::Attaching;
@@ -15,41 +12,22 @@ impl<K: Kernel> Loader<K> {
         attaching: Attaching,
         tracepoint: String,
     ) -> Result<Link, LoaderError> {
-        let Attaching {
-            program_id,
-            program,
-            link_id,
-            sequence,
-            metadata,
-            links: _,
-        } = attaching;
         let Some((category, name)) = split(&tracepoint) else {
             return Err(LoaderError::TracepointName { found: tracepoint });
         };
-        let record = LinkRecord {
-            program_id,
-            sequence,
-            metadata,
-            place: PlaceRecord::Tracepoint {
-                tracepoint: tracepoint.clone(),
-            },
+        let id = attaching.program_id;
+        let what = format!("attaching program {id} to tracepoint {tracepoint}");
+        let place = PlaceRecord::Tracepoint {
+            tracepoint: tracepoint.clone(),
         };
-        let pins = self.pins();
-        let program_handle = open_program(&self.kernel, &pins, program_id)?;
-        let what = format!("attaching program {program_id} to tracepoint {tracepoint}");
-        self.prepare()?;
-        change::run(&self.kernel, guard, &what, |change| {
+        self.attach_single(guard, attaching, place, &what, |program| {
             let spec = LinkSpec::Tracepoint {
-                program: &program_handle,
+                program,
                 category,
                 name,
             };
-            let link = self.kernel.link(&spec).doing(|| what.clone())?;
-            change.pin(&link, &pins.link(link_id))?;
-            let put = change.records()?.put(Key::Link(link_id), Some(&record))?;
-            change.record(vec![put])
-        })?;
-        Ok(show::link(link_id, record, &program, 0))
+            self.kernel.link(&spec).doing(|| what.clone())
+        })
     }
 }
 

@@ -16,10 +16,11 @@ use std::rc::{Rc, Weak};
 
 use super::{
     Device, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError, LinkSpec, LoadAs,
-    LoadSpec, Loaded, LoadedMap, LoadedProgram, ProgramBrief, TcDispatcherConfig, TcFilter,
-    XdpDispatcherConfig,
+    LoadSpec, Loaded, LoadedMap, LoadedProgram, ProbeError, ProgramBrief, TcDispatcherConfig,
+    TcFilter, UprobePlace, XdpDispatcherConfig,
 };
-use crate::{KernelState, TcDirection, XdpMode};
+use crate::near::nearest;
+use crate::{KernelState, TcDirection, UprobePoint, XdpMode};
 
 pub use object::{Crash, Object};
 use object::{Map, Place, Program};
@@ -100,6 +101,17 @@ impl FakeKernel {
     /// Functions that come from `xdp.frags`.
     pub fn set_frags(&self, functions: &[&str]) {
         self.world.borrow_mut().frags = functions.iter().map(|name| (*name).to_owned()).collect();
+    }
+
+    /// Functions that the kernel has.
+    pub fn set_functions(&self, names: &[&str]) {
+        self.world.borrow_mut().functions = names.iter().map(|name| (*name).to_owned()).collect();
+    }
+
+    /// Adds a binary of user space, under the name that it is asked for by. Its functions start at 0x1000.
+    pub fn add_binary(&self, name: &str, path: &str) {
+        let mut world = self.world.borrow_mut();
+        world.binaries.insert(name.to_owned(), path.into());
     }
 
     /// Refuses EXT programs, as a kernel in lockdown does.
@@ -308,6 +320,10 @@ impl FakeKernel {
         }
         Ok(world)
     }
+}
+
+fn end(retprobe: bool) -> &'static str {
+    if retprobe { " at return" } else { "" }
 }
 
 fn errno(call: &str, code: i32) -> KernelError {
@@ -548,6 +564,41 @@ impl Kernel for FakeKernel {
                 Place::Tracepoint(format!("{category}/{name}")),
                 program.of_kind("tracepoint")?,
             ),
+            LinkSpec::Kprobe {
+                program,
+                function,
+                offset,
+                retprobe,
+            } => {
+                if !world.functions.contains(*function) {
+                    return Err(KernelError::NoKernelFunction {
+                        function: (*function).to_owned(),
+                    });
+                }
+                let place = format!("{function}+{offset}{}", end(*retprobe));
+                (Place::Probe(place), program.of_kind("probe")?)
+            }
+            LinkSpec::Uprobe {
+                program,
+                binary,
+                offset,
+                pid,
+                retprobe,
+            } => {
+                let Object::Binary(path) = binary else {
+                    return Err(errno("link", libc::EINVAL));
+                };
+                let pid = pid.map(|pid| format!(" in {pid}")).unwrap_or_default();
+                let place = format!("{}+{offset}{pid}{}", path.display(), end(*retprobe));
+                (Place::Probe(place), program.of_kind("probe")?)
+            }
+            LinkSpec::Tracing { program } => {
+                let program = program.of_kind("tracing")?;
+                if world.is_linked(program.id) {
+                    return Err(errno("link", libc::EBUSY));
+                }
+                (Place::Probe("its function".to_owned()), program)
+            }
         };
         let link = world.add_link(place, program);
         link.take_place();
@@ -568,8 +619,28 @@ impl Kernel for FakeKernel {
         let _world = self.call("link interface")?;
         match link {
             Object::Link(link) => link.interface(),
-            Object::Program(_) | Object::Map(_) => Err(errno("link interface", libc::EINVAL)),
+            _ => Err(errno("link interface", libc::EINVAL)),
         }
+    }
+
+    fn uprobe_place(&self, point: &UprobePoint) -> Result<UprobePlace<Object>, KernelError> {
+        let world = self.call("uprobe place")?;
+        let path = world.binaries.get(&point.target);
+        let path = path.ok_or_else(|| ProbeError::NoLibrary {
+            name: point.target.clone(),
+            looked: vec!["the fake's binaries".to_owned()],
+        })?;
+        Ok(UprobePlace {
+            binary: Object::Binary(path.clone()),
+            path: path.clone(),
+            offset: point.function.as_ref().map_or(0, |_| 0x1000) + point.offset,
+        })
+    }
+
+    fn near_function(&self, name: &str) -> Option<String> {
+        let world = self.world.borrow();
+        let functions = world.functions.iter().map(String::as_str);
+        nearest(name, functions).map(str::to_owned)
     }
 
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {

@@ -7,14 +7,17 @@
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod linux;
+mod probe;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::program::KernelState;
-use crate::request::{TcDirection, XdpMode};
+use crate::request::{TcDirection, UprobePoint, XdpMode};
 use bytecode_object::ProgramType;
 use serde::{Deserialize, Serialize};
+
+pub use probe::{ProbeError, UprobePlace};
 
 /// How a program of an object is to be loaded.
 #[derive(Debug)]
@@ -180,6 +183,36 @@ pub enum LinkSpec<'a, H> {
         /// Name.
         name: &'a str,
     },
+    /// Perf event of a function of the kernel with a BPF link on it (kernel 5.15).
+    Kprobe {
+        /// Program.
+        program: &'a H,
+        /// Function.
+        function: &'a str,
+        /// Bytes from its start.
+        offset: u64,
+        /// At its return.
+        retprobe: bool,
+    },
+    /// Perf event of a place in a file with a BPF link on it (kernel 5.15).
+    Uprobe {
+        /// Program.
+        program: &'a H,
+        /// The file.
+        binary: &'a H,
+        /// Bytes from the start of the file.
+        offset: u64,
+        /// Only in this process; `None` for all.
+        pid: Option<u32>,
+        /// At the return of the function that starts there.
+        retprobe: bool,
+    },
+    /// fentry or fexit on the function that the program was loaded for (`BPF_RAW_TRACEPOINT_OPEN`, kernel 5.7 for a
+    /// link that can be pinned).
+    Tracing {
+        /// Program.
+        program: &'a H,
+    },
 }
 
 /// On which side of another link.
@@ -247,7 +280,7 @@ pub const TC_PREFERENCE: u16 = 50;
 
 /// What a kernel can be asked to do. One call, one step.
 pub trait Kernel {
-    /// Owned handle to a program, map or link.
+    /// Owned handle to a program, map, link or file of user space.
     type Handle;
 
     /// Mounts a bpffs at `dir` unless one is there; makes `dir` when absent.
@@ -282,6 +315,11 @@ pub trait Kernel {
     fn update_link(&self, link: &Self::Handle, program: &Self::Handle) -> Result<(), KernelError>;
     /// Index of the interface that an XDP or TCX link is on; `None` once that is gone, or the link was detached.
     fn link_interface(&self, link: &Self::Handle) -> Result<Option<u32>, KernelError>;
+    /// Opens the binary that is asked for, and finds the place in it.
+    fn uprobe_place(&self, point: &UprobePoint) -> Result<UprobePlace<Self::Handle>, KernelError>;
+    /// The function of the kernel whose name is nearest to one that there is not; `None` when none is near or it
+    /// cannot be told.
+    fn near_function(&self, name: &str) -> Option<String>;
     /// Looks an interface up.
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError>;
     /// Id of the XDP program on an interface (`IFLA_XDP_PROG_ID`), for the message when it is not ours.
@@ -423,7 +461,7 @@ pub enum KernelError {
     /// A global was asked for that does not fit the object.
     #[error(transparent)]
     Global(#[from] crate::globals::GlobalError),
-    /// fentry or fexit on a function that the running kernel's BTF does not have.
+    /// A function that the running kernel does not have: not in its BTF (fentry, fexit), not among its symbols (kprobes).
     #[error("the kernel has no function `{function}` that can be traced")]
     NoKernelFunction {
         /// Function asked for.
@@ -470,6 +508,9 @@ pub enum KernelError {
         "tracefs is not mounted (neither at /sys/kernel/tracing nor at /sys/kernel/debug/tracing)"
     )]
     NoTracefs,
+    /// A probe that cannot be placed.
+    #[error(transparent)]
+    Probe(Box<ProbeError>),
     /// No interface of that name in the namespace.
     #[error("no interface `{name}`")]
     NoInterface {

@@ -86,6 +86,9 @@ pub(crate) struct ProgramRecord {
     pub(crate) maps_folder: u32,
     /// XDP and TC programs.
     pub(crate) member: Option<MemberRecord>,
+    /// From `kretprobe`, `uretprobe`.
+    #[serde(default)]
+    pub(crate) retprobe: bool,
 }
 
 /// Bytes, written in hex: JSON has none.
@@ -183,6 +186,21 @@ pub(crate) enum PlaceRecord {
     Tracepoint {
         tracepoint: String,
     },
+    Kprobe {
+        function: String,
+        offset: u64,
+    },
+    Uprobe {
+        target: String,
+        function: Option<String>,
+        offset: u64,
+        pid: Option<u32>,
+        container_pid: Option<u32>,
+        /// The file that was found.
+        path: PathBuf,
+    },
+    Fentry,
+    Fexit,
 }
 
 impl LinkRecord {
@@ -209,7 +227,11 @@ impl LinkRecord {
                 priority,
                 ..
             } => (Hook::Tcx(direction), nsid, ifindex, priority),
-            PlaceRecord::Tracepoint { .. } => return None,
+            PlaceRecord::Tracepoint { .. }
+            | PlaceRecord::Kprobe { .. }
+            | PlaceRecord::Uprobe { .. }
+            | PlaceRecord::Fentry
+            | PlaceRecord::Fexit => return None,
         };
         let key = ChainKey {
             hook,

@@ -348,7 +348,7 @@ pub(crate) fn within(path: &str, point: AttachPoint) -> AttachPoint {
         AttachPoint::Xdp { netns, .. }
         | AttachPoint::Tc { netns, .. }
         | AttachPoint::Tcx { netns, .. } => *netns = Some(path.into()),
-        AttachPoint::Tracepoint { .. } => unreachable!("tracepoints know no namespaces"),
+        other => unreachable!("{other:?} knows no namespaces"),
     }
     point
 }

@@ -34,7 +34,7 @@ fn each_namespace_has_its_own_chains() {
             Attachment::Xdp { netns, .. }
             | Attachment::Tc { netns, .. }
             | Attachment::Tcx { netns, .. } => netns.clone(),
-            Attachment::Tracepoint { .. } => None,
+            _ => None,
         };
         assert_eq!(netns, Some(BLUE.into()));
         links.push(link.id);

@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 
 use super::{DispatcherConfig, KernelError, TcDirection, errno};
@@ -17,6 +18,8 @@ pub enum Object {
     Map(Rc<Map>),
     /// To a link.
     Link(Rc<LinkObject>),
+    /// To a file of user space.
+    Binary(PathBuf),
 }
 
 /// A program.
@@ -57,6 +60,8 @@ pub(super) enum Place {
         function: String,
     },
     Tracepoint(String),
+    /// A place in the kernel or in a file.
+    Probe(String),
 }
 
 impl Object {
@@ -66,13 +71,14 @@ impl Object {
             Self::Program(program) => Self::Program(Rc::clone(program)),
             Self::Map(map) => Self::Map(Rc::clone(map)),
             Self::Link(link) => Self::Link(Rc::clone(link)),
+            Self::Binary(path) => Self::Binary(path.clone()),
         }
     }
 
     pub(super) fn program(&self) -> Option<Rc<Program>> {
         match self {
             Self::Program(program) => Some(Rc::clone(program)),
-            Self::Map(_) | Self::Link(_) => None,
+            Self::Map(_) | Self::Link(_) | Self::Binary(_) => None,
         }
     }
 
@@ -90,7 +96,7 @@ impl Object {
     pub(super) fn program_id(&self) -> u32 {
         match self {
             Self::Program(program) => program.id,
-            Self::Map(_) => 0,
+            Self::Map(_) | Self::Binary(_) => 0,
             Self::Link(link) => link.program().id,
         }
     }
@@ -100,6 +106,7 @@ impl Object {
             Self::Program(program) => program.describe(),
             Self::Map(map) => format!("map {} {}", map.id, map.name),
             Self::Link(link) => link.describe(),
+            Self::Binary(path) => format!("binary {}", path.display()),
         }
     }
 }
@@ -185,7 +192,9 @@ impl LinkObject {
     pub(super) fn interface(&self) -> Result<Option<u32>, KernelError> {
         match &*self.place.borrow() {
             Place::Xdp(ifindex) | Place::Tcx(ifindex, _) => Ok(*ifindex),
-            Place::Slot { .. } | Place::Tracepoint(_) => Err(errno("link interface", libc::EINVAL)),
+            Place::Slot { .. } | Place::Tracepoint(_) | Place::Probe(_) => {
+                Err(errno("link interface", libc::EINVAL))
+            }
         }
     }
 
@@ -198,7 +207,7 @@ impl LinkObject {
         match &*self.place.borrow() {
             Place::Xdp(Some(_)) => Ok(self.program.replace(program)),
             Place::Xdp(None) => Err(errno("update link", libc::ENOLINK)),
-            Place::Tcx(..) | Place::Slot { .. } | Place::Tracepoint(_) => {
+            Place::Tcx(..) | Place::Slot { .. } | Place::Tracepoint(_) | Place::Probe(_) => {
                 Err(errno("update link", libc::EINVAL))
             }
         }
@@ -210,6 +219,7 @@ impl LinkObject {
             Place::Tcx(ifindex, direction) => format!("tcx {direction} on {ifindex:?}"),
             Place::Slot { target, function } => format!("{function} of {}", target.id),
             Place::Tracepoint(name) => format!("tracepoint {name}"),
+            Place::Probe(place) => format!("probe at {place}"),
         };
         format!("link {} {place}: program {}", self.id, self.program().id)
     }

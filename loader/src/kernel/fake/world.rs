@@ -24,6 +24,10 @@ pub(super) struct World {
     pub(super) foreign: Vec<Rc<LinkObject>>,
     pub(super) object_maps: Vec<String>,
     pub(super) frags: BTreeSet<String>,
+    /// Functions of the kernel that can be traced.
+    pub(super) functions: BTreeSet<String>,
+    /// Binaries of user space: the name asked for → path.
+    pub(super) binaries: BTreeMap<String, PathBuf>,
     pub(super) refuse_extensions: bool,
     pub(super) refused_modes: Vec<Option<XdpMode>>,
     pub(super) calls: usize,
@@ -75,6 +79,12 @@ impl World {
     pub(super) fn xdp_link(&self, ifindex: u32) -> Option<Rc<LinkObject>> {
         let mut links = self.links.values().filter_map(Weak::upgrade);
         links.find(|link| link.is_on(ifindex))
+    }
+
+    /// Whether the program has a link.
+    pub(super) fn is_linked(&self, program: u32) -> bool {
+        let mut links = self.links.values().filter_map(Weak::upgrade);
+        links.any(|link| link.program().id == program)
     }
 
     /// bpffs: the parent is there, the name is free and has no dot (`bpf_lookup` in kernel/bpf/inode.c).

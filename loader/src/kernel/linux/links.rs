@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use aya_obj::generated::bpf_attach_type;
 
 use super::netns::Namespace;
-use super::{KernelError, LinuxKernel, failed, sys};
+use super::{KernelError, LinuxKernel, failed, probes, sys};
 use crate::kernel::{LinkSpec, Side};
 use crate::{TcDirection, XdpMode};
 
@@ -52,6 +52,20 @@ pub(super) fn link(
             category,
             name,
         } => tracepoint(program, category, name),
+        LinkSpec::Kprobe {
+            program,
+            function,
+            offset,
+            retprobe,
+        } => probes::kprobe(program, function, *offset, *retprobe),
+        LinkSpec::Uprobe {
+            program,
+            binary,
+            offset,
+            pid,
+            retprobe,
+        } => probes::uprobe(program, binary, *offset, *pid, *retprobe),
+        LinkSpec::Tracing { program } => tracing(program),
     }
 }
 
@@ -138,11 +152,26 @@ fn tracepoint(program: &OwnedFd, category: &str, name: &str) -> Result<OwnedFd, 
     let event = sys::tracepoint_event(id).map_err(failed(|| {
         format!("opening an event of tracepoint {category}/{name}")
     }))?;
+    perf_event(program, &event, || {
+        format!("linking a program to tracepoint {category}/{name}")
+    })
+}
+
+/// A program on a perf event; the link holds the event.
+pub(super) fn perf_event(
+    program: &OwnedFd,
+    event: &OwnedFd,
+    call: impl FnOnce() -> String,
+) -> Result<OwnedFd, KernelError> {
     let target = sys::LinkTarget::PerfEvent(event.as_fd());
-    // The link holds the event.
-    sys::link_create(program.as_fd(), &target, bpf_attach_type::BPF_PERF_EVENT, 0).map_err(failed(
-        || format!("linking a program to tracepoint {category}/{name}"),
-    ))
+    sys::link_create(program.as_fd(), &target, bpf_attach_type::BPF_PERF_EVENT, 0)
+        .map_err(failed(call))
+}
+
+/// `BPF_LINK_CREATE` does it too, from 5.19 on; this call does it on every kernel.
+fn tracing(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
+    sys::tracing_open(program.as_fd())
+        .map_err(failed(|| "linking a program to its function".to_owned()))
 }
 
 fn tracepoint_id(category: &str, name: &str) -> Result<u64, KernelError> {

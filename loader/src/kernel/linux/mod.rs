@@ -4,6 +4,7 @@
 //! own loader is not used: in 0.14 it reads the kernel's BTF (6 MB) whether an object needs it or not, and tries out
 //! some twenty features of the kernel before its first load.
 
+mod binary;
 mod bpffs;
 mod capabilities;
 mod dispatcher;
@@ -14,6 +15,7 @@ mod net;
 mod netlink;
 mod netns;
 mod parsed;
+mod probes;
 mod program_types;
 mod programs;
 mod sys;
@@ -31,10 +33,10 @@ pub use self::capabilities::{Capability, missing_capabilities};
 use self::version::Version;
 use super::{
     Device, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError, LinkSpec, LoadSpec,
-    Loaded, ProgramBrief, TcFilter,
+    Loaded, ProgramBrief, TcFilter, UprobePlace,
 };
-use crate::TcDirection;
 use crate::program::KernelState;
+use crate::{TcDirection, UprobePoint};
 
 /// The kernel that this process runs on. Handles are file descriptors.
 #[derive(Debug)]
@@ -154,6 +156,14 @@ impl Kernel for LinuxKernel {
     fn link_interface(&self, link: &OwnedFd) -> Result<Option<u32>, KernelError> {
         let found = sys::link_interface(link.as_fd());
         found.map_err(failed(|| "reading the interface of a link".to_owned()))
+    }
+
+    fn uprobe_place(&self, point: &UprobePoint) -> Result<UprobePlace<OwnedFd>, KernelError> {
+        binary::place(point)
+    }
+
+    fn near_function(&self, name: &str) -> Option<String> {
+        probes::near_function(name)
     }
 
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {

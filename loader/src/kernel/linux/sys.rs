@@ -305,24 +305,66 @@ pub(super) fn link_interface(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
     Ok(Some(ifindex).filter(|&ifindex| ifindex != 0))
 }
 
-/// An event of the tracepoint of that id. A BPF program on it runs on every CPU, whichever one the event is on.
+/// fentry or fexit on the function that the program was loaded for.
+pub(super) fn tracing_open(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = attributes();
+    attr.raw_tracepoint.prog_fd = number(program);
+    // SAFETY: without a name, as here, it reads no memory beyond the attributes.
+    unsafe { descriptor(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr) }
+}
+
+/// An event of the tracepoint of that id.
 pub(super) fn tracepoint_event(id: u64) -> io::Result<OwnedFd> {
-    const EVERY_PROCESS: libc::pid_t = -1;
-    const FIRST_CPU: libc::c_int = 0;
-    const NO_GROUP: libc::c_int = -1;
-    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+    let mut attr = event_attributes(perf_type_id::PERF_TYPE_TRACEPOINT as u32, id);
+    // SAFETY: no pointer in the attributes is set.
+    unsafe { perf_event_open(&mut attr, None) }
+}
+
+/// An event of a kprobe or uprobe, by the number that the kernel has for that kind.
+///
+/// `name` is a function of the kernel, or a path; `pid` the one process that counts, `None` for all.
+pub(super) fn probe_event(
+    kind: u32,
+    config: u64,
+    name: &CStr,
+    offset: u64,
+    pid: Option<u32>,
+) -> io::Result<OwnedFd> {
+    let mut attr = event_attributes(kind, config);
+    attr.__bindgen_anon_3.config1 = name.as_ptr() as u64;
+    attr.__bindgen_anon_4.probe_offset = offset;
+    // SAFETY: the name ends in NUL.
+    unsafe { perf_event_open(&mut attr, pid) }
+}
+
+fn event_attributes(kind: u32, config: u64) -> perf_event_attr {
     // SAFETY: a C struct of numbers; all noughts is a value of it.
     let mut attr: perf_event_attr = unsafe { mem::zeroed() };
-    attr.type_ = perf_type_id::PERF_TYPE_TRACEPOINT as u32;
+    attr.type_ = kind;
     attr.size = mem::size_of::<perf_event_attr>() as u32;
-    attr.config = id;
-    // SAFETY: the kernel reads `size` bytes of the attributes; no pointer in them is set.
+    attr.config = config;
+    attr
+}
+
+/// A BPF program on an event of every process runs on every CPU, whichever one the event is on.
+///
+/// # Safety
+///
+/// Pointers that are set in `attr` must be good for what the kind of event reads.
+unsafe fn perf_event_open(attr: &mut perf_event_attr, pid: Option<u32>) -> io::Result<OwnedFd> {
+    const NO_GROUP: libc::c_int = -1;
+    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+    let (pid, cpu): (libc::pid_t, libc::c_int) = match pid {
+        Some(pid) => (libc::pid_t::try_from(pid).map_err(io::Error::other)?, -1),
+        None => (-1, 0),
+    };
+    // SAFETY: the kernel reads `size` bytes of the attributes; the caller answers for pointers in them.
     let result = unsafe {
         libc::syscall(
             libc::SYS_perf_event_open,
-            &raw mut attr,
-            EVERY_PROCESS,
-            FIRST_CPU,
+            std::ptr::from_mut(attr),
+            pid,
+            cpu,
             NO_GROUP,
             PERF_FLAG_FD_CLOEXEC,
         )

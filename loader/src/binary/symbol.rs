@@ -1,0 +1,305 @@
+//! Functions of an ELF executable or shared library, by name.
+
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::read::StringTable;
+use object::read::elf::{
+    FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym, VersionTable,
+};
+use object::{Endianness, FileKind, ReadRef, SymbolIndex};
+
+use crate::near::nearest;
+
+/// Bytes of a symbol table, and of its strings, that are read: 512 MiB, a few times what a browser with all its symbols
+/// has.
+pub const MAX_TABLE_BYTES: u64 = 512 << 20;
+
+/// Where a function is in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Function {
+    /// Bytes from the start of the file.
+    pub offset: u64,
+    /// Its size in bytes; 0 when the file does not tell.
+    pub size: u64,
+}
+
+/// Why a function was not found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SymbolError {
+    /// Another kind of file.
+    #[error("it is no ELF file")]
+    NotElf,
+    /// A header or table that does not read as ELF.
+    #[error("it is damaged: {what}: {source}")]
+    Damaged {
+        /// What was being read.
+        what: &'static str,
+        /// What the ELF library found.
+        source: object::Error,
+    },
+    /// Too much of something.
+    #[error("{found} bytes of {what}, more than the {limit} that are read")]
+    TooLarge {
+        /// Of what.
+        what: &'static str,
+        /// Its size in bytes.
+        found: u64,
+        /// Bytes that are read.
+        limit: u64,
+    },
+    /// Neither `.dynsym` nor `.symtab`.
+    #[error("it has no symbols (it was stripped)")]
+    Stripped,
+    /// No function of that name.
+    #[error("it has no function `{function}`")]
+    NoSuchFunction {
+        /// Name asked for.
+        function: String,
+        /// The one that was most likely meant.
+        near: Option<String>,
+    },
+    /// Several of that name in different places.
+    #[error("it has {found} functions `{function}`")]
+    Several {
+        /// Name asked for.
+        function: String,
+        /// How many places there are.
+        found: usize,
+    },
+    /// `STT_GNU_IFUNC`: at its place is what chooses an implementation, once, when the program starts.
+    #[error("`{function}` is an indirect function (IFUNC): calls of it do not come by its place")]
+    Indirect {
+        /// Name asked for.
+        function: String,
+    },
+    /// Its address is in none of the parts of the file that are loaded as code.
+    #[error("`{function}` lies in no executable part of it")]
+    NotCode {
+        /// Name asked for.
+        function: String,
+    },
+}
+
+/// A symbol that has the name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    /// Less is better: a function before a label, the default version before others, a global one before a local one.
+    rank: (bool, bool, bool),
+    address: u64,
+    size: u64,
+    indirect: bool,
+}
+
+/// Looks a function up among the exported ones (`.dynsym`), then among all (`.symtab`).
+///
+/// `name` may end in `@VERSION` or `@@VERSION`; without, the version that a program would be linked to is taken.
+///
+/// # Errors
+///
+/// When the file is no ELF file or a damaged one, or has no function, or not one, of that name.
+pub fn find<'data, R: ReadRef<'data>>(data: R, name: &str) -> Result<Function, SymbolError> {
+    match FileKind::parse(data) {
+        Ok(FileKind::Elf32) => find_in::<FileHeader32<Endianness>, R>(data, name),
+        Ok(FileKind::Elf64) => find_in::<FileHeader64<Endianness>, R>(data, name),
+        _ => Err(SymbolError::NotElf),
+    }
+}
+
+fn find_in<'data, Elf, R>(data: R, name: &str) -> Result<Function, SymbolError>
+where
+    Elf: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let header = Elf::parse(data).map_err(damaged("its header"))?;
+    let endian = header.endian().map_err(damaged("its header"))?;
+    let sections = header
+        .section_headers(endian, data)
+        .map_err(damaged("its sections"))?;
+    // Sections are known by their types; nobody needs their names.
+    let sections = SectionTable::<Elf, R>::new(sections, StringTable::default());
+    let (base, version) = split_version(name);
+    let mut tables = 0;
+    let mut names = Vec::new();
+    for kind in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
+        let mut of_kind = sections
+            .iter()
+            .filter(|section| section.sh_type(endian) == kind);
+        let Some(section) = of_kind.next() else {
+            continue;
+        };
+        tables += 1;
+        check_size("symbols", section.sh_size(endian).into())?;
+        let symbols: &[Elf::Sym] = section
+            .data_as_array(endian, data)
+            .map_err(damaged("its symbols"))?;
+        let strings = sections
+            .section(section.link(endian))
+            .map_err(damaged("its symbols"))?;
+        check_size("strings", strings.sh_size(endian).into())?;
+        let strings = strings
+            .data(endian, data)
+            .map_err(damaged("the names of its symbols"))?;
+        // Only the exported ones have a table of versions.
+        let versions = if kind == elf::SHT_DYNSYM {
+            sections
+                .versions(endian, data)
+                .map_err(damaged("the versions of its symbols"))?
+        } else {
+            None
+        };
+        let versions = versions.unwrap_or_default();
+        let mut candidates = Vec::new();
+        for (index, symbol) in symbols.iter().enumerate() {
+            let Some(text) = defined_function::<Elf>(endian, symbol, strings) else {
+                continue;
+            };
+            let (symbol_base, own_version) = split_version(text);
+            if symbol_base != base {
+                names.push(symbol_base);
+                continue;
+            }
+            let (other, hidden) = match own_version {
+                Some(own) => (Some(own.as_bytes()), !text.contains("@@")),
+                None => symbol_version(&versions, endian, index),
+            };
+            if version.is_some_and(|wanted| other != Some(wanted.as_bytes())) {
+                continue;
+            }
+            candidates.push(Candidate {
+                rank: (
+                    symbol.st_type() == elf::STT_NOTYPE,
+                    hidden,
+                    symbol.st_bind() == elf::STB_LOCAL,
+                ),
+                address: symbol.st_value(endian).into(),
+                size: symbol.st_size(endian).into(),
+                indirect: symbol.st_type() == elf::STT_GNU_IFUNC,
+            });
+        }
+        if let Some(best) = choose(candidates, name)? {
+            return place(header, endian, data, best, name);
+        }
+    }
+    if tables == 0 {
+        return Err(SymbolError::Stripped);
+    }
+    Err(SymbolError::NoSuchFunction {
+        function: name.to_owned(),
+        near: nearest(base, names).map(str::to_owned),
+    })
+}
+
+/// The name of a symbol that is defined here and can be a function.
+fn defined_function<'data, Elf: FileHeader<Endian = Endianness>>(
+    endian: Endianness,
+    symbol: &Elf::Sym,
+    strings: &'data [u8],
+) -> Option<&'data str> {
+    let kind = symbol.st_type();
+    let function = [elf::STT_FUNC, elf::STT_GNU_IFUNC, elf::STT_NOTYPE].contains(&kind);
+    if !function || symbol.is_undefined(endian) {
+        return None;
+    }
+    let start = usize::try_from(symbol.st_name(endian)).ok()?;
+    let name = strings.get(start..)?.split(|byte| *byte == 0).next()?;
+    std::str::from_utf8(name)
+        .ok()
+        .filter(|name| !name.is_empty())
+}
+
+/// The version of an exported symbol, and whether programs that ask for none are linked to another one.
+fn symbol_version<'data, Elf: FileHeader<Endian = Endianness>>(
+    versions: &VersionTable<'data, Elf>,
+    endian: Endianness,
+    index: usize,
+) -> (Option<&'data [u8]>, bool) {
+    let own = versions.version_index(endian, SymbolIndex(index));
+    let name = versions.version(own.index()).ok().flatten();
+    (name.map(|version| version.name()), own.is_hidden())
+}
+
+/// `malloc@@GLIBC_2.2.5` → `malloc`, `GLIBC_2.2.5`.
+fn split_version(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('@') {
+        Some((base, version)) => (base, Some(version.strip_prefix('@').unwrap_or(version))),
+        None => (name, None),
+    }
+}
+
+/// The best candidate; several that are as good must be one place under several versions or tables.
+fn choose(mut candidates: Vec<Candidate>, name: &str) -> Result<Option<Candidate>, SymbolError> {
+    candidates.sort_unstable();
+    let Some(best) = candidates.first().copied() else {
+        return Ok(None);
+    };
+    let mut places: Vec<u64> = candidates
+        .iter()
+        .take_while(|candidate| candidate.rank == best.rank)
+        .map(|candidate| candidate.address)
+        .collect();
+    places.dedup();
+    if places.len() > 1 {
+        return Err(SymbolError::Several {
+            function: name.to_owned(),
+            found: places.len(),
+        });
+    }
+    if best.indirect {
+        return Err(SymbolError::Indirect {
+            function: name.to_owned(),
+        });
+    }
+    Ok(Some(best))
+}
+
+/// From an address to the place in the file, by the segments that are loaded.
+fn place<'data, Elf, R>(
+    header: &Elf,
+    endian: Endianness,
+    data: R,
+    symbol: Candidate,
+    name: &str,
+) -> Result<Function, SymbolError>
+where
+    Elf: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let segments = header
+        .program_headers(endian, data)
+        .map_err(damaged("its program headers"))?;
+    let place = segments.iter().find_map(|segment| {
+        if segment.p_type(endian) != elf::PT_LOAD || !segment.p_flags(endian).contains(elf::PF_X) {
+            return None;
+        }
+        let into = symbol.address.checked_sub(segment.p_vaddr(endian).into())?;
+        if into >= segment.p_filesz(endian).into() {
+            return None;
+        }
+        into.checked_add(segment.p_offset(endian).into())
+    });
+    let offset = place.ok_or_else(|| SymbolError::NotCode {
+        function: name.to_owned(),
+    })?;
+    Ok(Function {
+        offset,
+        size: symbol.size,
+    })
+}
+
+fn check_size(what: &'static str, found: u64) -> Result<(), SymbolError> {
+    if found > MAX_TABLE_BYTES {
+        return Err(SymbolError::TooLarge {
+            what,
+            found,
+            limit: MAX_TABLE_BYTES,
+        });
+    }
+    Ok(())
+}
+
+fn damaged(what: &'static str) -> impl FnOnce(object::Error) -> SymbolError {
+    move |source| SymbolError::Damaged { what, source }
+}
+
+#[cfg(test)]
+mod tests;
