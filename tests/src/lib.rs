@@ -14,6 +14,7 @@ pub mod engines;
 pub mod images;
 pub mod lanes;
 pub mod objects;
+pub mod project;
 pub mod registry;
 pub mod server;
 pub mod vm;
