@@ -6,6 +6,7 @@ mod faults;
 pub(crate) mod kill;
 mod life;
 mod locking;
+mod probes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
