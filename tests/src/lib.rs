@@ -11,6 +11,7 @@
 
 pub mod cli;
 pub mod engines;
+pub mod fixtures;
 pub mod images;
 pub mod lanes;
 pub mod objects;

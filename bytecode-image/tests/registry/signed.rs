@@ -529,7 +529,13 @@ fn archives_carry_signatures_and_removal_takes_them() {
     drop(registry);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("image.tar");
-    archive::export(&from.store, &[image.clone()], &Platforms::All, &file).unwrap();
+    archive::export(
+        &from.store,
+        std::slice::from_ref(&image),
+        &Platforms::All,
+        &file,
+    )
+    .unwrap();
     archive::import(&to.store, &file).unwrap();
     assert_eq!(tags(&to).len(), 3);
     assert_eq!(admissions(&to), 0);
