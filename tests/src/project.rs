@@ -62,10 +62,20 @@ impl Project {
     /// When a GOARCH is none of bytecode's.
     #[must_use]
     pub fn compile(architectures: &[&'static str]) -> Option<Self> {
+        Self::compile_source(SOURCE, architectures)
+    }
+
+    /// Compiles another program, whose bytes depend on the number `ARCHITECTURE` or do not.
+    ///
+    /// # Panics
+    ///
+    /// As [`compile`](Self::compile).
+    #[must_use]
+    pub fn compile_source(program: &str, architectures: &[&'static str]) -> Option<Self> {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let source = TempDir::new().expect("a temporary folder can be made");
         let source = source.path().join("count.bpf.c");
-        std::fs::write(&source, format!("{HEAD}{SOURCE}")).expect("the source can be written");
+        std::fs::write(&source, format!("{HEAD}{program}")).expect("the source can be written");
         for architecture in architectures {
             let number = ALL.iter().position(|(goarch, ..)| goarch == architecture);
             let number = number.expect("an architecture of bytecode images");
