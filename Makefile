@@ -2,6 +2,7 @@
 
 SHELL := bash
 .DEFAULT_GOAL := help
+EXAMPLES := $(patsubst %/Makefile,%,$(wildcard examples/*/Makefile))
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help
@@ -35,8 +36,7 @@ bench: ## our speed and memory against bpftool, crane, oras and skopeo; CASES="p
 
 .PHONY: examples
 examples: ## the example programs, for several architectures
-	$(MAKE) -C examples/xdp-counter
-	$(MAKE) -C examples/tracepoint-counter
+	@for example in $(EXAMPLES); do $(MAKE) -C $$example || exit 1; done
 
 .PHONY: fmt
 fmt: ## format the sources
@@ -49,5 +49,4 @@ lint: ## format check, clippy, shell scripts, licences and sources of what we us
 .PHONY: clean
 clean: ## what was built; what was downloaded stays in the cache
 	cargo clean
-	$(MAKE) -C examples/xdp-counter clean
-	$(MAKE) -C examples/tracepoint-counter clean
+	@for example in $(EXAMPLES); do $(MAKE) -C $$example clean || exit 1; done

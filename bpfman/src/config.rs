@@ -1,14 +1,19 @@
 //! `/etc/bpfman/bpfman.toml`. Only commands that need it read it. A file that is broken is an error that names the
 //! file, the line and the key; a file that is not there means the defaults.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod signing;
+
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytecode_image::reference::Reference;
+use bytecode_image::pull::Trust;
+use bytecode_image::verify::TrustRoot;
 use loader::XdpMode;
 use serde::Deserialize;
+pub(crate) use signing::{FileError, Problem, public_key, trust_root};
+use signing::{Misplaced, SigningTable};
 
 const DEFAULT_FILE: &str = "/etc/bpfman/bpfman.toml";
 const DEFAULT_RUNTIME_DIR: &str = "/run/bpfman";
@@ -21,8 +26,17 @@ const MAX_BYTES: u64 = 1 << 20;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     interfaces: BTreeMap<String, Interface>,
-    signing: Signing,
+    signing: SigningTable,
     database: Database,
+    /// Where it came from, for messages about what is looked at later.
+    #[serde(skip)]
+    source: Source,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    file: PathBuf,
+    text: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,46 +55,6 @@ enum Mode {
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Signing {
-    verify_enabled: bool,
-    allow_unsigned: bool,
-    /// Read by verification, which is not built yet.
-    #[allow(dead_code)]
-    trusted_root: Option<PathBuf>,
-    policy: Vec<Policy>,
-}
-
-impl Default for Signing {
-    fn default() -> Self {
-        Self {
-            verify_enabled: true,
-            allow_unsigned: true,
-            trusted_root: None,
-            policy: Vec::new(),
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Policy {
-    scope: String,
-    #[serde(default)]
-    keys: Vec<PathBuf>,
-    #[serde(default)]
-    identities: Vec<Identity>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Identity {
-    issuer: String,
-    subject: Option<String>,
-    subject_regexp: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
 struct Database {
     max_retries: u32,
     millisec_delay: u64,
@@ -93,17 +67,6 @@ impl Default for Database {
             millisec_delay: 1000,
         }
     }
-}
-
-/// What the configuration says of an image's signatures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SignatureCheck {
-    /// They are not looked at (`verify_enabled = false`).
-    Off,
-    /// No policy covers the image, and that is allowed: a warning.
-    NotCovered,
-    /// They decide.
-    Needed,
 }
 
 /// Why the configuration cannot be used.
@@ -125,28 +88,14 @@ pub(crate) enum ConfigError {
         key: String,
         message: String,
     },
-    #[error("in the configuration {}, line {line}, key `{key}`: {problem}", file.display())]
+    #[error("in the configuration {}, line {line}, key `{key}`", file.display())]
     Value {
         file: PathBuf,
         line: usize,
         key: String,
+        #[source]
         problem: Problem,
     },
-}
-
-/// A value that is well formed and still cannot be.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Problem {
-    #[error("`{0}` is not a scope: expected REGISTRY, REGISTRY/PATH, REGISTRY/PATH/NAME or *")]
-    Scope(String),
-    #[error("a policy for `{0}` stands above already")]
-    TwoPolicies(String),
-    #[error("the policy has neither `keys` nor `identities`, so no image could satisfy it")]
-    Nobody,
-    #[error("an identity has exactly one of `subject` and `subject_regexp`")]
-    Subject,
-    #[error("the issuer is empty")]
-    NoIssuer,
 }
 
 fn key_words(key: &str) -> String {
@@ -190,59 +139,45 @@ impl Config {
         };
         let deserializer =
             toml::Deserializer::parse(text).map_err(|error| syntax(&error, String::new()))?;
-        let config: Self = serde_path_to_error::deserialize(deserializer)
-            .map_err(|error| syntax(error.inner(), error.path().to_string()))?;
-        config
-            .check()
-            .map_err(|(policy, key, problem)| ConfigError::Value {
-                file: file.to_owned(),
-                line: policy_line(text, policy),
-                key: format!("signing.policy[{policy}].{key}"),
-                problem,
-            })?;
+        let mut config: Self = serde_path_to_error::deserialize(deserializer)
+            .map_err(|error| syntax(error.inner(), plain(&error.path().to_string())))?;
+        config.source = Source {
+            file: file.to_owned(),
+            text: text.to_owned(),
+        };
         Ok(config)
     }
 
-    /// What the types cannot say: policy, key in it, problem.
-    fn check(&self) -> Result<(), (usize, &'static str, Problem)> {
-        let mut scopes = BTreeSet::new();
-        for (at, policy) in self.signing.policy.iter().enumerate() {
-            if !is_scope(&policy.scope) {
-                return Err((at, "scope", Problem::Scope(policy.scope.clone())));
-            }
-            if !scopes.insert(policy.scope.as_str()) {
-                return Err((at, "scope", Problem::TwoPolicies(policy.scope.clone())));
-            }
-            if policy.keys.is_empty() && policy.identities.is_empty() {
-                return Err((at, "keys", Problem::Nobody));
-            }
-            for identity in &policy.identities {
-                if identity.issuer.is_empty() {
-                    return Err((at, "identities", Problem::NoIssuer));
-                }
-                if identity.subject.is_some() == identity.subject_regexp.is_some() {
-                    return Err((at, "identities", Problem::Subject));
-                }
-            }
-        }
-        Ok(())
+    /// What is asked of images' signatures. Reads the files that the policies name.
+    pub(crate) fn trust(&self) -> Result<Trust, ConfigError> {
+        self.signing
+            .trust(self.folder())
+            .map_err(|found| self.misplaced(found))
     }
 
-    /// What is to be done about the signatures of an image.
-    pub(crate) fn signature_check(&self, image: &Reference) -> SignatureCheck {
-        let name = image.name();
-        match &self.signing {
-            signing if !signing.verify_enabled => SignatureCheck::Off,
-            signing
-                if signing
-                    .policy
-                    .iter()
-                    .any(|policy| covers(&policy.scope, &name)) =>
-            {
-                SignatureCheck::Needed
-            }
-            signing if signing.allow_unsigned => SignatureCheck::NotCovered,
-            _ => SignatureCheck::Needed,
+    /// The same with other roots of trust than the file's.
+    pub(crate) fn trust_with(&self, root: TrustRoot) -> Result<Trust, ConfigError> {
+        Ok(Trust::new(self.trust()?.into_signing(), root))
+    }
+
+    /// The roots of trust, for policies that come from somewhere else.
+    pub(crate) fn trust_root(&self) -> Result<TrustRoot, ConfigError> {
+        self.signing
+            .trust_root(self.folder())
+            .map_err(|found| self.misplaced(found))
+    }
+
+    /// Where relative paths start.
+    fn folder(&self) -> &Path {
+        self.source.file.parent().unwrap_or(Path::new(""))
+    }
+
+    fn misplaced(&self, found: Misplaced) -> ConfigError {
+        ConfigError::Value {
+            file: self.source.file.clone(),
+            line: line_of(&self.source.text, found.at),
+            key: found.key,
+            problem: found.problem,
         }
     }
 
@@ -297,44 +232,14 @@ fn folder(variable: &str, default: &str) -> PathBuf {
         .map_or_else(|| PathBuf::from(default), PathBuf::from)
 }
 
-/// Whether a scope fits `registry/repository`: `*`, the whole of it, or a part that ends before a `/`.
-fn covers(scope: &str, name: &str) -> bool {
-    scope == "*"
-        || name
-            .strip_prefix(scope)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn is_scope(scope: &str) -> bool {
-    let part = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-    };
-    let mut parts = scope.split('/');
-    let registry = parts.next().unwrap_or_default();
-    let registry = registry.split_once(':').map_or(registry, |(host, _)| host);
-    scope == "*" || (part(registry) && parts.all(part))
+/// A path of keys without what the reader of spans puts into it.
+fn plain(path: &str) -> String {
+    path.replace(".$__serde_spanned_private_value", "")
 }
 
 /// Line, from 1, of a place in a text.
 fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
-}
-
-/// Line, from 1, of the policy with this number; 1 where policies are written another way.
-fn policy_line(text: &str, policy: usize) -> usize {
-    let header = |line: &str| {
-        line.split_whitespace()
-            .collect::<String>()
-            .starts_with("[[signing.policy]]")
-    };
-    text.lines()
-        .enumerate()
-        .filter(|(_, line)| header(line))
-        .nth(policy)
-        .map_or(1, |(at, _)| at + 1)
 }
 
 #[cfg(test)]
@@ -388,7 +293,6 @@ millisec_delay = 20
 
     #[test]
     fn errors_name_file_line_and_key() {
-        let policy = "[[signing.policy]]\nscope = \"quay.io/a\"\nkeys = [\"k\"]\n";
         let cases = [
             ("a = 1\n", "line 1, key `a`: unknown field `a`"),
             (
@@ -408,22 +312,6 @@ millisec_delay = 20
                 "line 2, key `interfaces.eth0.xdp_mode`: unknown variant `native`",
             ),
             ("[signing\n", "line 1: "),
-            (
-                &format!("{policy}{policy}"),
-                "line 4, key `signing.policy[1].scope`: a policy for `quay.io/a` stands",
-            ),
-            (
-                "\n[[signing.policy]]\nscope = \"*\"\n",
-                "line 2, key `signing.policy[0].keys`: the policy has neither",
-            ),
-            (
-                "[[signing.policy]]\nscope = \"a//b\"\nkeys=[\"k\"]\n",
-                "key `signing.policy[0].scope`: `a//b` is not",
-            ),
-            (
-                "[[signing.policy]]\nscope = \"a\"\n[[signing.policy.identities]]\nissuer = \"i\"\n",
-                "key `signing.policy[0].identities`: an identity has exactly one",
-            ),
         ];
         for (text, expected) in cases {
             let error = parse(text).unwrap_err();
@@ -433,60 +321,5 @@ millisec_delay = 20
             );
             assert!(error.contains(expected), "{text}\n{error}");
         }
-    }
-
-    #[test]
-    fn scopes() {
-        for good in [
-            "*",
-            "quay.io",
-            "quay.io/acme",
-            "quay.io/acme/app",
-            "localhost:5000/a",
-            "127.0.0.1:5000",
-        ] {
-            assert!(is_scope(good), "{good}");
-        }
-        for bad in [
-            "",
-            "/",
-            "quay.io/",
-            "/a",
-            "a b",
-            "quay.io/acme:latest",
-            "quay.io/a@sha256:00",
-            "quay.io/*",
-        ] {
-            assert!(!is_scope(bad), "{bad}");
-        }
-        assert!(covers("*", "quay.io/acme/app"));
-        assert!(covers("quay.io/acme", "quay.io/acme/app"));
-        assert!(covers("quay.io/acme/app", "quay.io/acme/app"));
-        assert!(!covers("quay.io/acm", "quay.io/acme/app"));
-        assert!(!covers("quay.io/acme/app/x", "quay.io/acme/app"));
-    }
-
-    #[test]
-    fn which_images_need_a_check() {
-        let image = |name: &str| name.parse::<Reference>().unwrap();
-        let config = parse(WHOLE).unwrap();
-        assert_eq!(
-            config.signature_check(&image("quay.io/acme/app:1")),
-            SignatureCheck::Needed
-        );
-        assert_eq!(
-            config.signature_check(&image("quay.io/other/app:1")),
-            SignatureCheck::NotCovered
-        );
-        let config = parse("[signing]\nallow_unsigned = false\n").unwrap();
-        assert_eq!(
-            config.signature_check(&image("quay.io/other/app:1")),
-            SignatureCheck::Needed
-        );
-        let config = parse("[signing]\nverify_enabled = false\nallow_unsigned = false\n").unwrap();
-        assert_eq!(
-            config.signature_check(&image("quay.io/other/app:1")),
-            SignatureCheck::Off
-        );
     }
 }

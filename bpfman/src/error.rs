@@ -1,17 +1,19 @@
 //! Everything that can end a command: what was being done to what, why it failed, what to do; and the exit status.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::path::PathBuf;
 
 use bytecode_image::archive::ArchiveError;
 use bytecode_image::pull::PullError;
 use bytecode_image::registry::auth::CredentialsError;
 use bytecode_image::store::StoreError;
+use bytecode_image::verify::{IdentityError, PolicyError};
 use bytecode_object::ProgramType;
 use loader::LoaderError;
 use loader::kernel::KernelError;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, FileError};
 
 /// Lines of a verifier's log that are shown without `-v`: its verdict stands at the end.
 const LOG_LINES: usize = 20;
@@ -21,8 +23,17 @@ const LOG_LINES: usize = 20;
 pub(crate) enum Error {
     #[error("not built yet: {0}")]
     NotBuiltYet(&'static str),
-    #[error("not built yet: signature verification")]
-    SignatureNeeded { image: String },
+    #[error("nothing is proven about {image}: {why}")]
+    NothingProven { image: String, why: Unproven },
+    #[error("{option}")]
+    OptionFile {
+        option: &'static str,
+        source: FileError,
+    },
+    #[error("--certificate-identity, --certificate-identity-regexp and --certificate-oidc-issuer")]
+    Identity(#[source] IdentityError),
+    #[error("the options are no policy")]
+    Policy(#[source] PolicyError),
     #[error("key `{key}` is given two values, `{first}` and `{second}`")]
     TwoValues {
         key: String,
@@ -87,6 +98,24 @@ pub(crate) enum Error {
     Print(#[source] std::io::Error),
 }
 
+/// Why nothing is proven about an image that may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unproven {
+    /// No policy covers it.
+    NotCovered,
+    /// `verify_enabled = false`.
+    NotLookedAt,
+}
+
+impl fmt::Display for Unproven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotCovered => "no policy of the configuration covers it",
+            Self::NotLookedAt => "the configuration says `verify_enabled = false`",
+        })
+    }
+}
+
 // Boxed because they are several times larger than the rest.
 impl From<PullError> for Error {
     fn from(error: PullError) -> Self {
@@ -120,6 +149,7 @@ impl Error {
             | Self::GlobalTwice { .. }
             | Self::RegistryAuth(_)
             | Self::TagWithDigest { .. }
+            | Self::Identity(_)
             | Self::NoContainerFile => 2,
             _ => 1,
         }
@@ -179,9 +209,9 @@ impl Error {
                 let kind: ProgramType = found.parse().ok()?;
                 Some(format!("ask for `--programs {kind}:{function}`"))
             }
-            Self::SignatureNeeded { image } => Some(format!(
-                "the configuration wants {image} signed: a policy covers it, or allow_unsigned is false"
-            )),
+            Self::NothingProven { .. } => {
+                Some("name a signer with --key, or with --certificate-identity and --certificate-oidc-issuer".to_owned())
+            }
             Self::NoContainerFile => Some("--runtime builtin builds without one".to_owned()),
             Self::RegistryAuth(_) => Some("printf %s USERNAME:PASSWORD | base64".to_owned()),
             _ => None,

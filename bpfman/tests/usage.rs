@@ -186,10 +186,6 @@ fn what_a_later_version_builds_says_so() {
             "attach 1 xdp -i eth0 -p 1 -n /run/netns/a",
             "attach xdp --netns",
         ),
-        (
-            "image verify -i localhost:5000/a --key a.pub b.pub",
-            "image verify",
-        ),
     ];
     for (args, what) in cases {
         fails(args, 1, &format!("error: not built yet: {what}\n"));
@@ -330,26 +326,59 @@ fn a_full_disk_is_an_error() {
 }
 
 #[test]
-fn a_signature_that_is_wanted_is_not_pretended() {
-    let config = tempfile::NamedTempFile::new().unwrap();
+fn what_the_configuration_says_of_signatures() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("bpfman.toml");
+    std::fs::copy(
+        concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/fixtures/signatures/good.pub"
+        ),
+        folder.path().join("good.pub"),
+    )
+    .unwrap();
     let refused = |text: &str, args: &str| {
-        std::fs::write(config.path(), text).unwrap();
+        std::fs::write(&config, text).unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_bpfman"))
             .args(args.split(' '))
-            .env("BPFMAN_CONFIG", config.path())
+            .env("BPFMAN_CONFIG", &config)
+            .env("BPFMAN_IMAGE_DIR", folder.path().join("images"))
+            .current_dir(folder.path())
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    let policy = "[[signing.policy]]\nscope = \"localhost:1\"\nkeys = [\"k.pub\"]\n";
-    for text in [policy, "[signing]\nallow_unsigned = false\n"] {
-        let stderr = refused(text, "image pull -i localhost:1/a");
-        assert!(
-            stderr.starts_with("error: not built yet: signature verification\nhint: "),
-            "{stderr}"
-        );
+    let policy = "[[signing.policy]]\nscope = \"localhost:1\"\nkeys = [\"gone.pub\"]\n";
+    let stderr = refused(policy, "image pull -i localhost:1/a -p Never");
+    assert!(
+        stderr.contains("line 3, key `signing.policy[0].keys[0]`\n"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("gone.pub"), "{stderr}");
+
+    // No request is made for what would be refused anyway.
+    let closed = "[signing]\nallow_unsigned = false\n";
+    let stderr = refused(closed, "image pull -i localhost:1/a");
+    assert!(
+        stderr.starts_with(
+            "error: image localhost:1/a:latest is refused: no policy of the configuration covers it"
+        ),
+        "{stderr}"
+    );
+    assert!(stderr.contains("\nhint: "), "{stderr}");
+
+    // A key of the command line needs no policy, and a policy needs an image.
+    for args in [
+        "image verify -i localhost:1/a --key good.pub -p Never",
+        "image verify -i localhost:1/a --certificate-identity a --certificate-oidc-issuer b -p Never",
+    ] {
+        let stderr = refused(closed, args);
+        assert!(stderr.contains("is not in the store"), "{args}: {stderr}");
     }
-    let stderr = refused(policy, "image pull -i localhost:2/a -p Never");
-    assert!(!stderr.contains("not built yet"), "{stderr}");
+    let stderr = refused(closed, "image verify -i localhost:1/a --key gone.pub");
+    assert!(
+        stderr.starts_with("error: --key\ncause: reading gone.pub\n"),
+        "{stderr}"
+    );
 }

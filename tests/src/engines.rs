@@ -1,5 +1,7 @@
 //! Real container engines with data folders of their own, so that nothing of the machine's engines is touched.
 
+use std::path::{Path, PathBuf};
+
 use tempfile::TempDir;
 
 use crate::lanes;
@@ -18,16 +20,39 @@ impl Engine {
     /// Starts `dockerd`, or `None` after the test was skipped.
     #[must_use]
     pub fn docker() -> Option<Self> {
-        let program = lanes::tool("dockerd")?;
+        Self::dockerd(&lanes::tool("dockerd")?, &[])
+    }
+
+    /// Starts the `dockerd` of Debian trixie (26) with its containerd, or `None` after the test was skipped.
+    ///
+    /// # Panics
+    ///
+    /// When a program's path has no folder.
+    #[must_use]
+    pub fn docker26() -> Option<Self> {
+        let program = lanes::foreign_tool("dockerd26")?;
+        let containerd = lanes::foreign_tool("containerd26")?;
+        let folders = [&program, &containerd].map(|tool| tool.parent().expect("a path").to_owned());
+        Self::dockerd(&program, &folders)
+    }
+
+    /// Starts a `dockerd` that finds its helpers in these folders first.
+    fn dockerd(program: &Path, folders: &[PathBuf]) -> Option<Self> {
         if !lanes::root() {
             return None;
         }
-        let folder = TempDir::new().expect("a temporary folder can be made");
+        let folder = folder_in_memory();
         let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         let socket = format!("unix://{}", at("docker.sock"));
         let (data, exec, pid) = (at("data"), at("exec"), at("pid"));
         // No network: an image FROM scratch runs nothing. vfs: the folder may lie on any file system.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = folders.iter().cloned().chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(path).expect("folders without a colon");
+        let path = format!("PATH={}", path.to_string_lossy());
         let command = [
+            "env",
+            &path,
             &*program.to_string_lossy(),
             "--data-root",
             &data,
@@ -59,7 +84,7 @@ impl Engine {
         if !lanes::root() {
             return None;
         }
-        let folder = TempDir::new().expect("a temporary folder can be made");
+        let folder = folder_in_memory();
         let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         let socket = format!("unix://{}", at("podman.sock"));
         let (root, run, tmp) = (at("root"), at("run"), at("tmp"));
@@ -93,4 +118,11 @@ impl Engine {
     pub fn socket(&self) -> &str {
         &self.socket
     }
+}
+
+/// Engines sync every layer that they write several times: their data folders lie in memory where there is one.
+fn folder_in_memory() -> TempDir {
+    TempDir::new_in("/dev/shm")
+        .or_else(|_| TempDir::new())
+        .expect("a temporary folder can be made")
 }

@@ -66,6 +66,26 @@ pub fn foreign_tool(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// The folder that a package of that Debian suite was unpacked into, or `None` after the test was skipped.
+///
+/// # Panics
+///
+/// When the script cannot be run.
+#[must_use]
+pub fn foreign_package(suite: &str, package: &str) -> Option<PathBuf> {
+    let output = Command::new(repository().join("tests/setup/fetch-package"))
+        .args([suite, package])
+        .output()
+        .expect("tests/setup/fetch-package can be run");
+    if output.status.success() {
+        let path = String::from_utf8(output.stdout).expect("a path is text");
+        return Some(PathBuf::from(path.trim()));
+    }
+    let reason = String::from_utf8_lossy(&output.stderr);
+    skip_or_fail(&format!("no package {package}: {}", reason.trim()));
+    None
+}
+
 /// Whether the test runs as root; if not, the test was skipped.
 #[must_use]
 pub fn root() -> bool {

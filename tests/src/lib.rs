@@ -11,9 +11,11 @@
 
 pub mod cli;
 pub mod engines;
+pub mod fixtures;
 pub mod images;
 pub mod lanes;
 pub mod objects;
+pub mod project;
 pub mod registry;
 pub mod server;
 pub mod vm;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::lanes;
 
 /// The head of every source: the types and helpers that a program needs.
-const HEAD: &str = "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nchar _license[] SEC(\"license\") = \"GPL\";\n";
+pub(crate) const HEAD: &str = "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nchar _license[] SEC(\"license\") = \"GPL\";\n";
 
 /// A compiled object in a folder of its own.
 #[derive(Debug)]
@@ -46,44 +46,18 @@ impl Object {
     }
 
     fn compile_file(source: &Path, folder: TempDir) -> Option<Self> {
-        let clang = lanes::tool("clang")?;
         let path = folder.path().join("bpf_x86_bpfel.o");
-        let headers = format!("/usr/include/{}-linux-gnu", std::env::consts::ARCH);
-        let output = Command::new(clang)
-            .args([
-                "-target",
-                if cfg!(target_endian = "little") {
-                    "bpfel"
-                } else {
-                    "bpfeb"
-                },
-            ])
-            .args([
-                "-O2",
-                "-g",
-                "-mcpu=v3",
-                "-Wall",
-                "-Werror",
-                "-idirafter",
-                &headers,
-                "-c",
-            ])
-            .arg(source)
-            .arg("-o")
-            .arg(&path)
-            .output()
-            .expect("clang can be run");
-        assert!(
-            output.status.success(),
-            "clang: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let order = if cfg!(target_endian = "little") {
+            "bpfel"
+        } else {
+            "bpfeb"
+        };
+        clang(source, order, &[], &path)?;
         Some(Self {
             path,
             _folder: folder,
         })
     }
-
     /// The object's file.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -103,4 +77,26 @@ impl Object {
     pub fn bytes(&self) -> Vec<u8> {
         std::fs::read(&self.path).expect("the object can be read")
     }
+}
+
+/// Compiles a source for a byte order (`bpfel`, `bpfeb`), or `None` after the test was skipped for want of clang.
+pub(crate) fn clang(source: &Path, order: &str, defines: &[&str], into: &Path) -> Option<()> {
+    let clang = lanes::tool("clang")?;
+    let headers = format!("/usr/include/{}-linux-gnu", std::env::consts::ARCH);
+    let output = Command::new(clang)
+        .args(["-target", order, "-O2", "-g", "-mcpu=v3"])
+        .args(["-Wall", "-Werror", "-idirafter", &headers])
+        .args(defines)
+        .arg("-c")
+        .arg(source)
+        .arg("-o")
+        .arg(into)
+        .output()
+        .expect("clang can be run");
+    assert!(
+        output.status.success(),
+        "clang: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Some(())
 }

@@ -1,6 +1,6 @@
 //! The real `docker-registry`, on a free loopback port, with its storage in a folder of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -23,13 +23,35 @@ impl Registry {
     /// When it is there and does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::launch(|_| String::new())
+    }
+
+    /// Starts a registry that wants the user `builder` with the password `secret` for everything.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_guarded() -> Option<Self> {
+        Self::launch(|folder| {
+            let users = folder.join("users");
+            // bcrypt of `secret`, at its least cost.
+            let line = "builder:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
+            std::fs::write(&users, line).expect("its users can be written");
+            let users = users.display();
+            format!("auth: {{ htpasswd: {{ realm: test, path: {users} }} }}\n")
+        })
+    }
+
+    fn launch(more: impl FnOnce(&Path) -> String) -> Option<Self> {
         let program = lanes::tool("docker-registry")?;
         let folder = TempDir::new().expect("a temporary folder can be made");
+        let more = more(folder.path());
         let config = folder.path().join("config.yml");
         let storage = folder.path().join("storage");
         let text = format!(
             "version: 0.1\nlog: {{ level: info }}\nstorage:\n  filesystem: {{ rootdirectory: {} }}\n  delete: {{ enabled: true }}\n\
-             http:\n  addr: 127.0.0.1:0\n",
+             http:\n  addr: 127.0.0.1:0\n{more}",
             storage.display()
         );
         std::fs::write(&config, text).expect("its configuration can be written");

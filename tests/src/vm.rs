@@ -5,6 +5,9 @@ use std::process::Command;
 
 use crate::{cli, lanes};
 
+/// Functions for scripts in the guest: `load`, `attach`, `value` and the like. Set before the script.
+pub const HELPERS: &str = include_str!("guest.sh");
+
 /// A run to be made. The guest has busybox, bpffs at `/sys/fs/bpf`, and `bpfman`.
 #[derive(Debug)]
 pub struct Vm {

@@ -2,11 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use bpfman_tests::objects::Object;
-use bpfman_tests::vm::{Vm, VmOutcome};
+use bpfman_tests::vm::{HELPERS, Vm, VmOutcome};
 
-/// Two ends of a link: `veth0` (10.1.0.1) and, in the namespace `peer`, `veth1` (10.1.0.2). Then what every script uses.
+/// Two ends of a link: `veth0` (10.1.0.1) and, in the namespace `peer`, `veth1` (10.1.0.2).
 const SETUP: &str = r#"
-set -eu
 ip netns add peer
 ip link add veth0 type veth peer name veth1 netns peer
 ip addr add 10.1.0.1/24 dev veth0
@@ -14,26 +13,6 @@ ip link set veth0 up
 ip -n peer addr add 10.1.0.2/24 dev veth1
 ip -n peer link set veth1 up
 ping_from_peer() { ip netns exec peer ping -q -A "$@" 10.1.0.1; }
-field() { sed -n "s/^ *$1: *\([^ ]*\).*/\1/p" | head -n 1; }
-# load FILE TYPE:NAME [OPTION]…: prints the id
-load() {
-    file=$1 program=$2
-    shift 2
-    bpfman load file --path "$file" --programs "$program" "$@" >/tmp/load || { cat /tmp/load; return 1; }
-    field "Program ID" </tmp/load
-}
-# attach ID TYPE [OPTION]…: prints the id of the link
-attach() { bpfman attach "$@" >/tmp/attach || { cat /tmp/attach; return 1; }; field "Link ID" </tmp/attach; }
-# the number in the one entry of a program's map
-value() { bpftool -j map dump pinned "/run/bpfman/fs/maps/$1/$2" | sed 's/.*"formatted":{[^}]*"value":\([0-9]*\).*/\1/'; }
-# what is left behind, said line by line; nothing is what it has to be
-left_behind() {
-    bpfman list programs | tail -n +2
-    bpfman list links | tail -n +2
-    find /run/bpfman/fs -type f ! -name '*.debug'
-    bpftool net list dev veth0 | grep 'veth0(' || true
-    bpftool prog list
-}
 "#;
 
 /// A program that notes when it last saw a packet and returns `RETURNS`.
@@ -60,7 +39,7 @@ fn run(object: &Object, script: &str) -> Option<VmOutcome> {
     let vm = Vm::new()?
         .tool("bpftool")?
         .file(object.path(), "/root/program.o");
-    Some(vm.run(&format!("{SETUP}{script}")))
+    Some(vm.run(&format!("{HELPERS}{SETUP}{script}")))
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub(crate) enum ImageCommand {
         output: OutputArgs,
     },
     /// Check the signatures of an image
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
     /// Remove images from the local store
     Remove {
         /// Required: Images to be removed

@@ -30,6 +30,7 @@ pub(crate) use image::{ImageArgs, ImageCommand, PullArgs, RegistryArgs};
 pub(crate) use image_build::{
     BuildArgs, BuildArgsFormat, BytecodeArgs, GenerateBuildArgs, RuntimeWord,
 };
+pub(crate) use image_verify::VerifyArgs;
 pub(crate) use list::{KernelTypeWord, ListArgs, ListCommand, ListLinksArgs, ListProgramsArgs};
 pub(crate) use load::{LoadArgs, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions};
 pub(crate) use unload::UnloadArgs;

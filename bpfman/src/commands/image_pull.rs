@@ -1,10 +1,12 @@
-use bytecode_image::platform::Platform;
-use bytecode_image::pull::{BytecodeImage, PullRequest};
-use bytecode_image::registry::auth::Credentials;
-use bytecode_image::store::Store;
+use std::sync::Arc;
 
+use bytecode_image::platform::Platform;
+use bytecode_image::pull::{BytecodeImage, PullRequest, Trust, Verdict};
+use bytecode_image::registry::auth::Credentials;
+
+use super::image_store::store;
 use crate::args::{PullArgs, RegistryArgs};
-use crate::config::{Config, SignatureCheck, image_dir};
+use crate::config::Config;
 use crate::error::Error;
 use crate::output::{Bar, Printer};
 
@@ -20,29 +22,38 @@ pub(super) fn pull(
     args: &RegistryArgs,
     platform: Option<Platform>,
 ) -> Result<BytecodeImage, Error> {
-    let credentials = args.registry_auth.as_deref().map(credentials).transpose()?;
-    let reference = args.image_url.reference.clone();
-    let check = config.signature_check(&reference);
-    if check == SignatureCheck::Needed {
-        return Err(Error::SignatureNeeded {
-            image: reference.to_string(),
-        });
-    }
-    let request = PullRequest {
-        reference,
-        policy: args.pull_policy.into(),
-        credentials,
-        platform: platform.unwrap_or_else(Platform::host),
-    };
-    let store = Store::open(image_dir(rustix::process::geteuid().is_root()));
-    let image = bytecode_image::pull::pull(&store, &request, &Bar::default())?;
-    if check == SignatureCheck::NotCovered {
-        log::warn!(
-            "the signature of {} was not checked: no policy of the configuration covers it",
-            request.reference
-        );
+    let image = pull_by(config.trust()?, args, platform)?;
+    match &image.verdict {
+        Verdict::Proven(_) => {}
+        Verdict::NotLookedAt => log::warn!(
+            "signatures are not looked at: the configuration says `verify_enabled = false`"
+        ),
+        Verdict::NotCovered => log::warn!(
+            "the signatures of {} prove nothing: no policy of the configuration covers it",
+            image.reference
+        ),
     }
     Ok(image)
+}
+
+/// Pulls an image as far as its signatures are trusted.
+pub(super) fn pull_by(
+    trust: Trust,
+    args: &RegistryArgs,
+    platform: Option<Platform>,
+) -> Result<BytecodeImage, Error> {
+    let request = PullRequest {
+        reference: args.image_url.reference.clone(),
+        policy: args.pull_policy.into(),
+        credentials: args.registry_auth.as_deref().map(credentials).transpose()?,
+        platform: platform.unwrap_or_else(Platform::host),
+        trust: Arc::new(trust),
+    };
+    Ok(bytecode_image::pull::pull(
+        &store(),
+        &request,
+        &Bar::default(),
+    )?)
 }
 
 pub(super) fn credentials(base64: &str) -> Result<Credentials, Error> {

@@ -8,6 +8,7 @@ mod get;
 mod image_build;
 mod image_pull;
 mod image_store;
+mod image_verify;
 mod list;
 mod load;
 mod unload;
@@ -38,7 +39,7 @@ fn image(command: ImageCommand) -> Result<(), Error> {
         ImageCommand::GenerateBuildArgs(args) => image_build::generate_build_args(args),
         ImageCommand::List { output } => image_store::list(output.output),
         ImageCommand::Inspect { image, output } => image_store::inspect(&image, output.output),
-        ImageCommand::Verify(_) => Err(Error::NotBuiltYet("image verify")),
+        ImageCommand::Verify(args) => image_verify::run(*args),
         ImageCommand::Remove { images } => image_store::remove(images),
         ImageCommand::Prune { all } => image_store::prune(all),
         ImageCommand::Export {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytecode_image::digest::Digest;
 use bytecode_image::labels::Labels;
 use bytecode_image::manifest::{Document, parse};
-use bytecode_image::pull::BytecodeImage;
+use bytecode_image::pull::{BytecodeImage, Verdict};
 use bytecode_image::store::{Entry, Freed, Held, State, StoredImage, StoredPlatform};
 use bytecode_object::ProgramType;
 use loader::{
@@ -388,6 +388,7 @@ fn pulled() -> BytecodeImage {
         object: vec![0; 1234],
         object_name: "bpf_x86_bpfel.o".to_owned(),
         from_store: false,
+        verdict: Verdict::NotCovered,
     }
 }
 

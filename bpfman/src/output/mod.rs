@@ -13,6 +13,7 @@ mod panics;
 mod printer;
 mod programs;
 mod progress;
+mod proof;
 mod table;
 mod time;
 
@@ -20,3 +21,4 @@ pub(crate) use logger::init as init_logger;
 pub(crate) use panics::{hold as hold_panics, message as panic_message};
 pub(crate) use printer::{Printer, Stderr, clap_message};
 pub(crate) use progress::Bar;
+pub(crate) use proof::Proven;

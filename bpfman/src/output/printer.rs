@@ -7,6 +7,7 @@ use loader::{Link, Program, ProgramSummary};
 
 use super::images_json::StoredImageJson;
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
+use super::proof::{self, Proven, ProvenJson};
 use super::table::printable;
 use super::{images, links, programs};
 use crate::args::OutputFormat;
@@ -126,6 +127,14 @@ impl Printer {
     /// `image import`.
     pub(crate) fn imported(self, images: &[Imported]) -> Result<(), Error> {
         self.text(&images::imported(images))
+    }
+
+    /// `image verify`.
+    pub(crate) fn proven(self, proven: &Proven<'_>) -> Result<(), Error> {
+        match self.format {
+            OutputFormat::Json => self.json(&ProvenJson::from(proven)),
+            OutputFormat::Table => self.text(&proof::details(proven)),
+        }
     }
 
     fn json(self, value: &impl serde::Serialize) -> Result<(), Error> {

@@ -16,7 +16,7 @@ use super::address::Address;
 use super::archive::{self, ArchiveError, MAX_ARCHIVE_BYTES};
 use super::buildkit::{Message, Messages};
 use super::context::{CONTAINER_FILE, Context};
-use crate::image::Unpacked;
+use crate::image::{ImageError, Unpacked};
 use crate::plan::BuildPlan;
 use crate::{Architecture, BuildError, Runtime};
 
@@ -106,6 +106,10 @@ impl Daemon {
             } else {
                 self.run(step).await?
             };
+            let found = self.layers(&image).await?;
+            if found != 1 {
+                return Err(ImageError::Layers { found }.into());
+            }
             let built = self.export(&image).await?;
             if !tagged {
                 self.remove(&image).await;
@@ -227,6 +231,15 @@ impl Daemon {
                 Err(self.failed(architecture, message, output))
             }
         }
+    }
+
+    /// How many layers an image has. Asked first: docker gives no image without one out, podman one that is damaged.
+    async fn layers(&self, image: &str) -> Result<usize, EngineError> {
+        let inspected = self.docker.inspect_image(image).await;
+        let inspected =
+            inspected.map_err(|error| self.api("show the image that it built", error))?;
+        let layers = inspected.root_fs.and_then(|root| root.layers);
+        Ok(layers.map_or(0, |layers| layers.len()))
     }
 
     /// Fetches an image from the engine, up to the cap.

@@ -10,6 +10,7 @@ use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry::RegistryError;
 use crate::store::StoreError;
+use crate::verify::{SubjectError, VerifyError};
 
 /// Why an image cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,32 @@ pub enum PullError {
         /// What is wrong with it.
         #[source]
         part: Box<Part>,
+    },
+    /// No policy covers it, and `allow_unsigned` is false.
+    #[error(
+        "image {reference} is refused: no policy of the configuration covers it, and `allow_unsigned` is false"
+    )]
+    NotCovered {
+        /// What was asked for.
+        reference: Box<Reference>,
+    },
+    /// No signature satisfies the policy that covers it.
+    #[error("image {reference} is refused")]
+    Unproven {
+        /// What was asked for.
+        reference: Box<Reference>,
+        /// Which signatures there are, and why each was refused.
+        #[source]
+        source: Box<VerifyError>,
+    },
+    /// Its index does not lead to its manifest.
+    #[error("image {reference} is refused")]
+    Subject {
+        /// What was asked for.
+        reference: Box<Reference>,
+        /// What is wrong.
+        #[source]
+        source: SubjectError,
     },
     /// The system gives no event queue.
     #[error("cannot prepare for network requests")]
@@ -108,7 +135,12 @@ impl PullError {
                 }
                 _ => None,
             },
-            Self::Runtime(_) => None,
+            Self::NotCovered { reference } => Some(format!(
+                "add a [[signing.policy]] with a scope that covers {}",
+                reference.name()
+            )),
+            Self::Unproven { source, .. } => source.hint(),
+            Self::Subject { .. } | Self::Runtime(_) => None,
         }
     }
 }

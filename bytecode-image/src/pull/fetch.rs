@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io::{Read, Write};
 
-use futures_util::future::try_join;
+use futures_util::future::{join, try_join};
 
-use super::{BytecodeImage, Contents, Part, PullError, PullRequest};
+use super::signatures::{self, Needed};
+use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Verdict};
 use crate::digest::Digest;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document, ImageManifest, ManifestError};
@@ -31,6 +32,7 @@ impl Blob {
 pub(super) async fn fetch(
     store: &Store,
     request: &PullRequest,
+    needed: Needed<'_>,
     progress: &dyn Progress,
 ) -> Result<BytecodeImage, PullError> {
     let reference = &request.reference;
@@ -62,8 +64,15 @@ pub(super) async fn fetch(
     };
     pending.extend(new_document(store, &writer, &named)?);
 
-    let (mut config, mut layer) =
-        contents(&client, store, &writer, request, &manifest, progress).await?;
+    let subject = signatures::subject(reference, &named.bytes, manifest_digest)?;
+    let (found, mut beside) = join(
+        contents(&client, store, &writer, request, &manifest, progress),
+        signatures::fetch(&client, reference, &subject, &needed),
+    )
+    .await;
+    let (mut config, mut layer) = found?;
+    // Before anything of it is read.
+    let verdict = beside.judge(reference, &subject, &needed, &request.trust)?;
     let mut config_bytes = Vec::new();
     let read = config.reader()?.read_to_end(&mut config_bytes);
     read.map_err(|source| StoreError::Io {
@@ -71,7 +80,7 @@ pub(super) async fn fetch(
         path: store.dir().to_owned(),
         source,
     })?;
-    let image = Contents {
+    let mut image = Contents {
         digest: named.digest,
         manifest_digest,
         manifest: &manifest,
@@ -88,17 +97,22 @@ pub(super) async fn fetch(
     }
     let size = named.bytes.len() as u64;
     let (media_type, digest) = (named.media_type.as_str(), named.digest);
-    writer.commit(
-        pending,
-        &[Named {
-            reference,
-            media_type,
-            digest,
-            size,
-            // An index is for several.
-            platform: (named.digest == manifest_digest).then_some(&image.platform),
-        }],
-    )?;
+    let mut kept = beside.keep(store, &writer, reference)?;
+    pending.append(&mut kept.blobs);
+    let mut names = vec![Named {
+        reference,
+        media_type,
+        digest,
+        size,
+        // An index is for several.
+        platform: (named.digest == manifest_digest).then_some(&image.platform),
+    }];
+    names.extend(kept.named());
+    writer.commit(pending, &names)?;
+    if let (Needed::Proof(policy), Verdict::Proven(proof)) = (&needed, &verdict) {
+        request.trust.admit(store, manifest_digest, policy, proof);
+    }
+    image.verdict = verdict;
     Ok(image)
 }
 

@@ -3,12 +3,17 @@
 mod error;
 mod fetch;
 mod local;
+mod signatures;
+mod trust;
 
 use std::fmt;
 use std::fs::File;
 use std::str::FromStr;
+use std::sync::Arc;
 
 pub use error::{Part, PullError};
+pub use signatures::MAX_FETCHED_BYTES;
+pub use trust::{Trust, Verdict};
 
 use crate::digest::Digest;
 use crate::labels::Labels;
@@ -69,6 +74,8 @@ pub struct PullRequest {
     pub credentials: Option<Credentials>,
     /// Which platform of an index, and what a single image must be for: [`Platform::host`] as a rule.
     pub platform: Platform,
+    /// What is asked of its signatures.
+    pub trust: Arc<Trust>,
 }
 
 /// An image whose every byte was checked against the digest that the reference named.
@@ -88,8 +95,10 @@ pub struct BytecodeImage {
     pub object: Vec<u8>,
     /// The object's file name in the layer.
     pub object_name: String,
-    /// Whether nothing was asked of a registry.
+    /// Whether the store had it, so that its contents were not asked of a registry.
     pub from_store: bool,
+    /// What is known about its signatures.
+    pub verdict: Verdict,
 }
 
 /// Gets an image as the policy says, checks it, keeps it in the store, and gives its object.
@@ -98,16 +107,18 @@ pub struct BytecodeImage {
 ///
 /// # Errors
 ///
-/// When the image is nowhere, damaged, not a bytecode image or not for this platform. The store's index is then
+/// When the image is nowhere, damaged, not a bytecode image or not for this platform, or its signatures do not prove
+/// what they must. The store's index is then
 /// as it was, and nothing half fetched is left.
 pub fn pull(
     store: &Store,
     request: &PullRequest,
     progress: &dyn Progress,
 ) -> Result<BytecodeImage, PullError> {
+    let needed = request.trust.needed(&request.reference)?;
     if request.policy != PullPolicy::Always {
         match find_kept(store, request) {
-            Ok(Some(image)) => return Ok(image),
+            Ok(Some(image)) => return signatures::of_kept(store, request, image, needed),
             Ok(None) => {}
             // What is damaged is fetched again where that is allowed.
             Err(PullError::Store(error @ StoreError::Damaged { .. }))
@@ -121,13 +132,16 @@ pub fn pull(
     if request.policy == PullPolicy::Never {
         return Err(local::absent(store, request)?);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    runtime()?.block_on(fetch::fetch(store, request, needed, progress))
+}
+
+/// What requests to a registry run on.
+fn runtime() -> Result<tokio::runtime::Runtime, PullError> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .build();
-    runtime
-        .map_err(PullError::Runtime)?
-        .block_on(fetch::fetch(store, request, progress))
+        .build()
+        .map_err(PullError::Runtime)
 }
 
 /// The image, when the store has all of it.
@@ -216,6 +230,7 @@ impl Contents<'_> {
             object: object.bytes,
             object_name: object.name,
             from_store: self.from_store,
+            verdict: Verdict::NotLookedAt,
         })
     }
 }

@@ -26,6 +26,8 @@ pub enum Action {
     FetchManifest(String),
     /// Fetch a blob of a repository.
     FetchBlob(Digest, String),
+    /// List what refers to a manifest or an index.
+    ListReferrers(String),
     /// Get a token from this realm.
     Token(String),
     /// Send a blob to a repository.
@@ -40,6 +42,7 @@ impl fmt::Display for Action {
             Self::Prepare => f.write_str("prepare requests"),
             Self::FetchManifest(reference) => write!(f, "fetch the manifest of {reference}"),
             Self::FetchBlob(digest, repository) => write!(f, "fetch blob {digest} of {repository}"),
+            Self::ListReferrers(reference) => write!(f, "list the referrers of {reference}"),
             Self::Token(realm) => write!(f, "get a token from {realm}"),
             Self::PushBlob(digest, repository) => write!(f, "push blob {digest} to {repository}"),
             Self::PushManifest(reference) => write!(f, "push the manifest of {reference}"),

@@ -14,7 +14,9 @@ mod client;
 mod error;
 mod http;
 pub mod push;
+mod referrers;
 
 pub use client::{Client, Fetched};
 pub use error::{Action, Reason, RegistryError};
 pub use http::{CONNECT_TIMEOUT, MAX_REDIRECTS, READ_TIMEOUT};
+pub use referrers::{MAX_REFERRER_PAGES, RawDocument};

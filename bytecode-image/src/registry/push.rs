@@ -1,8 +1,10 @@
 //! Pushing images that are whole in memory.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{TryStreamExt, stream};
 use oci_client::manifest::OCI_IMAGE_INDEX_MEDIA_TYPE;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
@@ -14,6 +16,12 @@ use crate::registry::auth::{Access, Credentials};
 use crate::registry::client::{DIGEST_HEADER, check_digest_header};
 use crate::registry::http::{Request, header};
 use crate::registry::{Action, Client, Reason, RegistryError};
+
+/// How many blobs or manifests are on their way at once: 6, what browsers settled on for one host.
+const IN_FLIGHT: usize = 6;
+
+/// How long to wait before the second and the third try.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
 
 /// One image, as bytes that are pushed as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,37 +66,42 @@ pub async fn push_image(
         progress,
         blobs.values().map(|bytes| bytes.len() as u64).sum(),
     );
-    for (digest, bytes) in blobs {
-        client.push_blob(reference, digest, bytes).await?;
+    let client = &client;
+    let send = async |(digest, bytes): (Digest, &[u8])| {
+        patiently(|| client.push_blob(reference, digest, bytes)).await?;
         progress.advance(bytes.len() as u64);
+        Ok(())
+    };
+    let mut blobs = blobs.into_iter();
+    // The first one alone: what the registry wants to know of us, it asks once.
+    if let Some(first) = blobs.next() {
+        send(first).await?;
     }
-    let mut named = None;
-    for image in images {
+    stream::iter(blobs.map(Ok))
+        .try_for_each_concurrent(IN_FLIGHT, send)
+        .await?;
+    let children = images.iter().map(|image| {
         let digest = Digest::of(&image.manifest);
-        client
-            .push_manifest(
-                reference,
-                &digest.to_string(),
-                &image.manifest_media_type,
-                &image.manifest,
-            )
-            .await?;
-        named = Some((
+        Ok((digest, image))
+    });
+    stream::iter(children)
+        .try_for_each_concurrent(IN_FLIGHT, async |(digest, image): (Digest, &Image)| {
+            let (name, kind) = (digest.to_string(), &image.manifest_media_type);
+            patiently(|| client.push_manifest(reference, &name, kind, &image.manifest)).await
+        })
+        .await?;
+    let mut named = images.last().map(|image| {
+        let digest = Digest::of(&image.manifest);
+        (
             digest,
             image.manifest_media_type.as_str(),
             image.manifest.as_slice(),
-        ));
-    }
+        )
+    });
     if let Some(index) = &index {
         let digest = Digest::of(index);
-        client
-            .push_manifest(
-                reference,
-                &digest.to_string(),
-                OCI_IMAGE_INDEX_MEDIA_TYPE,
-                index,
-            )
-            .await?;
+        let (name, kind) = (digest.to_string(), OCI_IMAGE_INDEX_MEDIA_TYPE);
+        patiently(|| client.push_manifest(reference, &name, kind, index)).await?;
         named = Some((digest, OCI_IMAGE_INDEX_MEDIA_TYPE, index));
     }
     let Some((digest, media_type, bytes)) = named else {
@@ -98,12 +111,36 @@ pub async fn push_image(
         ));
     };
     if let Some(tag) = reference.tag() {
-        client
-            .push_manifest(reference, tag, media_type, bytes)
-            .await?;
+        patiently(|| client.push_manifest(reference, tag, media_type, bytes)).await?;
     }
     drop(transfer);
     Ok(digest)
+}
+
+/// Tries again what a registry or the way to it may only have failed at for a moment. Both a blob and a manifest may
+/// be sent twice: they are named by what they are.
+async fn patiently<F: Future<Output = Result<(), RegistryError>>>(
+    send: impl Fn() -> F,
+) -> Result<(), RegistryError> {
+    for pause in PAUSES {
+        match send().await {
+            Err(error) if passing(&error.reason) => {
+                log::info!("{error}: {}; once more in {pause:?}", error.reason);
+                tokio::time::sleep(pause).await;
+            }
+            done => return done,
+        }
+    }
+    send().await
+}
+
+/// Whether the same request may go well a moment later.
+fn passing(reason: &Reason) -> bool {
+    match reason {
+        Reason::Timeout(_) | Reason::Transfer(_) => true,
+        Reason::Status { status, .. } => matches!(status, 429 | 500 | 502..=504),
+        _ => false,
+    }
 }
 
 impl Client {

@@ -73,6 +73,7 @@ impl Store {
         for digest in before.difference(&kept) {
             freed.file(&self.blob_path(*digest))?;
         }
+        self.forget_admissions();
         Ok(freed)
     }
 
@@ -117,6 +118,7 @@ impl Store {
         for path in files(&self.own_dir().join("damaged"))? {
             freed.file(&path)?;
         }
+        self.forget_admissions();
         Ok(freed)
     }
 

@@ -8,6 +8,7 @@
 //! .bpfman/lock                shared while somebody reads or writes, exclusive to remove what nobody needs
 //! .bpfman/index.lock          exclusive while index.json is changed
 //! .bpfman/tmp/                what is being written; renamed when it is whole and checked
+//! .bpfman/admitted/<hex>/     what signatures proved about the manifest of that digest, a file a policy
 //! .bpfman/damaged/<hex>       blobs whose content was not what their name says
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! the lock where there is one: nothing is removed under a reader ([`Store::reader`]). Blobs are hashed at every read.
 //! An image is on disk before the index names it, so that a crash leaves the old index or a whole image.
 
+mod admission;
 mod catalog;
 mod error;
 pub(crate) mod gc;
@@ -27,6 +29,7 @@ use std::io::{self, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+pub use admission::Admission;
 pub use catalog::{Held, State, StoredImage, StoredPlatform};
 pub use error::{StoreAction, StoreError};
 pub use gc::{FOREIGN_GRACE, Freed};

@@ -258,6 +258,14 @@ impl NewBlob {
         self.file = None;
     }
 
+    /// Gives the file its name, whether or not its content is on disk yet.
+    pub(super) fn place(mut self, path: &Path) -> Result<(), StoreError> {
+        fs::rename(&self.path, path)
+            .map_err(|source| StoreError::io(StoreAction::Write, path, source))?;
+        self.committed = true;
+        Ok(())
+    }
+
     /// Waits until the content is on disk.
     fn sync(&self) -> io::Result<()> {
         match &self.file {

@@ -157,6 +157,9 @@ impl PublicKey {
 }
 
 impl Algorithm {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::EcdsaP256, Self::EcdsaP384, Self::Ed25519, Self::Rsa];
+
     /// The ways of signing with such a key; the first is the one that sigstore's libraries take by default.
     fn schemes(self) -> &'static [SigningScheme] {
         match self {

@@ -87,6 +87,14 @@ impl Signing {
         })
     }
 
+    /// `verify_enabled = false`: signatures are not looked at.
+    pub fn off() -> Self {
+        Self {
+            verify_enabled: false,
+            ..Self::default()
+        }
+    }
+
     /// What must be known about this image: the policy with the longest scope that covers it decides.
     pub fn requirement(&self, image: &Reference) -> Requirement<'_> {
         if !self.verify_enabled {

@@ -1,4 +1,4 @@
-use bytecode_image::pull::{BytecodeImage, PullError, PullPolicy, PullRequest, pull};
+use bytecode_image::pull::{BytecodeImage, PullError, PullPolicy, PullRequest, Trust, pull};
 use bytecode_image::reference::Reference;
 use bytecode_image::registry::auth::Credentials;
 
@@ -34,6 +34,7 @@ fn pull_as(
             policy,
             credentials,
             platform,
+            trust: Trust::unchecked().into(),
         },
         &(),
     );

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytecode_image::digest::Digest;
 use bytecode_image::platform::Platform;
-use bytecode_image::pull::{BytecodeImage, PullError, PullPolicy, PullRequest, pull};
+use bytecode_image::pull::{BytecodeImage, PullError, PullPolicy, PullRequest, Trust, pull};
 use bytecode_image::reference::Reference;
 use bytecode_image::registry::push::Image;
 use bytecode_image::store::Store;
@@ -183,6 +183,7 @@ impl TestStore {
                 policy,
                 credentials: None,
                 platform,
+                trust: Trust::unchecked().into(),
             },
             &(),
         )

@@ -16,4 +16,5 @@ mod pushes;
 mod real;
 mod refused;
 mod server;
+mod signed;
 mod stores;

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use bytecode_image::digest::Digest;
 use bytecode_image::platform::Platform;
-use bytecode_image::pull::{Progress, PullPolicy, PullRequest, pull};
+use bytecode_image::pull::{Progress, PullPolicy, PullRequest, Trust, pull};
 
 use crate::images::{
     INDEX, MANIFEST, Parts, TestStore, blob_path, chain, index, platform, reference, serve,
@@ -135,6 +135,7 @@ fn the_platform_of_an_index() {
             policy,
             credentials: None,
             platform,
+            trust: Trust::unchecked().into(),
         };
         pull(&store.store, &request, &())
     };
@@ -413,6 +414,7 @@ fn progress_is_told() {
         policy: PullPolicy::IfNotPresent,
         credentials: None,
         platform: platform(),
+        trust: Trust::unchecked().into(),
     };
     pull(&store.store, &request, &told).unwrap();
     let total = image.config.len() + image.layers[0].1.len();

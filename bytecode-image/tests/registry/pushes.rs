@@ -189,3 +189,18 @@ fn refused() {
             .contains("no image to push")
     );
 }
+
+#[test]
+fn what_may_pass_is_tried_three_times() {
+    let image = Parts::new("pass").image();
+    let tag = "/v2/acme/xdp/manifests/v1";
+    for (status, tries) in [(503, 3), (403, 1)] {
+        let registry = Registry::start();
+        registry.route("PUT", tag, Answer::status(status));
+        let name = reference(&registry, ":v1");
+        push(&name, None, std::slice::from_ref(&image), None).unwrap_err();
+        let asked = registry.asked_lines();
+        let moved = asked.iter().filter(|line| line.ends_with(tag));
+        assert_eq!(moved.count(), tries, "{status}: {asked:?}");
+    }
+}

@@ -55,6 +55,8 @@ pub(crate) struct Asked {
 #[derive(Debug, Default)]
 struct State {
     routes: Mutex<BTreeMap<String, Answer>>,
+    /// What routes answer from their second request on.
+    later: Mutex<BTreeMap<String, Answer>>,
     asked: Mutex<Vec<Asked>>,
     /// The `Authorization` that paths under `/v2/` need, and the challenge of those who have not got it.
     needed: Mutex<Option<(String, Answer)>>,
@@ -96,6 +98,15 @@ impl Registry {
     pub(crate) fn route(&self, method: &str, path: &str, answer: Answer) {
         self.state
             .routes
+            .lock()
+            .unwrap()
+            .insert(format!("{method} {path}"), answer);
+    }
+
+    /// Lets `METHOD path` answer something else from its second request on.
+    pub(crate) fn then(&self, method: &str, path: &str, answer: Answer) {
+        self.state
+            .later
             .lock()
             .unwrap()
             .insert(format!("{method} {path}"), answer);
@@ -189,6 +200,10 @@ fn answer(
     if let Some(answer) =
         route(method).or_else(|| if method == "HEAD" { route("GET") } else { None })
     {
+        let name = format!("{method} {bare}");
+        if let Some(later) = state.later.lock().unwrap().remove(&name) {
+            routes.insert(name, later);
+        }
         return answer;
     }
     let found = Digest::of(&body).to_string();

@@ -128,7 +128,7 @@ impl ProbeError {
                 }
                 Some(libc::EILSEQ) => "the offset is in the middle of an instruction",
                 Some(libc::EPERM | libc::EACCES) => {
-                    "kprobes need CAP_PERFMON, and a kernel that is not in lockdown"
+                    "kprobes need CAP_PERFMON, and a kernel that is not in lockdown for confidentiality"
                 }
                 _ => {
                     "it is a function that must not be probed (/sys/kernel/debug/kprobes/blacklist), or the offset is not in it"

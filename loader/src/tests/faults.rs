@@ -3,10 +3,10 @@
 use super::*;
 
 /// What is done while calls fail, and what was there before it.
-struct Case {
-    name: &'static str,
-    prepare: fn(&Bench) -> Vec<u32>,
-    act: fn(&Bench, &mut Guard, &[u32]) -> Result<(), LoaderError>,
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) prepare: fn(&Bench) -> Vec<u32>,
+    pub(super) act: fn(&Bench, &mut Guard, &[u32]) -> Result<(), LoaderError>,
 }
 
 fn three_members(bench: &Bench) -> Vec<u32> {
@@ -51,7 +51,7 @@ fn traffic(bench: &Bench) -> Vec<u32> {
     all
 }
 
-fn attach(
+pub(super) fn attach(
     bench: &Bench,
     guard: &mut Guard,
     id: u32,
@@ -208,31 +208,36 @@ const CASES: [Case; 22] = [
 #[test]
 fn a_failed_call_leaves_everything_as_it_was() {
     for case in CASES {
-        let bench = Bench::new();
-        let ids = (case.prepare)(&bench);
-        let (before, records) = (bench.kernel.snapshot(), bench.records());
-        let mut failed = 0;
-        for n in 1.. {
-            let context = format!("{}, call {n}", case.name);
-            let mut guard = bench.lock();
-            bench.kernel.fail_at(n);
-            let result = (case.act)(&bench, &mut guard, &ids);
-            let armed = bench.kernel.is_armed();
-            bench.kernel.fail_at(0);
-            drop(guard);
-            if armed {
-                result.unwrap();
-                break;
-            }
-            assert!(result.is_err(), "{context}: succeeded");
-            assert_eq!(bench.kernel.snapshot(), before, "{context}");
-            assert_eq!(bench.records(), records, "{context}");
-            failed = n;
-        }
-        assert!(failed >= 2, "{}: only {failed} calls", case.name);
-        bench.assert_agreement(case.name);
-        assert_ne!(bench.records(), records, "{}: did nothing", case.name);
+        every_call_fails(&case);
     }
+}
+
+/// Lets the Nth call fail, for every N, until none is left to fail and the act is done.
+pub(super) fn every_call_fails(case: &Case) {
+    let bench = Bench::new();
+    let ids = (case.prepare)(&bench);
+    let (before, records) = (bench.kernel.snapshot(), bench.records());
+    let mut failed = 0;
+    for n in 1.. {
+        let context = format!("{}, call {n}", case.name);
+        let mut guard = bench.lock();
+        bench.kernel.fail_at(n);
+        let result = (case.act)(&bench, &mut guard, &ids);
+        let armed = bench.kernel.is_armed();
+        bench.kernel.fail_at(0);
+        drop(guard);
+        if armed {
+            result.unwrap();
+            break;
+        }
+        assert!(result.is_err(), "{context}: succeeded");
+        assert_eq!(bench.kernel.snapshot(), before, "{context}");
+        assert_eq!(bench.records(), records, "{context}");
+        failed = n;
+    }
+    assert!(failed >= 2, "{}: only {failed} calls", case.name);
+    bench.assert_agreement(case.name);
+    assert_ne!(bench.records(), records, "{}: did nothing", case.name);
 }
 
 #[test]

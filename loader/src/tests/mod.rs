@@ -7,6 +7,7 @@ pub(crate) mod kill;
 mod life;
 mod locking;
 mod netns;
+mod probes;
 mod tc;
 mod tcx;
 

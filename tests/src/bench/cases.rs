@@ -9,16 +9,23 @@ use bpfman_tests::objects::Object;
 use bpfman_tests::registry::Registry;
 use tempfile::TempDir;
 
+use crate::builds;
 use crate::measure::{Case, Contestant};
 
 /// Every case, by the name that asks for it alone.
-pub(crate) const ALL: [(&str, Make); 3] = [("load", load), ("list", list), ("pull", pull)];
+pub(crate) const ALL: [(&str, Make); 5] = [
+    ("load", load),
+    ("list", list),
+    ("pull", pull),
+    ("build", builds::build),
+    ("arguments", builds::arguments),
+];
 
 /// Prepares a case, or says why it cannot be run here.
 type Make = fn(&Context) -> Result<Case<'_>, String>;
 
 /// Most memory of any of our commands: 20 MB.
-const MOST_KIB: u64 = 20_000_000 / 1024;
+pub(crate) const MOST_KIB: u64 = 20_000_000 / 1024;
 
 /// The name of the image that is pulled.
 const IMAGE: &str = "bench/program:1";
@@ -43,7 +50,7 @@ impl Context {
     }
 
     /// Our command with state of its own, apart from every other case's.
-    fn bpfman(&self, place: &str, arguments: &[&str]) -> Command {
+    pub(crate) fn bpfman(&self, place: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command
             .args(arguments)
@@ -53,7 +60,7 @@ impl Context {
         command
     }
 
-    fn at(&self, place: &str) -> PathBuf {
+    pub(crate) fn at(&self, place: &str) -> PathBuf {
         self.folder.path().join(place)
     }
 }
@@ -97,6 +104,7 @@ fn load(context: &Context) -> Result<Case<'_>, String> {
     Ok(Case {
         title: "a tracepoint program without CO-RE, from a file into the kernel".to_owned(),
         most_kib: MOST_KIB,
+        most_milliseconds: None,
         contestants: vec![
             Contestant {
                 name: "bpfman load file",
@@ -134,6 +142,7 @@ fn list(context: &Context) -> Result<Case<'_>, String> {
     Ok(Case {
         title: "500 programs".to_owned(),
         most_kib: MOST_KIB,
+        most_milliseconds: None,
         contestants: vec![
             Contestant {
                 name: "bpfman list programs",
@@ -163,7 +172,7 @@ fn pull(context: &Context) -> Result<Case<'_>, String> {
     let oras = lanes::foreign_tool("oras").ok_or("no oras")?;
     let skopeo = lanes::tool("skopeo").ok_or("no skopeo")?;
     let registry = Registry::start().ok_or("no docker-registry")?;
-    let object = Object::compile(&twenty_kilobytes()).ok_or("the program cannot be compiled")?;
+    let object = Object::compile(&noise(17_500)).ok_or("the program cannot be compiled")?;
     let reference = registry.reference(IMAGE);
     let build = [
         "image",
@@ -197,6 +206,7 @@ fn pull(context: &Context) -> Result<Case<'_>, String> {
             object.bytes().len()
         ),
         most_kib: MOST_KIB,
+        most_milliseconds: None,
         contestants: vec![
             Contestant {
                 name: "bpfman image pull",
@@ -295,10 +305,10 @@ fn unload(context: &Context, place: &str, output: &str) {
     );
 }
 
-/// A program whose object has about 20 KB, most of it bytes that do not compress.
-fn twenty_kilobytes() -> String {
+/// A program whose object has that many bytes that do not compress, and a few more.
+pub(crate) fn noise(count: usize) -> String {
     let mut state: u32 = 1;
-    let bytes: Vec<String> = (0..17_500)
+    let bytes: Vec<String> = (0..count)
         .map(|_| {
             // Knuth's linear congruential generator.
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -306,8 +316,7 @@ fn twenty_kilobytes() -> String {
         })
         .collect();
     format!(
-        "volatile const __u8 noise[{}] = {{{}}};\nSEC(\"xdp\")\nint pass(struct xdp_md *ctx) {{ return noise[ctx->rx_queue_index & 4095] ? XDP_PASS : XDP_DROP; }}\n",
-        bytes.len(),
+        "volatile const __u8 noise[{count}] = {{{}}};\nSEC(\"xdp\")\nint pass(struct xdp_md *ctx) {{ return noise[ctx->rx_queue_index & 4095] ? XDP_PASS : XDP_DROP; }}\n",
         bytes.join(",")
     )
 }

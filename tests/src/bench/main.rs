@@ -4,6 +4,7 @@
 //! and shows medians. Only the command itself is timed, not what prepares it or clears up after it.
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::panic)]
 
+mod builds;
 mod cases;
 mod measure;
 
@@ -70,8 +71,13 @@ fn print(name: &str, case: &Case<'_>, summaries: &[Summary]) {
     } else {
         "MISSED"
     };
+    let time = match case.most_milliseconds {
+        Some(most) if ours.milliseconds <= most => format!(", {most} ms: kept"),
+        Some(most) => format!(", {most} ms: MISSED"),
+        None => String::new(),
+    };
     println!(
-        "  {:<22} {:>9.2} ms {:>7.1} MiB   (at most {:.0} MB: {memory})",
+        "  {:<22} {:>9.2} ms {:>7.1} MiB   (at most {:.0} MB: {memory}{time})",
         ours.name,
         ours.milliseconds,
         mib(ours.peak_kib),

@@ -13,6 +13,8 @@ pub(crate) struct Case<'a> {
     pub(crate) contestants: Vec<Contestant<'a>>,
     /// Most memory that ours may take, in KiB.
     pub(crate) most_kib: u64,
+    /// Most milliseconds that ours may take, where that is said.
+    pub(crate) most_milliseconds: Option<f64>,
 }
 
 /// Makes the command of a round, by its number.

@@ -1,0 +1,568 @@
+//! Signatures on their way: from a registry that can misbehave into the store, and out of the store without one.
+
+use std::path::Path;
+
+use bytecode_image::archive::{self, Platforms};
+use bytecode_image::digest::Digest;
+use bytecode_image::pull::{
+    BytecodeImage, PullError, PullPolicy, PullRequest, Trust, Verdict, pull,
+};
+use bytecode_image::reference::Reference;
+use bytecode_image::store::Store;
+use bytecode_image::verify::{
+    Covered, Format, Policy, PublicKey, Scope, Signer, Signing, TrustRoot, referrers_tag,
+    signature_tag,
+};
+use serde_json::Value;
+
+use crate::images::{
+    INDEX, MANIFEST, TestStore, chain, descriptor, platform, reference, serve_document,
+};
+use crate::server::{Answer, Registry};
+
+/// An image of the fixtures with what lies beside it.
+struct Fixture {
+    image: Digest,
+    /// Media type, tag, bytes.
+    tags: Vec<(String, String, Vec<u8>)>,
+    blobs: Vec<Vec<u8>>,
+}
+
+impl Fixture {
+    fn open(name: &str) -> Self {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../tests/fixtures/signatures")
+            .join(name);
+        let index = std::fs::read(dir.join("index.json")).unwrap();
+        let index: Value = serde_json::from_slice(&index).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let blob =
+            |digest: &str| std::fs::read(dir.join("blobs/sha256").join(&digest[7..])).unwrap();
+        let tags: Vec<_> = index["manifests"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| {
+                (
+                    text(&entry["mediaType"]),
+                    text(&entry["annotations"]["org.opencontainers.image.ref.name"]),
+                    blob(entry["digest"].as_str().unwrap()),
+                )
+            })
+            .collect();
+        let image = tags.iter().find(|(_, tag, _)| tag == "v1").unwrap();
+        Self {
+            image: Digest::of(&image.2),
+            blobs: std::fs::read_dir(dir.join("blobs/sha256"))
+                .unwrap()
+                .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+                .collect(),
+            tags,
+        }
+    }
+
+    /// Puts it into a registry as `acme/xdp:v1`.
+    fn serve(&self, registry: &Registry) {
+        self.serve_blobs(registry);
+        for (media_type, tag, bytes) in &self.tags {
+            serve_document(registry, bytes, media_type, &[tag]);
+        }
+    }
+
+    /// The same without any tag: every blob, and every manifest by its digest.
+    fn serve_blobs(&self, registry: &Registry) {
+        for bytes in &self.blobs {
+            let path = format!("/v2/acme/xdp/blobs/{}", Digest::of(bytes));
+            registry.route("GET", &path, Answer::ok(bytes.clone()));
+            if bytes.starts_with(b"{") {
+                serve_document(registry, bytes, MANIFEST, &[]);
+            }
+        }
+    }
+
+    fn tagged(&self, tag: &str) -> &[u8] {
+        &self
+            .tags
+            .iter()
+            .find(|(_, found, _)| found == tag)
+            .unwrap()
+            .2
+    }
+}
+
+fn by_key(name: &str) -> Trust {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures/signatures")
+        .join(format!("{name}.pub"));
+    let key = PublicKey::from_pem(&std::fs::read(path).unwrap()).unwrap();
+    let policy = Policy::new(Scope::EVERYTHING, vec![key], Vec::new()).unwrap();
+    Trust::new(
+        Signing::new(true, false, vec![policy]).unwrap(),
+        TrustRoot::built_in(),
+    )
+}
+
+fn pulled(
+    store: &Store,
+    name: &Reference,
+    policy: PullPolicy,
+    trust: Trust,
+) -> Result<BytecodeImage, PullError> {
+    let request = PullRequest {
+        reference: name.clone(),
+        policy,
+        credentials: None,
+        platform: platform(),
+        trust: trust.into(),
+    };
+    pull(store, &request, &())
+}
+
+#[track_caller]
+fn refused(found: Result<BytecodeImage, PullError>, reason: &str) {
+    let error = chain(&found.unwrap_err());
+    assert!(error.contains(reason), "no `{reason}` in: {error}");
+}
+
+/// The form of the signature that an image was proven by.
+#[track_caller]
+fn proven(found: Result<BytecodeImage, PullError>) -> Format {
+    let image = found.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let Verdict::Proven(proof) = image.verdict else {
+        panic!("{:?}", image.verdict)
+    };
+    assert_eq!(proof.covered, Covered::Manifest(image.manifest_digest));
+    assert!(matches!(proof.signer, Signer::Key { .. }), "{proof:?}");
+    proof.place.format
+}
+
+fn tags(store: &TestStore) -> Vec<String> {
+    let entries = store.store.entries().unwrap();
+    let tag =
+        |entry: bytecode_image::store::Entry| entry.reference.unwrap().tag().unwrap().to_owned();
+    entries.into_iter().map(tag).collect()
+}
+
+fn admissions(store: &TestStore) -> usize {
+    let files = store.files();
+    let is_admission = |path: &&String| path.starts_with(".bpfman/admitted/");
+    files.iter().filter(is_admission).count()
+}
+
+#[test]
+fn a_proven_image_is_admitted_and_needs_no_registry_any_more() {
+    for (name, form) in [("signed", Format::SimpleSigning), ("v3", Format::Bundle)] {
+        let registry = Registry::start();
+        let fixture = Fixture::open(name);
+        fixture.serve(&registry);
+        let store = TestStore::new();
+        let image = reference(&registry, ":v1");
+        let ask = |policy, trust| pulled(&store.store, &image, policy, trust);
+
+        assert_eq!(proven(ask(PullPolicy::IfNotPresent, by_key("good"))), form);
+        store.check();
+        let beside = match form {
+            Format::SimpleSigning => signature_tag(fixture.image),
+            Format::Bundle => referrers_tag(fixture.image),
+        };
+        assert_eq!(tags(&store), ["v1".to_owned(), beside]);
+        assert_eq!(admissions(&store), 1);
+
+        registry.asked();
+        for policy in [PullPolicy::IfNotPresent, PullPolicy::Never] {
+            // By the record, then by the signatures, then by neither.
+            assert_eq!(proven(ask(policy, by_key("good"))), form);
+            assert_eq!(proven(ask(policy, by_key("good").anew())), form);
+        }
+        let asked = registry.asked_lines();
+        assert!(asked.is_empty(), "{asked:?}");
+        // A changed policy looks again, and does not admit what the old one did.
+        refused(
+            ask(PullPolicy::Never, by_key("other")),
+            "it is by none of the policy's 1 keys",
+        );
+        assert!(registry.asked_lines().is_empty());
+        refused(
+            ask(PullPolicy::IfNotPresent, by_key("other")),
+            "it is by none of the policy's 1 keys",
+        );
+        drop(registry);
+        refused(
+            ask(PullPolicy::IfNotPresent, by_key("other")),
+            "it is by none of the policy's 1 keys",
+        );
+        assert_eq!(admissions(&store), 1);
+        // Without the record the signatures still prove it.
+        std::fs::remove_dir_all(store.store.dir().join(".bpfman/admitted")).unwrap();
+        assert_eq!(proven(ask(PullPolicy::Never, by_key("good"))), form);
+        assert_eq!(admissions(&store), 1);
+    }
+}
+
+#[test]
+fn a_refused_image_leaves_nothing() {
+    for (name, reason) in [
+        ("unsigned", "has no signature"),
+        ("wrongkey", "it is by none of the policy's 1 keys"),
+        ("evilkey", "it is by none of the policy's 1 keys"),
+        ("evilkeycopy", "it is a signature of sha256:"),
+    ] {
+        let registry = Registry::start();
+        Fixture::open(name).serve(&registry);
+        let store = TestStore::new();
+        let image = reference(&registry, ":v1");
+        for policy in [PullPolicy::IfNotPresent, PullPolicy::Always] {
+            refused(pulled(&store.store, &image, policy, by_key("good")), reason);
+        }
+        let left: Vec<_> = store.files();
+        assert!(left.is_empty(), "{name}: {left:?}");
+    }
+}
+
+#[test]
+fn signatures_are_kept_before_anybody_asks_for_them() {
+    let registry = Registry::start();
+    Fixture::open("both").serve(&registry);
+    let store = TestStore::new();
+    let image = reference(&registry, ":v1");
+    let ask = |policy, trust| pulled(&store.store, &image, policy, trust);
+    let found = ask(PullPolicy::IfNotPresent, Trust::default()).unwrap();
+    assert_eq!(found.verdict, Verdict::NotCovered);
+    assert_eq!(tags(&store).len(), 3);
+    store.check();
+    assert_eq!(admissions(&store), 0);
+    drop(registry);
+    proven(ask(PullPolicy::Never, by_key("good")));
+    // Not to be looked at is not the same as proven.
+    let off = ask(PullPolicy::Never, Trust::unchecked()).unwrap();
+    assert_eq!(off.verdict, Verdict::NotLookedAt);
+    // What no policy covers is refused before anything is asked.
+    let closed = Trust::new(
+        Signing::new(true, false, Vec::new()).unwrap(),
+        TrustRoot::built_in(),
+    );
+    refused(
+        ask(PullPolicy::Always, closed),
+        "no policy of the configuration covers it",
+    );
+}
+
+#[test]
+fn an_image_that_is_signed_after_it_was_pulled() {
+    let registry = Registry::start();
+    let fixture = Fixture::open("signed");
+    fixture.serve_blobs(&registry);
+    serve_document(&registry, fixture.tagged("v1"), MANIFEST, &["v1"]);
+    let store = TestStore::new();
+    let image = reference(&registry, ":v1");
+    let ask = |policy| pulled(&store.store, &image, policy, by_key("good"));
+    pulled(&store.store, &image, PullPolicy::Always, Trust::default()).unwrap();
+    refused(ask(PullPolicy::IfNotPresent), "has no signature");
+    fixture.serve(&registry);
+    refused(ask(PullPolicy::Never), "has no signature");
+    proven(ask(PullPolicy::IfNotPresent));
+    drop(registry);
+    proven(ask(PullPolicy::Never));
+    assert_eq!(tags(&store).len(), 2);
+    store.check();
+}
+
+#[test]
+fn a_tag_that_moves_between_two_requests() {
+    let registry = Registry::start();
+    let (signed, evil) = (Fixture::open("signed"), Fixture::open("wrongkey"));
+    evil.serve(&registry);
+    signed.serve(&registry);
+    // From the second request on the tag is another image, by somebody else.
+    let path = "/v2/acme/xdp/manifests/v1";
+    let moved = Answer::ok(evil.tagged("v1")).header("Content-Type", MANIFEST);
+    registry.then("GET", path, moved);
+    let store = TestStore::new();
+    let image = reference(&registry, ":v1");
+    let ask = |policy| pulled(&store.store, &image, policy, by_key("good"));
+    let found = ask(PullPolicy::Always).unwrap();
+    assert_eq!(found.manifest_digest, signed.image);
+    let asked = registry.asked_lines();
+    let tag = format!("GET {path}");
+    assert_eq!(
+        asked.iter().filter(|line| **line == tag).count(),
+        1,
+        "{asked:?}"
+    );
+    // What was verified is what is kept, and what the tag is now is refused.
+    assert_eq!(ask(PullPolicy::Never).unwrap().object, found.object);
+    refused(
+        ask(PullPolicy::Always),
+        "it is by none of the policy's 1 keys",
+    );
+    assert_eq!(
+        ask(PullPolicy::Never).unwrap().manifest_digest,
+        signed.image
+    );
+}
+
+#[test]
+fn the_referrers_api_goes_before_its_tag() {
+    let registry = Registry::start();
+    let fixture = Fixture::open("v3");
+    fixture.serve_blobs(&registry);
+    serve_document(&registry, fixture.tagged("v1"), MANIFEST, &["v1"]);
+    let api = format!("/v2/acme/xdp/referrers/{}", fixture.image);
+    let list = fixture.tagged(&referrers_tag(fixture.image));
+    // The signature is on the second page.
+    let empty = format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[]}}"#);
+    let next = format!("<{api}/second?n=1>; rel=\"next\"");
+    registry.route("GET", &api, Answer::ok(empty).header("Link", next));
+    registry.route("GET", &format!("{api}/second"), Answer::ok(list));
+    let store = TestStore::new();
+    let image = reference(&registry, ":v1");
+    let form = proven(pulled(
+        &store.store,
+        &image,
+        PullPolicy::Always,
+        by_key("good"),
+    ));
+    assert_eq!(form, Format::Bundle);
+    let asked = registry.asked_lines();
+    let tag = format!("/manifests/{}", referrers_tag(fixture.image));
+    assert!(!asked.iter().any(|line| line.ends_with(&tag)), "{asked:?}");
+    store.check();
+    drop(registry);
+    proven(pulled(
+        &store.store,
+        &image,
+        PullPolicy::Never,
+        by_key("good").anew(),
+    ));
+}
+
+#[test]
+fn registries_that_fail_beside_an_image() {
+    const HUGE: u64 = 300 << 20;
+    let huge = || Answer {
+        announced: Some(HUGE),
+        ..Answer::ok("{")
+    };
+    let fixture = Fixture::open("both");
+    let tag = format!("/v2/acme/xdp/manifests/{}", signature_tag(fixture.image));
+    let list = format!("/v2/acme/xdp/manifests/{}", referrers_tag(fixture.image));
+    let api = format!("/v2/acme/xdp/referrers/{}", fixture.image);
+    for (broken, answer, expected) in [
+        // The other form proves it all the same.
+        (vec![&tag], huge(), Ok(Format::Bundle)),
+        (vec![&tag], Answer::status(500), Ok(Format::Bundle)),
+        (vec![&tag], Answer::ok("[1"), Ok(Format::Bundle)),
+        (vec![&list], huge(), Ok(Format::SimpleSigning)),
+        (vec![&api], Answer::status(500), Ok(Format::SimpleSigning)),
+        (vec![&api], Answer::status(405), Ok(Format::SimpleSigning)),
+        // What cannot be had is not taken for what is not there.
+        (
+            vec![&tag, &list],
+            huge(),
+            Err("it has 314572800 bytes: at most 4194304 are read"),
+        ),
+        (
+            vec![&tag, &list],
+            Answer::status(500),
+            Err("HTTP status 500"),
+        ),
+        (vec![&tag, &list], Answer::ok("{}"), Err("has no signature")),
+    ] {
+        let registry = Registry::start();
+        fixture.serve(&registry);
+        for path in broken {
+            registry.route("GET", path, answer.clone());
+        }
+        let store = TestStore::new();
+        let image = reference(&registry, ":v1");
+        let found = pulled(&store.store, &image, PullPolicy::Always, by_key("good"));
+        match expected {
+            Ok(form) => assert_eq!(proven(found), form),
+            Err(reason) => {
+                refused(found, reason);
+                assert!(store.files().is_empty(), "{:?}", store.files());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_blob_beside_an_image_that_is_not_what_it_should_be() {
+    let fixture = Fixture::open("signed");
+    let manifest: Value =
+        serde_json::from_slice(fixture.tagged(&signature_tag(fixture.image))).unwrap();
+    let payload = manifest["layers"][0]["digest"].as_str().unwrap();
+    for (answer, reason) in [
+        (Answer::ok("other"), "is missing"),
+        (Answer::status(404), "is missing"),
+        (
+            Answer {
+                announced: Some(1 << 30),
+                ..Answer::ok("")
+            },
+            "is missing",
+        ),
+    ] {
+        let registry = Registry::start();
+        fixture.serve(&registry);
+        registry.route("GET", &format!("/v2/acme/xdp/blobs/{payload}"), answer);
+        let store = TestStore::new();
+        let image = reference(&registry, ":v1");
+        refused(
+            pulled(&store.store, &image, PullPolicy::Always, by_key("good")),
+            reason,
+        );
+    }
+}
+
+#[test]
+fn two_hundred_signatures_of_which_the_last_is_good() {
+    let fixture = Fixture::open("signed");
+    let tag = signature_tag(fixture.image);
+    let mut manifest: Value = serde_json::from_slice(fixture.tagged(&tag)).unwrap();
+    let good = manifest["layers"][0].clone();
+    let mut bad = good.clone();
+    // A real signature of something else.
+    let other = Fixture::open("wrongkey");
+    let other_manifest: Value =
+        serde_json::from_slice(other.tagged(&signature_tag(other.image))).unwrap();
+    bad["annotations"] = other_manifest["layers"][0]["annotations"].clone();
+    for (before, expected) in [(199, true), (256, false)] {
+        let mut layers = vec![bad.clone(); before];
+        layers.push(good.clone());
+        manifest["layers"] = layers.into();
+        let registry = Registry::start();
+        fixture.serve(&registry);
+        serve_document(
+            &registry,
+            manifest.to_string().as_bytes(),
+            MANIFEST,
+            &[&tag],
+        );
+        let store = TestStore::new();
+        let image = reference(&registry, ":v1");
+        let found = pulled(&store.store, &image, PullPolicy::Always, by_key("good"));
+        if expected {
+            proven(found);
+            drop(registry);
+            proven(pulled(
+                &store.store,
+                &image,
+                PullPolicy::Never,
+                by_key("good").anew(),
+            ));
+        } else {
+            refused(found, "1 beyond the first 256 were not looked at");
+        }
+    }
+}
+
+#[test]
+fn two_hundred_manifests_of_signatures() {
+    let fixture = Fixture::open("v3");
+    let registry = Registry::start();
+    fixture.serve(&registry);
+    let tag = referrers_tag(fixture.image);
+    let list: Value = serde_json::from_slice(fixture.tagged(&tag)).unwrap();
+    let named: Digest = list["manifests"][0]["digest"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let good = fixture
+        .blobs
+        .iter()
+        .find(|bytes| Digest::of(bytes) == named)
+        .unwrap();
+    let mut manifest: Value = serde_json::from_slice(good).unwrap();
+    let mut entries = Vec::new();
+    for number in 0..199 {
+        // Each is a manifest of its own, with a bundle that is none.
+        let bundle = format!("{{\"number\":{number}}}");
+        let layer = descriptor(
+            "application/vnd.dev.sigstore.bundle.v0.3+json",
+            bundle.as_bytes(),
+            "",
+        );
+        manifest["layers"][0] = serde_json::from_str(&layer).unwrap();
+        let text = manifest.to_string();
+        let path = format!("/v2/acme/xdp/blobs/{}", Digest::of(bundle.as_bytes()));
+        registry.route("GET", &path, Answer::ok(bundle));
+        serve_document(&registry, text.as_bytes(), MANIFEST, &[]);
+        entries.push(descriptor(MANIFEST, text.as_bytes(), ""));
+    }
+    entries.push(descriptor(MANIFEST, good, ""));
+    let list = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{}]}}"#,
+        entries.join(",")
+    );
+    serve_document(&registry, list.as_bytes(), INDEX, &[&tag]);
+    let store = TestStore::new();
+    let image = reference(&registry, ":v1");
+    proven(pulled(
+        &store.store,
+        &image,
+        PullPolicy::Always,
+        by_key("good"),
+    ));
+    drop(registry);
+    proven(pulled(
+        &store.store,
+        &image,
+        PullPolicy::Never,
+        by_key("good").anew(),
+    ));
+}
+
+#[test]
+fn archives_carry_signatures_and_removal_takes_them() {
+    let registry = Registry::start();
+    Fixture::open("both").serve(&registry);
+    let (from, to) = (TestStore::new(), TestStore::new());
+    let image = reference(&registry, ":v1");
+    proven(pulled(
+        &from.store,
+        &image,
+        PullPolicy::Always,
+        by_key("good"),
+    ));
+    drop(registry);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("image.tar");
+    archive::export(
+        &from.store,
+        std::slice::from_ref(&image),
+        &Platforms::All,
+        &file,
+    )
+    .unwrap();
+    archive::import(&to.store, &file).unwrap();
+    assert_eq!(tags(&to).len(), 3);
+    assert_eq!(admissions(&to), 0);
+    proven(pulled(&to.store, &image, PullPolicy::Never, by_key("good")));
+    refused(
+        pulled(&to.store, &image, PullPolicy::Never, by_key("other")),
+        "it is by none of the policy's 1 keys",
+    );
+
+    from.store.remove(&[image]).unwrap();
+    let left: Vec<_> = from.files();
+    assert_eq!(left, ["index.json", "oci-layout"]);
+}
+
+#[test]
+fn what_was_damaged_in_the_store_proves_nothing() {
+    let registry = Registry::start();
+    let fixture = Fixture::open("signed");
+    fixture.serve(&registry);
+    let store = TestStore::new();
+    let image = reference(&registry, ":v1");
+    let ask = |policy| pulled(&store.store, &image, policy, by_key("good").anew());
+    proven(ask(PullPolicy::Always));
+    let manifest = Digest::of(fixture.tagged(&signature_tag(fixture.image)));
+    let path = store.store.dir().join("blobs/sha256").join(manifest.hex());
+    std::fs::write(path, "{}").unwrap();
+    refused(ask(PullPolicy::Never), "has no signature");
+    proven(ask(PullPolicy::IfNotPresent));
+    proven(ask(PullPolicy::Never));
+}

@@ -1,0 +1,222 @@
+//! Objects that others have compiled, out of Debian's packages, by several compilers and in both byte orders: programs and
+//! maps are what `llvm-readelf` and `bpftool btf dump` say.
+
+// Helpers outside #[test] functions are test code too.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::Path;
+use std::process::Command;
+
+use bpfman_tests::lanes;
+use bytecode_object::{ObjectError, ObjectInfo, map_type_name};
+use serde_json::Value;
+
+/// Packages of Debian trixie with eBPF objects: as files, or inside their programs (libbpf's skeletons).
+const PACKAGES: [&str; 5] = [
+    "bpftool",
+    "golang-github-cilium-ebpf-dev",
+    "libbpf-tools",
+    "libxdp1",
+    "xdp-tools",
+];
+
+/// Fewest objects that these packages are known to have.
+const FEWEST: usize = 100;
+
+/// Every eBPF object in a file: the whole of it, or one that a program carries with it.
+fn objects(bytes: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    let mut rest = bytes;
+    // The standard library searches fast in a debug build too; a loop over bytes would not.
+    while rest.skip_until(0x7f).unwrap() > 0 {
+        if rest.starts_with(b"ELF\x02") {
+            found.extend(object(&bytes[bytes.len() - rest.len() - 1..]));
+        }
+    }
+    found
+}
+
+/// The eBPF object that begins here, up to the end of its last section.
+fn object(bytes: &[u8]) -> Option<&[u8]> {
+    let big = *bytes.get(5)? == 2;
+    let number = |at: usize, size: usize| {
+        let field = bytes.get(at..at.checked_add(size)?)?;
+        let fold = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+        let value = if big {
+            field.iter().fold(0, fold)
+        } else {
+            field.iter().rev().fold(0, fold)
+        };
+        usize::try_from(value).ok()
+    };
+    // e_type is ET_REL, e_machine EM_BPF.
+    if (number(16, 2)?, number(18, 2)?) != (1, 247) {
+        return None;
+    }
+    let (headers, size, count) = (number(40, 8)?, number(58, 2)?, number(60, 2)?);
+    let mut end = headers.checked_add(size * count)?;
+    for header in (0..count).map(|index| headers + index * size) {
+        // SHT_NOBITS has no bytes in the file.
+        if number(header + 4, 4)? != 8 {
+            end = end.max(number(header + 24, 8)?.checked_add(number(header + 32, 8)?)?);
+        }
+    }
+    bytes.get(..end)
+}
+
+/// Every object of a folder and below, with a name that says where it came from.
+fn collect(folder: &Path, found: &mut BTreeMap<Vec<u8>, String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            collect(&entry.path(), found);
+        } else if kind.is_file() {
+            for object in objects(&std::fs::read(entry.path()).unwrap()) {
+                let name = entry.path().display().to_string();
+                found.entry(object.to_vec()).or_insert(name);
+            }
+        }
+    }
+}
+
+fn run(tool: &Path, arguments: &[&str], file: &Path) -> Option<String> {
+    let output = Command::new(tool)
+        .args(arguments)
+        .arg(file)
+        .output()
+        .unwrap();
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Programs and the section of each, and the names of legacy maps, by the tables that llvm-readelf prints.
+fn by_readelf(table: &str) -> (BTreeMap<String, String>, Vec<String>) {
+    let mut sections: BTreeMap<String, (String, bool)> = BTreeMap::new();
+    let (mut programs, mut maps) = (BTreeMap::new(), Vec::new());
+    for line in table.lines() {
+        if let Some((number, rest)) = line
+            .trim()
+            .strip_prefix('[')
+            .and_then(|line| line.split_once(']'))
+        {
+            let fields: Vec<&str> = rest.split_whitespace().collect();
+            // Name, type, address, offset, size, entry size, flags: these are left out when there are none.
+            if let [name, "PROGBITS", _, _, _, _, flags, _, _, _] = fields.as_slice() {
+                let section = ((*name).to_owned(), flags.contains('X'));
+                sections.insert(number.trim().to_owned(), section);
+            }
+            continue;
+        }
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, _, kind, bind, _, index, name] = fields.as_slice() else {
+            continue;
+        };
+        let Some((section, executable)) = sections.get(*index) else {
+            continue;
+        };
+        let text = section == ".text" || section.starts_with(".text.");
+        if *executable && !text && *kind == "FUNC" && *bind != "LOCAL" {
+            programs.insert((*name).to_owned(), section.clone());
+        }
+        if (section == "maps" || section.starts_with("maps/")) && *kind != "SECTION" {
+            maps.push((*name).to_owned());
+        }
+    }
+    (programs, maps)
+}
+
+/// Maps of `.maps` and the type of each, by the JSON that bpftool prints.
+fn by_bpftool(dump: &str) -> BTreeMap<String, u64> {
+    let dump: Value = serde_json::from_str(dump).unwrap();
+    let types = dump["types"].as_array().unwrap();
+    let by_id: BTreeMap<u64, &Value> = types
+        .iter()
+        .map(|found| (found["id"].as_u64().unwrap(), found))
+        .collect();
+    let target = |found: &Value| by_id[&found["type_id"].as_u64().unwrap()];
+    let mut maps = BTreeMap::new();
+    for section in types
+        .iter()
+        .filter(|found| found["name"] == ".maps" && found["kind"] == "DATASEC")
+    {
+        for variable in section["vars"].as_array().unwrap() {
+            let variable = target(variable);
+            let mut definition = target(variable);
+            while definition["kind"] == "TYPEDEF" {
+                definition = target(definition);
+            }
+            let members = definition["members"].as_array().unwrap();
+            let kind = members
+                .iter()
+                .find(|member| member["name"] == "type")
+                .unwrap();
+            // __uint(type, N) is a pointer to an array of N.
+            let kind = target(target(kind))["nr_elems"].as_u64().unwrap();
+            maps.insert(variable["name"].as_str().unwrap().to_owned(), kind);
+        }
+    }
+    maps
+}
+
+#[test]
+fn objects_of_packages() {
+    let (Some(readelf), Some(bpftool)) = (lanes::tool("llvm-readelf"), lanes::tool("bpftool"))
+    else {
+        return;
+    };
+    let mut found = BTreeMap::new();
+    for package in PACKAGES {
+        let Some(folder) = lanes::foreign_package("trixie", package) else {
+            return;
+        };
+        collect(&folder, &mut found);
+    }
+    assert!(found.len() >= FEWEST, "only {} objects", found.len());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("object.o");
+    for (object, name) in &found {
+        std::fs::write(&file, object).unwrap();
+        let table = run(&readelf, &["-S", "-s", "-W"], &file).expect("llvm-readelf reads it");
+        let (programs, legacy) = by_readelf(&table);
+        let info = match ObjectInfo::parse(object) {
+            Ok(info) => info,
+            Err(ObjectError::NoProgram) => {
+                assert_eq!(programs, BTreeMap::new(), "{name}");
+                continue;
+            }
+            Err(error) => panic!("{name}: {error}"),
+        };
+        let ours: BTreeMap<String, String> = info
+            .programs
+            .iter()
+            .map(|(program, found)| (program.clone(), found.section_name.clone()))
+            .collect();
+        assert_eq!(ours, programs, "programs of {name}");
+
+        // An object without BTF has no `.maps`.
+        let dump = run(&bpftool, &["-j", "btf", "dump", "file"], &file);
+        let of_btf = dump.map(|dump| by_bpftool(&dump)).unwrap_or_default();
+        let mut names: Vec<&String> = of_btf.keys().chain(&legacy).collect();
+        names.sort();
+        assert_eq!(
+            info.maps.keys().collect::<Vec<_>>(),
+            names,
+            "maps of {name}"
+        );
+        for (map, kind) in of_btf {
+            let ours = info.maps[&map].map_type;
+            assert_eq!(u64::from(ours), kind, "map {map} of {name}");
+            assert!(map_type_name(ours).is_some(), "map {map} of {name}: {kind}");
+        }
+    }
+}

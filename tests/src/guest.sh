@@ -1,0 +1,32 @@
+# What scripts in the guest use (bpfman_tests::vm::HELPERS).
+set -eu
+field() { sed -n "s/^ *$1: *\([^ ]*\).*/\1/p" | head -n 1; }
+# load FILE TYPE:NAME [OPTION]…: prints the id
+load() {
+    file=$1 program=$2
+    shift 2
+    bpfman load file --path "$file" --programs "$program" "$@" >/tmp/load || { cat /tmp/load; return 1; }
+    field "Program ID" </tmp/load
+}
+# attach ID TYPE [OPTION]…: prints the id of the link
+attach() { bpfman attach "$@" >/tmp/attach || { cat /tmp/attach; return 1; }; field "Link ID" </tmp/attach; }
+# refused COMMAND…: runs what has to end with 1, and prints its message in one line
+refused() {
+    status=0
+    "$@" >/tmp/out 2>/tmp/err || status=$?
+    [ "$status" = 1 ] || { echo "exit status $status: $*"; cat /tmp/out /tmp/err; return 1; }
+    tr '\n' ' ' </tmp/err
+}
+# value PROGRAM MAP [KEY]: the number in an entry of a program's map, the first by default
+value() {
+    bpftool -j map lookup pinned "/run/bpfman/fs/maps/$1/$2" key "${3:-0}" 0 0 0 |
+        sed 's/.*"formatted":{[^}]*"value":\([0-9]*\).*/\1/'
+}
+# what is left behind, said line by line; nothing is what it has to be
+left_behind() {
+    bpfman list programs | tail -n +2
+    bpfman list links | tail -n +2
+    find /run/bpfman/fs -type f ! -name '*.debug'
+    if [ -d /sys/class/net/veth0 ]; then bpftool net list dev veth0 | grep 'veth0(' || true; fi
+    bpftool prog list
+}

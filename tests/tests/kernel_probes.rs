@@ -1,0 +1,393 @@
+//! Probes of every kind with every option on a real kernel, proved by events that are counted: in a VM.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod probed;
+
+use bpfman_tests::lanes;
+use bpfman_tests::objects::Object;
+use bpfman_tests::vm::{HELPERS, Vm, VmOutcome};
+
+use probed::{PROGRAMS, Probed};
+
+/// Loads all programs at once, so that they share the map; their ids are in `$on_entry` and so on.
+const SETUP: &str = r#"
+ldconfig
+bpfman load file --path program.o --programs PROGRAMS >/tmp/loaded
+id() { awk -v name="$1" '$3 == name { print $1 }' /tmp/loaded; }
+on_entry=$(id on_entry) on_return=$(id on_return)
+at_entry=$(id at_entry) at_return=$(id at_return)
+traced_entry=$(id traced_entry) traced_return=$(id traced_return)
+hits() { value "$on_entry" hits "$1"; }
+# one event of the kernel each
+unlinks() { rm /tmp/one /tmp/two /tmp/three; }
+before_unlinks() { touch /tmp/one /tmp/two /tmp/three; }
+# a program that calls its functions once a line
+mkfifo /tmp/in /tmp/out /tmp/cin /tmp/cout
+/bin/target </tmp/in >/tmp/out &
+exec 3>/tmp/in 4</tmp/out
+read -r pid <&4
+calls() { for call in 1 2 3; do echo >&3; read -r called <&4; done; }
+before_calls() { :; }
+# the same in a container: another mount namespace with a root of its own, which nobody outside of it sees
+unshare -m sh -c '
+    mount -t tmpfs tmpfs /mnt
+    mkdir -p /mnt/lib /mnt/lib64 /mnt/bin /mnt/etc /mnt/opt /mnt/proc
+    cp /lib/libc.so.6 /lib/libprobed.so.1 /lib/ld-linux* /mnt/lib/
+    cp /lib/ld-linux* /mnt/lib64/
+    cp /bin/target /mnt/bin/inside
+    ln -s /bin/inside /mnt/opt/app
+    ldconfig -r /mnt
+    exec chroot /mnt /bin/inside' </tmp/cin >/tmp/cout &
+exec 5>/tmp/cin 6</tmp/cout
+read -r container <&6
+container_calls() { for call in 1 2 3; do echo >&5; read -r called <&6; done; }
+before_container_calls() { :; }
+# counts NAME ENTRY ID EVENTS TYPE OPTION…: attaches; how many events are counted, and how many once it is detached
+counts() {
+    name=$1 entry=$2 program=$3 events=$4
+    shift 4
+    link=$(attach "$program" "$@") || { echo "$link"; return 1; }
+    bpfman list links | awk -v link="$link" -v name="$name" '$2 == link { $1 = $2 = ""; print "PLACE " name $0 }'
+    "before_$events"
+    was=$(hits "$entry"); "$events"; attached=$(($(hits "$entry") - was))
+    bpfman detach "$link"
+    "before_$events"
+    was=$(hits "$entry"); "$events"; detached=$(($(hits "$entry") - was))
+    echo "COUNT $name $attached $detached"
+}
+"#;
+
+fn run(script: &str) -> Option<VmOutcome> {
+    let object = probed::programs()?;
+    let probed = Probed::compile()?;
+    let vm = Vm::new()?
+        .tool("bpftool")?
+        .tool("ldconfig")?
+        .file(object.path(), "/root/program.o")
+        .file(&probed.library(), "/lib/libprobed.so.1")
+        .file(&probed.target(), "/bin/target");
+    let setup = SETUP.replace("PROGRAMS", &PROGRAMS.join(" "));
+    let script = script.replace("PLACE_OF_INNER", &probed.place_of_inner()?);
+    Some(vm.run(&format!("{HELPERS}{setup}{script}")))
+}
+
+/// The rest of the lines that begin with a word.
+fn lines<'a>(outcome: &'a VmOutcome, word: &str) -> Vec<&'a str> {
+    let lines = outcome.ok().lines();
+    lines.filter_map(|line| line.strip_prefix(word)).collect()
+}
+
+#[test]
+fn every_probe_with_every_option_counts_while_it_is_attached() {
+    let script = r#"
+counts kprobe 0 "$on_entry" unlinks kprobe -f vfs_unlink
+counts kretprobe 1 "$on_return" unlinks kprobe --fn-name vfs_unlink -m a=b
+# The first instruction after the one that the tracers use: its place depends on how the kernel was built.
+for offset in 5 9; do
+    counts kprobe-offset 0 "$on_entry" unlinks kprobe -f vfs_unlink -o "$offset" && break
+done
+counts fentry 4 "$traced_entry" unlinks fentry
+counts fexit 5 "$traced_return" unlinks fexit -m a=b
+counts fentry-again 4 "$traced_entry" unlinks fentry
+
+counts uprobe 2 "$at_entry" calls uprobe -t /bin/target -f inner
+counts uretprobe 3 "$at_return" calls uprobe --target /bin/target --fn-name inner --metadata a=b
+counts library 2 "$at_entry" calls uprobe -t libprobed -f probed
+counts library-version 3 "$at_return" calls uprobe -t libprobed.so.1 -f probed@PROBED_1
+counts libc 2 "$at_entry" calls uprobe -t libc -f a64l
+counts pid 2 "$at_entry" calls uprobe -t /bin/target -f inner -p "$pid"
+counts library-pid 2 "$at_entry" calls uprobe -t libc -f a64l --pid "$pid"
+counts pid-of-another 2 "$at_entry" calls uprobe -t libc -f a64l --pid $$
+# As objdump tells where `inner` lies in the file.
+counts offset 2 "$at_entry" calls uprobe -t /bin/target -o PLACE_OF_INNER
+counts offset-return 3 "$at_return" calls uprobe -t /bin/target -o PLACE_OF_INNER
+
+counts container 2 "$at_entry" container_calls uprobe -t /bin/inside -f inner -c "$container"
+counts container-symlink 3 "$at_return" container_calls uprobe -t /opt/app -f inner --container-pid "$container"
+counts container-library 2 "$at_entry" container_calls uprobe -t libprobed -f probed -c "$container"
+counts container-pid 2 "$at_entry" container_calls uprobe -t libc -f a64l -c "$container" -p "$container"
+counts not-in-container 2 "$at_entry" calls uprobe -t libprobed -f probed -c "$container"
+
+# Two places at once, by one program.
+first=$(attach "$at_entry" uprobe -t libprobed -f probed)
+second=$(attach "$at_entry" uprobe -t /bin/target -f inner)
+was=$(hits 2); calls; echo "COUNT twice $(($(hits 2) - was)) 0"
+# The file that is probed goes, another comes in its place; the process still runs the old one.
+cp /bin/target /bin/new && mv /bin/new /bin/target
+cp /lib/libprobed.so.1 /lib/new && mv /lib/new /lib/libprobed.so.1
+was=$(hits 2); calls; attached=$(($(hits 2) - was))
+bpfman detach "$first"
+bpfman detach "$second"
+was=$(hits 2); calls; echo "COUNT replaced $attached $(($(hits 2) - was))"
+counts mapped-but-replaced 2 "$at_entry" calls uprobe -t libprobed -f probed -p "$pid"
+counts path-of-another-now 2 "$at_entry" calls uprobe -t /bin/target -f inner
+
+# A process or a container that is gone does not stop detach.
+link=$(attach "$at_entry" uprobe -t libprobed -f probed -c "$container" -p "$container")
+exec 5>&- 6<&-
+wait %2 || true
+bpfman get link "$link" | grep 'Container PID'
+bpfman detach "$link"
+for id in "$on_entry" "$on_return" "$at_entry" "$at_return" "$traced_entry"; do bpfman unload "$id"; done
+# Unloaded while it is attached.
+link=$(attach "$traced_return" fexit)
+bpfman unload "$traced_return"
+left_behind | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(script) else { return };
+    let counts = lines(&outcome, "COUNT ");
+    // Name, events while it was attached, events afterwards.
+    let expected = [
+        "kprobe 3 0",
+        "kretprobe 3 0",
+        "kprobe-offset 3 0",
+        "fentry 3 0",
+        "fexit 3 0",
+        "fentry-again 3 0",
+        "uprobe 3 0",
+        "uretprobe 3 0",
+        "library 3 0",
+        "library-version 3 0",
+        "libc 3 0",
+        "pid 3 0",
+        "library-pid 3 0",
+        "pid-of-another 0 0",
+        "offset 3 0",
+        "offset-return 3 0",
+        "container 3 0",
+        "container-symlink 3 0",
+        "container-library 3 0",
+        "container-pid 3 0",
+        "not-in-container 0 0",
+        "twice 6 0",
+        "replaced 6 0",
+        "mapped-but-replaced 3 0",
+        "path-of-another-now 0 0",
+    ];
+    assert_eq!(counts, expected, "{}", outcome.output);
+    let places = lines(&outcome, "PLACE ");
+    for expected in [
+        "kprobe kprobe on_entry vfs_unlink",
+        "kretprobe kprobe on_return vfs_unlink",
+        "fentry fentry traced_entry vfs_unlink",
+        "fexit fexit traced_return vfs_unlink",
+        "libc uprobe at_entry libc a64l",
+        "container uprobe at_entry /bin/inside inner",
+    ] {
+        let found = places
+            .iter()
+            .any(|place| place.split_whitespace().eq(expected.split_whitespace()));
+        assert!(found, "{expected}: {places:#?}");
+    }
+    assert_eq!(lines(&outcome, "LEFT "), Vec::<&str>::new());
+}
+
+#[test]
+fn what_cannot_be_probed_says_why() {
+    let script = r#"
+say() { name=$1; shift; echo "SAID $name $(refused "$@")"; }
+say unknown bpfman attach "$on_entry" kprobe -f vfs_unlnk
+say nowhere bpfman attach "$on_entry" kprobe -f no_such_function_anywhere
+say kretprobe-offset bpfman attach "$on_return" kprobe -f vfs_unlink -o 8
+say boundary bpfman attach "$on_entry" kprobe -f vfs_unlink -o 1
+say forbidden bpfman attach "$on_entry" kprobe -f int3_exception_notify
+say library bpfman attach "$at_entry" uprobe -t libnothing -f f
+say file bpfman attach "$at_entry" uprobe -t /bin/nothing -f f
+say folder bpfman attach "$at_entry" uprobe -t /bin -f f
+say name bpfman attach "$at_entry" uprobe -t ./target -f f
+say no-elf bpfman attach "$at_entry" uprobe -t /etc/passwd -f f
+say function bpfman attach "$at_entry" uprobe -t /bin/target -f iner
+say outside bpfman attach "$at_entry" uprobe -t /bin/target -f inner -o 5000
+say no-place bpfman attach "$at_entry" uprobe -t /bin/target
+say process bpfman attach "$at_entry" uprobe -t libc -f a64l -p 99999
+say container bpfman attach "$at_entry" uprobe -t libc -f a64l -c 99999
+say not-there bpfman attach "$at_entry" uprobe -t /bin/target -f inner -c "$container"
+say no-kernel-function bpfman load file --path program.o --programs fentry:traced_entry:vfs_unlnk
+bpfman attach "$traced_entry" fentry >/dev/null
+say traced bpfman attach "$traced_entry" fentry
+say hook bpfman attach "$traced_entry" fexit
+bpfman list links | tail -n +2 | wc -l | sed 's/^/LINKS=/'
+for id in $(bpfman list programs | tail -n +2 | awk '{ print $1 }'); do bpfman unload "$id"; done
+left_behind | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(script) else { return };
+    let said = lines(&outcome, "SAID ");
+    let expected: [(&str, &[&str]); 19] = [
+        (
+            "unknown",
+            &[
+                "kernel function vfs_unlnk",
+                "has no function",
+                "did you mean `vfs_unlink`?",
+            ],
+        ),
+        (
+            "nowhere",
+            &[
+                "has no function `no_such_function_anywhere`",
+                "/proc/kallsyms",
+            ],
+        ),
+        (
+            "kretprobe-offset",
+            &["kretprobe", "takes no offset, and 8 was given", "--offset"],
+        ),
+        (
+            "boundary",
+            &[
+                "takes no probe at vfs_unlink+0x1",
+                "middle of an instruction",
+            ],
+        ),
+        (
+            "forbidden",
+            &[
+                "takes no probe at int3_exception_notify",
+                "must not be probed",
+            ],
+        ),
+        (
+            "library",
+            &[
+                "no library `libnothing` in /etc/ld.so.cache",
+                "absolute path",
+            ],
+        ),
+        ("file", &["no file /bin/nothing"]),
+        ("folder", &["/bin is no regular file"]),
+        (
+            "name",
+            &["`./target` is neither an absolute path nor the name of a library"],
+        ),
+        ("no-elf", &["/etc/passwd", "no ELF file"]),
+        (
+            "function",
+            &["has no function `iner`", "did you mean `inner`?"],
+        ),
+        ("outside", &["offset 5000 is not in `inner`, which has"]),
+        (
+            "no-place",
+            &["neither a function nor an offset was given", "--fn-name"],
+        ),
+        ("process", &["no process 99999"]),
+        ("container", &["no process 99999"]),
+        ("not-there", &["no file /bin/target"]),
+        (
+            "no-kernel-function",
+            &[
+                "loading program.o",
+                "`vfs_unlnk`",
+                "did you mean `vfs_unlink`?",
+            ],
+        ),
+        (
+            "traced",
+            &["kernel function vfs_unlink", "by link", "`bpfman detach"],
+        ),
+        ("hook", &["to fexit: it was loaded as fentry"]),
+    ];
+    for (name, words) in expected {
+        let line = said
+            .iter()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let line = line.unwrap_or_else(|| panic!("{name} is missing: {}", outcome.output));
+        for word in words {
+            assert!(line.contains(word), "{name}: no {word:?} in {line}");
+        }
+    }
+    assert_eq!(outcome.value("LINKS"), "1");
+    assert_eq!(lines(&outcome, "LEFT "), Vec::<&str>::new());
+}
+
+/// A chapter of `docs/attach` as something to run: its C source, and its commands with the ids that come up for those
+/// that are printed.
+struct Chapter {
+    name: &'static str,
+    source: String,
+    script: String,
+}
+
+fn chapter(name: &'static str) -> Chapter {
+    let path = lanes::repository().join(format!("docs/attach/{name}.md"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let block = |kind: &str| {
+        let blocks = text.split("```").skip(1).step_by(2);
+        let of_kind = blocks.filter_map(|block| block.strip_prefix(kind));
+        of_kind.last().unwrap().to_owned()
+    };
+    // The head that every test's source gets has the licence.
+    let source = block("c\n");
+    let lines = source.lines();
+    let source: String = lines
+        .filter(|line| !line.starts_with("char _license[]"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let commands = block("console\n");
+    let commands = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ sudo "));
+    let mut script = String::new();
+    let (mut program, mut link) = (String::new(), String::new());
+    for command in commands {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        match words[..] {
+            ["bpfman", "attach", id, ..] => program = id.to_owned(),
+            ["bpfman", "detach", id] => link = id.to_owned(),
+            _ => {}
+        }
+        let mut command = command.to_owned();
+        for (printed, real) in [(&program, "$program"), (&link, "$link")] {
+            if !printed.is_empty() {
+                command = command.replace(printed, real);
+            }
+        }
+        script.push_str(&match words[1] {
+            "load" => format!("{command} >/tmp/made\nprogram=$(field \"Program ID\" </tmp/made)\n"),
+            "attach" => format!("{command} >/tmp/made\nlink=$(field \"Link ID\" </tmp/made)\n"),
+            _ => format!("{command}\n"),
+        });
+    }
+    Chapter {
+        name,
+        source,
+        script,
+    }
+}
+
+#[test]
+fn the_examples_of_the_chapters_work_as_they_stand() {
+    let chapters = ["kprobe", "uprobe", "fentry", "tracepoint"].map(chapter);
+    let Some(vm) = Vm::new().and_then(|vm| vm.tool("bpftool")?.tool("ldconfig")) else {
+        return;
+    };
+    let mut vm = vm;
+    let mut script = format!("{HELPERS}\nldconfig\n");
+    let mut objects = Vec::new();
+    for chapter in &chapters {
+        let Some(object) = Object::compile(&chapter.source) else {
+            return;
+        };
+        let (_, file) = chapter.script.split_once("--path ").unwrap();
+        let file = file.split_whitespace().next().unwrap();
+        vm = vm.file(object.path(), &format!("/root/{file}"));
+        objects.push(object);
+        let name = chapter.name;
+        script.push_str(&format!(
+            "echo \"BEGIN {name}\"\n{}left_behind | sed 's/^/LEFT /'\n",
+            chapter.script
+        ));
+    }
+    let outcome = vm.run(&script);
+    let output = outcome.ok();
+    assert_eq!(output.matches("BEGIN ").count(), chapters.len(), "{output}");
+    for part in output.split("BEGIN ").skip(1) {
+        // What the commands themselves did was counted.
+        let count = part.split("\"value\": ").nth(1).unwrap_or_default();
+        let count = count
+            .split_whitespace()
+            .next()
+            .and_then(|count| count.parse::<u64>().ok());
+        assert!(count.is_some_and(|count| count > 0), "{part}");
+        assert!(!part.contains("LEFT "), "{part}");
+    }
+}

@@ -1,0 +1,4 @@
+int probed(int n)
+{
+	return n * 3 + 1;
+}
