@@ -33,6 +33,9 @@ enum xdp_action {
 	XDP_REDIRECT,
 };
 
+/* linux/bpf.h, enum bpf_func_id */
+static long (*const bpf_xdp_adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
+
 /* What a slot returns that no program stands in: its bit is in every mask. */
 #define DISPATCHER_RETURN 31
 /* No action, and in no mask: what no slot that the chain goes on from has returned. */
@@ -58,7 +61,8 @@ const volatile struct xdp_dispatcher_config conf = {};
 
 /*
  * A function that an EXT program can stand in for: global, so that it is verified by itself, and with a result that
- * the compiler cannot know.
+ * the compiler cannot know. It could change the packet, though it never does: since kernel 6.13 (and stable releases
+ * before it) a program that calls helpers which do, may only replace a function that does, too.
  */
 #define SLOT(name)                                             \
 	__attribute__((noinline)) int name(struct xdp_md *ctx) \
@@ -66,6 +70,8 @@ const volatile struct xdp_dispatcher_config conf = {};
 		volatile int ret = DISPATCHER_RETURN;          \
 		if (!ctx)                                      \
 			return XDP_ABORTED;                    \
+		if (ret != DISPATCHER_RETURN)                  \
+			bpf_xdp_adjust_head(ctx, 0);           \
 		return ret;                                    \
 	}
 
