@@ -229,12 +229,12 @@ pub enum LoaderError {
         /// Its link.
         link: u32,
     },
-    /// A function that the running kernel does not have.
+    /// A function or tracepoint that the running kernel does not have.
     #[error("{what}")]
-    NoKernelFunction {
+    NotInKernel {
         /// What was being done to what.
         what: String,
-        /// The function that was most likely meant.
+        /// The one that was most likely meant.
         near: Option<String>,
         /// What the kernel said.
         source: Box<KernelError>,
@@ -478,9 +478,12 @@ impl LoaderError {
             Self::TracesAlready { link, .. } => Some(format!(
                 "`bpfman detach {link}` first, or load the program once more"
             )),
-            Self::NoKernelFunction { near, .. } => Some(match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "/proc/kallsyms lists the functions there are; some are inlined wherever they are called".to_owned(),
+            Self::NotInKernel { near, source, .. } => Some(match (near, &**source) {
+                (Some(near), _) => format!("did you mean `{near}`?"),
+                (None, KernelError::NoTracepoint { .. }) => {
+                    "`ls /sys/kernel/tracing/events/*` lists the tracepoints there are".to_owned()
+                }
+                (None, _) => "/proc/kallsyms lists the functions there are; some are inlined wherever they are called".to_owned(),
             }),
             Self::Kernel {
                 source: KernelError::NoTracing { .. },

@@ -47,7 +47,11 @@ counts() {
     name=$1 entry=$2 program=$3 events=$4
     shift 4
     link=$(attach "$program" "$@") || { echo "$link"; return 1; }
-    bpfman list links | awk -v link="$link" -v name="$name" '$2 == link { $1 = $2 = ""; print "PLACE " name $0 }'
+    case $name in
+    kprobe | kretprobe | fentry | fexit | libc | container)
+        bpfman list links | awk -v link="$link" -v name="$name" '$2 == link { $1 = $2 = ""; print "PLACE " name $0 }'
+        ;;
+    esac
     "before_$events"
     was=$(hits "$entry"); "$events"; attached=$(($(hits "$entry") - was))
     bpfman detach "$link"
@@ -63,6 +67,8 @@ fn run(script: &str) -> Option<VmOutcome> {
     let vm = Vm::new()?
         .tool("bpftool")?
         .tool("ldconfig")?
+        // Some three hundred commands, each a process in a machine without KVM.
+        .option("--limit", "400")
         .file(object.path(), "/root/program.o")
         .file(&probed.library(), "/lib/libprobed.so.1")
         .file(&probed.target(), "/bin/target");
@@ -90,6 +96,38 @@ counts fentry 4 "$traced_entry" unlinks fentry
 counts fexit 5 "$traced_return" unlinks fexit -m a=b
 counts fentry-again 4 "$traced_entry" unlinks fentry
 
+# Entry and return are two: while a process is inside, only its entry has been counted.
+ends() { # NAME ENTRY-HITS RETURN-HITS
+    first=$($2) last=$($3)
+    sleep 1000 &
+    sleeper=$!
+    until [ "$($2)" -gt "$first" ]; do :; done
+    inside=$(($($3) - last))
+    kill "$sleeper"
+    wait "$sleeper" || true
+    echo "COUNT $1 $(($($3) - last)) $inside"
+}
+entries() { hits 0; }
+returns() { hits 1; }
+first_link=$(attach "$on_entry" kprobe -f hrtimer_nanosleep)
+last_link=$(attach "$on_return" kprobe -f hrtimer_nanosleep)
+ends kretprobe-returns entries returns
+bpfman detach "$first_link"
+bpfman detach "$last_link"
+bpfman load file --path program.o --programs \
+    fentry:traced_entry:hrtimer_nanosleep fexit:traced_return:hrtimer_nanosleep >/tmp/sleeps
+first_id=$(awk '$3 == "fentry" || $2 == "fentry" { print $1 }' /tmp/sleeps)
+last_id=$(awk '$3 == "fexit" || $2 == "fexit" { print $1 }' /tmp/sleeps)
+entries() { value "$first_id" hits 4; }
+returns() { value "$first_id" hits 5; }
+attach "$first_id" fentry >/dev/null
+attach "$last_id" fexit >/dev/null
+ends fexit-returns entries returns
+bpfman unload "$first_id"
+bpfman unload "$last_id"
+
+counts uprobe-turn 2 "$at_entry" calls uprobe -t /bin/target -f turn
+counts uretprobe-turn 3 "$at_return" calls uprobe -t /bin/target -f turn
 counts uprobe 2 "$at_entry" calls uprobe -t /bin/target -f inner
 counts uretprobe 3 "$at_return" calls uprobe --target /bin/target --fn-name inner --metadata a=b
 counts library 2 "$at_entry" calls uprobe -t libprobed -f probed
@@ -144,6 +182,12 @@ left_behind | sed 's/^/LEFT /'
         "fentry 3 0",
         "fexit 3 0",
         "fentry-again 3 0",
+        // Attached: how many returned; afterwards: how many before that.
+        "kretprobe-returns 1 0",
+        "fexit-returns 1 0",
+        "uprobe-turn 3 0",
+        // The last of three is still inside.
+        "uretprobe-turn 2 0",
         "uprobe 3 0",
         "uretprobe 3 0",
         "library 3 0",

@@ -27,13 +27,21 @@ pub enum EngineError {
         /// Every address that was tried.
         tried: Vec<Tried>,
     },
-    /// `DOCKER_HOST` or `CONTAINER_HOST` that cannot be used.
+    /// `DOCKER_HOST`, `CONTAINER_HOST` or a context that cannot be used.
     #[error("{variable} is `{found}`: expected unix:///PATH, tcp://HOST:PORT or http://HOST:PORT")]
     Address {
-        /// The variable.
+        /// The variable, or what else said it.
         variable: &'static str,
         /// What it is.
         found: String,
+    },
+    /// A context of docker's command line that is not there, or not as it should be.
+    #[error("docker's context `{name}` cannot be read from {}", file.display())]
+    DockerContext {
+        /// Its name.
+        name: String,
+        /// Where docker keeps it.
+        file: PathBuf,
     },
     /// docker or podman without a Containerfile.
     #[error("{runtime} needs a Containerfile")]
@@ -107,6 +115,9 @@ impl EngineError {
             Self::Unreachable { .. } => {
                 Some("start the daemon, or build without one: --runtime builtin".to_owned())
             }
+            Self::DockerContext { .. } => {
+                Some("`docker context ls` shows what there is; DOCKER_HOST goes before it".to_owned())
+            }
             Self::NoContainerFile { .. } => {
                 Some("give --container-file Containerfile.bytecode, or --runtime builtin, which needs none".to_owned())
             }
@@ -160,7 +171,11 @@ pub(crate) async fn build(
 async fn find(runtimes: &[Runtime]) -> Result<Daemon, EngineError> {
     let mut tried = Vec::new();
     for &runtime in runtimes {
-        for address in Address::of(runtime, |name| std::env::var(name).ok())? {
+        for address in Address::of(
+            runtime,
+            |name| std::env::var(name).ok(),
+            |file| std::fs::read(file).ok(),
+        )? {
             match Daemon::connect(runtime, &address).await {
                 Ok(daemon) => return Ok(daemon),
                 Err(reason) => tried.push(Tried {

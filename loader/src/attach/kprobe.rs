@@ -50,7 +50,7 @@ impl<K: Kernel> Loader<K> {
         function: &str,
         source: KernelError,
     ) -> LoaderError {
-        LoaderError::NoKernelFunction {
+        LoaderError::NotInKernel {
             what: what.to_owned(),
             near: self.kernel.near_function(function),
             source: Box::new(source),

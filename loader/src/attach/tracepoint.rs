@@ -1,5 +1,5 @@
 use crate::error::Doing;
-use crate::kernel::{Kernel, LinkSpec};
+use crate::kernel::{Kernel, KernelError, LinkSpec};
 use crate::state::{Guard, PlaceRecord};
 use crate::{Link, Loader, LoaderError};
 
@@ -26,7 +26,14 @@ impl<K: Kernel> Loader<K> {
                 category,
                 name,
             };
-            self.kernel.link(&spec).doing(|| what.clone())
+            match self.kernel.link(&spec) {
+                Err(source @ KernelError::NoTracepoint { .. }) => Err(LoaderError::NotInKernel {
+                    what: what.clone(),
+                    near: self.kernel.near_tracepoint(&tracepoint),
+                    source: Box::new(source),
+                }),
+                link => link.doing(|| what.clone()),
+            }
         })
     }
 }

@@ -4,6 +4,7 @@
 //! It does what was seen on real kernels and nothing else. One thing it leaves out: a real EXT program holds the
 //! dispatcher that it was loaded for until it is attached.
 
+mod links;
 mod object;
 mod traffic;
 mod world;
@@ -106,6 +107,12 @@ impl FakeKernel {
     /// Functions that the kernel has.
     pub fn set_functions(&self, names: &[&str]) {
         self.world.borrow_mut().functions = names.iter().map(|name| (*name).to_owned()).collect();
+    }
+
+    /// Tracepoints that the kernel has; before, it has every one.
+    pub fn set_tracepoints(&self, names: &[&str]) {
+        let names = names.iter().map(|name| (*name).to_owned());
+        self.world.borrow_mut().tracepoints = Some(names.collect());
     }
 
     /// Adds a binary of user space, under the name that it is asked for by. Its functions start at 0x1000.
@@ -322,10 +329,6 @@ impl FakeKernel {
     }
 }
 
-fn end(retprobe: bool) -> &'static str {
-    if retprobe { " at return" } else { "" }
-}
-
 fn errno(call: &str, code: i32) -> KernelError {
     KernelError::Syscall {
         call: call.to_owned(),
@@ -507,102 +510,7 @@ impl Kernel for FakeKernel {
     }
 
     fn link(&self, spec: &LinkSpec<'_, Object>) -> Result<Object, KernelError> {
-        let mut world = self.call("link")?;
-        let (place, program) = match spec {
-            LinkSpec::Xdp {
-                program,
-                ifindex,
-                mode,
-                netns,
-            } => {
-                let nsid = world.namespace(*netns)?;
-                if !world.is_there(nsid, *ifindex) {
-                    return Err(errno("link", libc::ENODEV));
-                }
-                if world.xdp_link(*ifindex).is_some() {
-                    return Err(errno("link", libc::EBUSY));
-                }
-                if world.refused_modes.contains(mode) {
-                    return Err(errno("link", libc::EOPNOTSUPP));
-                }
-                (Place::Xdp(Some(*ifindex)), program.of_kind("xdp")?)
-            }
-            LinkSpec::Extension {
-                program,
-                target,
-                function,
-            } => {
-                let target = target.dispatcher()?;
-                if target.slot(function).is_some() {
-                    return Err(errno("link", libc::EBUSY));
-                }
-                let place = Place::Slot {
-                    target,
-                    function: (*function).to_owned(),
-                };
-                (place, program.of_kind("ext")?)
-            }
-            LinkSpec::Tcx {
-                program,
-                ifindex,
-                direction,
-                beside,
-                netns,
-            } => {
-                let nsid = world.namespace(*netns)?;
-                if !world.is_there(nsid, *ifindex) {
-                    return Err(errno("link", libc::ENODEV));
-                }
-                let program = program.of_kind("tc")?;
-                return world.add_tcx(*ifindex, *direction, *beside, program);
-            }
-            LinkSpec::Tracepoint {
-                program,
-                category,
-                name,
-            } => (
-                Place::Tracepoint(format!("{category}/{name}")),
-                program.of_kind("tracepoint")?,
-            ),
-            LinkSpec::Kprobe {
-                program,
-                function,
-                offset,
-                retprobe,
-            } => {
-                if !world.functions.contains(*function) {
-                    return Err(KernelError::NoKernelFunction {
-                        function: (*function).to_owned(),
-                    });
-                }
-                let place = format!("{function}+{offset}{}", end(*retprobe));
-                (Place::Probe(place), program.of_kind("probe")?)
-            }
-            LinkSpec::Uprobe {
-                program,
-                binary,
-                offset,
-                pid,
-                retprobe,
-            } => {
-                let Object::Binary(path) = binary else {
-                    return Err(errno("link", libc::EINVAL));
-                };
-                let pid = pid.map(|pid| format!(" in {pid}")).unwrap_or_default();
-                let place = format!("{}+{offset}{pid}{}", path.display(), end(*retprobe));
-                (Place::Probe(place), program.of_kind("probe")?)
-            }
-            LinkSpec::Tracing { program } => {
-                let program = program.of_kind("tracing")?;
-                if world.is_linked(program.id) {
-                    return Err(errno("link", libc::EBUSY));
-                }
-                (Place::Probe("its function".to_owned()), program)
-            }
-        };
-        let link = world.add_link(place, program);
-        link.take_place();
-        Ok(Object::Link(link))
+        links::link(&mut *self.call("link")?, spec)
     }
 
     fn update_link(&self, link: &Object, program: &Object) -> Result<(), KernelError> {
@@ -641,6 +549,12 @@ impl Kernel for FakeKernel {
         let world = self.world.borrow();
         let functions = world.functions.iter().map(String::as_str);
         nearest(name, functions).map(str::to_owned)
+    }
+
+    fn near_tracepoint(&self, tracepoint: &str) -> Option<String> {
+        let world = self.world.borrow();
+        let names = world.tracepoints.iter().flatten().map(String::as_str);
+        nearest(tracepoint, names).map(str::to_owned)
     }
 
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {

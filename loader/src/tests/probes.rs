@@ -199,6 +199,28 @@ fn what_is_refused_says_why_and_what_to_do() {
 }
 
 #[test]
+fn a_tracepoint_that_is_not_there_is_told_from_the_nearest() {
+    let bench = Bench::new();
+    let id = bench.load(&["tracepoint:on_switch"])[0];
+    bench
+        .kernel
+        .set_tracepoints(&["sched/sched_switch", "net/netif_rx"]);
+    for (asked, hint) in [
+        ("sched/sched_swich", "did you mean `sched/sched_switch`?"),
+        (
+            "power/cpu_idle",
+            "`ls /sys/kernel/tracing/events/*` lists the tracepoints there are",
+        ),
+    ] {
+        let error = bench.try_attach(id, tracepoint(asked)).unwrap_err();
+        let expected = format!("attaching program {id} to tracepoint {asked}");
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.hint().as_deref(), Some(hint));
+    }
+    bench.assert_agreement("refused");
+}
+
+#[test]
 fn hosts_without_the_means_are_told_what_is_missing() {
     let missing = |kind: &'static str| {
         KernelError::from(crate::kernel::ProbeError::NoProbes {

@@ -26,6 +26,8 @@ pub(super) struct World {
     pub(super) frags: BTreeSet<String>,
     /// Functions of the kernel that can be traced.
     pub(super) functions: BTreeSet<String>,
+    /// Tracepoints, `category/name`; `None`: every one.
+    pub(super) tracepoints: Option<BTreeSet<String>>,
     /// Binaries of user space: the name asked for → path.
     pub(super) binaries: BTreeMap<String, PathBuf>,
     pub(super) refuse_extensions: bool,

@@ -1,14 +1,12 @@
 //! Links: a program on a hook, held by a descriptor or a pin.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aya_obj::generated::bpf_attach_type;
 
 use super::netns::Namespace;
-use super::{KernelError, LinuxKernel, failed, probes, sys};
+use super::{KernelError, LinuxKernel, failed, probes, sys, tracepoints};
 use crate::kernel::{LinkSpec, Side};
 use crate::{TcDirection, XdpMode};
 
@@ -20,9 +18,6 @@ const XDP_FLAGS_HW_MODE: u32 = 1 << 3;
 const BPF_F_BEFORE: u32 = 1 << 3;
 const BPF_F_AFTER: u32 = 1 << 4;
 const BPF_F_LINK: u32 = 1 << 13;
-
-/// Where tracefs is mounted (since 4.1), and where debugfs shows it.
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 pub(super) fn link(
     kernel: &LinuxKernel,
@@ -51,7 +46,7 @@ pub(super) fn link(
             program,
             category,
             name,
-        } => tracepoint(program, category, name),
+        } => tracepoints::tracepoint(program, category, name),
         LinkSpec::Kprobe {
             program,
             function,
@@ -147,16 +142,6 @@ fn extension(
     }))
 }
 
-fn tracepoint(program: &OwnedFd, category: &str, name: &str) -> Result<OwnedFd, KernelError> {
-    let id = tracepoint_id(category, name)?;
-    let event = sys::tracepoint_event(id).map_err(failed(|| {
-        format!("opening an event of tracepoint {category}/{name}")
-    }))?;
-    perf_event(program, &event, || {
-        format!("linking a program to tracepoint {category}/{name}")
-    })
-}
-
 /// A program on a perf event; the link holds the event.
 pub(super) fn perf_event(
     program: &OwnedFd,
@@ -172,68 +157,4 @@ pub(super) fn perf_event(
 fn tracing(program: &OwnedFd) -> Result<OwnedFd, KernelError> {
     sys::tracing_open(program.as_fd())
         .map_err(failed(|| "linking a program to its function".to_owned()))
-}
-
-fn tracepoint_id(category: &str, name: &str) -> Result<u64, KernelError> {
-    let mut tracefs = TRACEFS
-        .iter()
-        .map(Path::new)
-        .filter(|path| path.join("events").is_dir());
-    let tracefs = tracefs.next().ok_or(KernelError::NoTracefs)?;
-    let path = id_file(tracefs, category, name);
-    let none = |path| KernelError::NoTracepoint {
-        category: category.to_owned(),
-        name: name.to_owned(),
-        path,
-    };
-    let Some(path) = path else {
-        return Err(none(tracefs.join("events")));
-    };
-    let call = || format!("reading {}", path.display());
-    let text = match fs::read_to_string(&path) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Err(none(path));
-        }
-        text => text.map_err(failed(call))?,
-    };
-    text.trim()
-        .parse()
-        .map_err(|error| failed(call)(std::io::Error::new(ErrorKind::InvalidData, error)))
-}
-
-/// `events/<category>/<name>/id`; `None` for a name that is no name but a way out of there.
-fn id_file(tracefs: &Path, category: &str, name: &str) -> Option<PathBuf> {
-    let plain =
-        |word: &str| !word.is_empty() && word != "." && word != ".." && !word.contains(['/', '\0']);
-    (plain(category) && plain(name))
-        .then(|| tracefs.join("events").join(category).join(name).join("id"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_cannot_lead_out_of_tracefs() {
-        let cases = [
-            (
-                "sched",
-                "sched_switch",
-                Some("/t/events/sched/sched_switch/id"),
-            ),
-            ("..", "x", None),
-            ("sched", "..", None),
-            ("sched", "a/b", None),
-            ("", "x", None),
-            ("sched", "", None),
-            ("sched", "a\0b", None),
-        ];
-        for (category, name, expected) in cases {
-            assert_eq!(
-                id_file(Path::new("/t"), category, name),
-                expected.map(PathBuf::from),
-                "{category}/{name}"
-            );
-        }
-    }
 }

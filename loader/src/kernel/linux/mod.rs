@@ -20,6 +20,7 @@ mod program_types;
 mod programs;
 mod sys;
 mod tc;
+mod tracepoints;
 mod version;
 
 use std::io;
@@ -164,6 +165,10 @@ impl Kernel for LinuxKernel {
 
     fn near_function(&self, name: &str) -> Option<String> {
         probes::near_function(name)
+    }
+
+    fn near_tracepoint(&self, tracepoint: &str) -> Option<String> {
+        tracepoints::near_tracepoint(tracepoint)
     }
 
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
