@@ -196,3 +196,26 @@ fn what_this_kernel_lacks_is_named() {
         assert!(said.contains("lockdown"), "{said}");
     }
 }
+
+#[test]
+fn a_tracepoint_with_a_slip_in_its_name_is_told_from_the_nearest() {
+    let Some(object) = Object::example("tracepoint-counter") else {
+        return;
+    };
+    if !lanes::root() || !lanes::tracefs() {
+        return;
+    }
+    let bpfman = Bpfman::new();
+    let id = &load(&bpfman, &object, &["tracepoint:tracepoint_kill_recorder"])[0];
+    let place = "syscalls/sys_enter_kil";
+    let refused = bpfman.run(&["attach", id, "tracepoint", "--tracepoint", place]);
+    let said = refused.failure();
+    assert!(
+        said.contains("no tracepoint `syscalls/sys_enter_kil`"),
+        "{said}"
+    );
+    assert!(
+        said.contains("did you mean `syscalls/sys_enter_kill`?"),
+        "{said}"
+    );
+}

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use bytecode_image::archive::{self, Platforms};
 use bytecode_image::platform::Platform;
+use bytecode_image::pull::Trust;
 use bytecode_image::reference::Reference;
-use bytecode_image::store::Store;
+use bytecode_image::store::{Store, StoredImage, StoredPlatform};
 
 use crate::args::{ImageUrl, OutputFormat};
-use crate::config::image_dir;
+use crate::config::{Config, image_dir};
 use crate::error::Error;
-use crate::output::Printer;
+use crate::output::{Printer, Shown};
 
 /// The store of this user.
 pub(super) fn store() -> Store {
@@ -19,16 +20,34 @@ pub(super) fn store() -> Store {
 
 /// `image list`.
 pub(super) fn list(format: OutputFormat) -> Result<(), Error> {
-    Printer::new(format).images(&store().images()?)
+    let (store, trust) = (store(), Config::read()?.trust()?);
+    let images = store.images()?;
+    let shown: Result<Vec<_>, Error> = images
+        .iter()
+        .map(|image| shown(&store, &trust, image))
+        .collect();
+    Printer::new(format).images(&shown?)
 }
 
 /// `image inspect`: several names of one digest are one image.
 pub(super) fn inspect(image: &ImageUrl, format: OutputFormat) -> Result<(), Error> {
-    let found = store().images_named(&image.reference)?;
+    let (store, trust) = (store(), Config::read()?.trust()?);
+    let found = store.images_named(&image.reference)?;
     match found.first() {
-        Some(image) => Printer::new(format).image(image),
+        Some(image) => Printer::new(format).image(&shown(&store, &trust, image)?),
         None => Ok(()),
     }
+}
+
+/// With what is known and what is said about its signatures.
+fn shown<'a>(store: &Store, trust: &Trust, image: &'a StoredImage) -> Result<Shown<'a>, Error> {
+    let reference = image.entry.reference.as_ref();
+    let admission = |found: &StoredPlatform| trust.admission(store, reference?, found.manifest);
+    Ok(Shown {
+        image,
+        admissions: image.platforms.iter().map(admission).collect(),
+        signatures: store.signatures(&image.about)?,
+    })
 }
 
 /// `image remove`.

@@ -9,15 +9,22 @@ use bytecode_image::digest::Digest;
 use bytecode_image::labels::Labels;
 use bytecode_image::manifest::{Document, parse};
 use bytecode_image::pull::{BytecodeImage, Verdict};
-use bytecode_image::store::{Entry, Freed, Held, State, StoredImage, StoredPlatform};
+use bytecode_image::store::{Admission, Entry, Freed, Held, State, StoredImage, StoredPlatform};
+use bytecode_image::verify::{
+    Algorithm, Candidate, Covered, Format, LogEntry, NotCounted, Place, Proof, SignatureManifest,
+    Signer, TimeSource, TrustedTime,
+};
 use bytecode_object::ProgramType;
+use jiff::Timestamp;
 use loader::{
     Attachment, KernelState, Link, ManagedState, ManagedSummary, Program, ProgramSummary, Source,
     TcDirection, UprobePoint,
 };
 
+use super::images::Shown;
 use super::images_json::StoredImageJson;
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
+use super::proof::{self, Proven, ProvenJson};
 use super::{images, links, programs};
 
 fn golden(name: &str, text: &str) {
@@ -485,14 +492,113 @@ fn stored() -> Vec<StoredImage> {
     ]
 }
 
+/// What a workflow signed, and what a key did.
+fn proofs() -> [Proof; 2] {
+    let at = Timestamp::from_second(LOADED_AT.try_into().unwrap()).unwrap();
+    let place = |format| Place {
+        manifest: Digest::of(b"signature"),
+        layer: 1,
+        format,
+    };
+    [
+        Proof {
+            signer: Signer::Identity {
+                issuer: "https://token.actions.githubusercontent.com".to_owned(),
+                subject: "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1"
+                    .to_owned(),
+            },
+            covered: Covered::Index(Digest::of(b"index")),
+            place: place(Format::Bundle),
+            times: [TimeSource::Authority, TimeSource::Log]
+                .map(|source| TrustedTime { at, source })
+                .into(),
+            log: Some(LogEntry {
+                index: 6_324_898,
+                log: "https://rekor.sigstore.dev".to_owned(),
+            }),
+            not_counted: Vec::new(),
+        },
+        Proof {
+            signer: Signer::Key {
+                fingerprint: Digest::of(b"key"),
+                algorithm: Algorithm::EcdsaP256,
+            },
+            covered: Covered::Manifest(Digest::of(b"manifest")),
+            place: place(Format::SimpleSigning),
+            times: Vec::new(),
+            log: None,
+            not_counted: vec![NotCounted::UnknownAuthority],
+        },
+    ]
+}
+
+#[test]
+fn what_was_proven() {
+    let image = pulled();
+    let [identity, key] = &proofs();
+    for (name, proof, built_in) in [
+        ("image-verify-identity", identity, Some("2026-10-23")),
+        ("image-verify-key", key, None),
+    ] {
+        let proven = Proven {
+            image: &image,
+            proof,
+            trust_root: (built_in, Digest::of(b"root")),
+        };
+        golden(&format!("{name}.txt"), &proof::details(&proven));
+        let json = json::render(&ProvenJson::from(&proven)).unwrap();
+        golden(&format!("{name}.json"), &json);
+    }
+}
+
+/// The signatures of a fixture.
+fn candidates(fixture: &str) -> Vec<Candidate> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures/signatures")
+        .join(fixture)
+        .join("blobs/sha256");
+    let blob = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+        .iter()
+        .filter_map(|name| SignatureManifest::parse(&blob(name)).ok())
+        .flat_map(|manifest| manifest.candidates(|digest| Some(blob(&digest.hex()))))
+        .collect()
+}
+
 #[test]
 fn images_of_the_store() {
     let stored = stored();
-    golden("image-list.txt", &images::list(&stored));
+    let [identity, key] = proofs();
+    let admission = |proof: &Proof| {
+        Some(Admission {
+            manifest: Digest::of(b"manifest"),
+            policy: Digest::of(b"policy"),
+            proof: proof.clone(),
+            at: Timestamp::from_second(LOADED_AT.try_into().unwrap()).unwrap(),
+        })
+    };
+    let mut shown: Vec<Shown<'_>> = stored
+        .iter()
+        .map(|image| Shown {
+            image,
+            admissions: Vec::new(),
+            signatures: Vec::new(),
+        })
+        .collect();
+    shown[0].admissions = vec![admission(&key), None, None];
+    shown[0].signatures = candidates("kl2");
+    shown[0].signatures.extend(candidates("v3"));
+    shown[1].admissions = vec![admission(&identity)];
+    golden("image-list.txt", &images::list(&shown));
     golden("image-list-empty.txt", &images::list(&[]));
-    golden("image-inspect.txt", &images::details(&stored[0]));
-    golden("image-inspect-unusable.txt", &images::details(&stored[2]));
-    let json: Vec<_> = stored.iter().map(StoredImageJson::from).collect();
+    golden("image-inspect.txt", &images::details(&shown[0]));
+    golden("image-inspect-unusable.txt", &images::details(&shown[2]));
+    let json: Vec<_> = shown.iter().map(StoredImageJson::from).collect();
     golden("image-list.json", &json::render(&json).unwrap());
     let freed = Freed {
         entries: vec![stored[0].entry.clone(), stored[0].about[0].clone()],

@@ -4,8 +4,10 @@ use bytecode_image::archive::{Exported, Imported};
 use bytecode_image::digest::Digest;
 use bytecode_image::platform::Platform;
 use bytecode_image::reference::Reference;
-use bytecode_image::store::{Entry, Freed, Held, State, StoredImage, StoredPlatform};
+use bytecode_image::store::{Admission, Entry, Freed, Held, State, StoredImage, StoredPlatform};
+use bytecode_image::verify::Candidate;
 
+use super::proof;
 use super::table::{Section, Table};
 
 /// How many programs of an image a list names.
@@ -17,33 +19,64 @@ const LISTED_DIGITS: usize = 12;
 /// What stands where there is nothing to show.
 const NOTHING: &str = "-";
 
+/// An image of the store, with what is known and what is said about its signatures.
+#[derive(Debug)]
+pub(crate) struct Shown<'a> {
+    pub(crate) image: &'a StoredImage,
+    /// By the policy that covers the image now, in the order of its platforms.
+    pub(crate) admissions: Vec<Option<Admission>>,
+    /// Not looked at.
+    pub(crate) signatures: Vec<Candidate>,
+}
+
+impl Shown<'_> {
+    /// Each platform with its admission.
+    pub(super) fn platforms(&self) -> impl Iterator<Item = (&StoredPlatform, Option<&Admission>)> {
+        let admissions = self.admissions.iter().map(Option::as_ref);
+        self.image
+            .platforms
+            .iter()
+            .zip(admissions.chain(std::iter::repeat(None)))
+    }
+}
+
+/// Who signed, or `no`.
+fn verified(admission: Option<&Admission>) -> String {
+    admission.map_or_else(|| "no".to_owned(), |found| proof::signer(&found.proof))
+}
+
 /// `image list`: one line for each platform that the store has of an image.
-pub(super) fn list(images: &[StoredImage]) -> String {
+pub(super) fn list(images: &[Shown<'_>]) -> String {
     let mut table = Table::new([
         "Image", "Digest", "Platform", "Programs", "Size", "Verified",
     ]);
-    for image in images {
-        let held = image
-            .platforms
-            .iter()
-            .filter(|found| !matches!(found.state, State::Absent));
-        let mut rows: Vec<[String; 3]> = held.map(cells).collect();
+    for shown in images {
+        let image = shown.image;
+        let held = shown
+            .platforms()
+            .filter(|(found, _)| !matches!(found.state, State::Absent));
+        let mut rows: Vec<[String; 4]> = held
+            .map(|(found, admission)| {
+                let [platform, programs, size] = cells(found);
+                [platform, programs, size, verified(admission)]
+            })
+            .collect();
         if rows.is_empty() {
             rows.push([
                 NOTHING.to_owned(),
                 "(incomplete)".to_owned(),
                 NOTHING.to_owned(),
+                verified(None),
             ]);
         }
-        for [platform, programs, size] in rows {
+        for [platform, programs, size, verified] in rows {
             table.push([
                 name(&image.entry).to_owned(),
                 short(image.entry.digest),
                 platform,
                 programs,
                 size,
-                // Signatures are not looked at yet.
-                "no".to_owned(),
+                verified,
             ]);
         }
     }
@@ -51,7 +84,8 @@ pub(super) fn list(images: &[StoredImage]) -> String {
 }
 
 /// `image inspect`.
-pub(super) fn details(image: &StoredImage) -> String {
+pub(super) fn details(shown: &Shown<'_>) -> String {
+    let image = shown.image;
     let absent = image
         .platforms
         .iter()
@@ -61,38 +95,35 @@ pub(super) fn details(image: &StoredImage) -> String {
         .row("Digest:", image.entry.digest)
         .row("Media Type:", &image.entry.media_type)
         .rows("Not In The Store:", absent.map(platform))
-        .rows(
-            "Signatures:",
-            image.about.iter().map(|entry| entry.digest.to_string()),
-        )
-        .row("Verified:", "no")
+        .rows("Signatures:", shown.signatures.iter().map(proof::claim))
         .render();
-    for found in &image.platforms {
+    for (found, admission) in shown.platforms() {
         match &found.state {
             State::Absent => {}
             State::Unusable(why) => {
-                text += &of_platform(found).row("Unusable:", why).render();
+                text += &of_platform(found, admission).row("Unusable:", why).render();
             }
-            State::Whole(held) => text += &whole(found, held),
+            State::Whole(held) => text += &whole(found, admission, held),
         }
     }
     text
 }
 
-fn of_platform(found: &StoredPlatform) -> Section {
+fn of_platform(found: &StoredPlatform, admission: Option<&Admission>) -> Section {
     Section::new("Platform")
         .row("Platform:", platform(found))
         .row("Manifest:", found.manifest)
+        .row("Verified:", verified(admission))
 }
 
-fn whole(found: &StoredPlatform, held: &Held) -> String {
+fn whole(found: &StoredPlatform, admission: Option<&Admission>, held: &Held) -> String {
     let pairs = |pairs: &std::collections::BTreeMap<String, String>, between: &str| {
         pairs
             .iter()
             .map(|(key, value)| format!("{key}{between}{value}"))
             .collect::<Vec<_>>()
     };
-    of_platform(found)
+    of_platform(found, admission)
         .row("Config:", held.config.digest)
         .row("Layer:", held.layer.digest)
         .row("Layer Type:", &held.layer.media_type)

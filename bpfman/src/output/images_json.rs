@@ -1,9 +1,14 @@
 //! Images of the store, as JSON.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
-use bytecode_image::store::{State, StoredImage, StoredPlatform};
+use bytecode_image::store::{Admission, State, StoredPlatform};
 use serde::Serialize;
+
+use super::images::Shown;
+use super::proof::{ClaimJson, ProofJson};
+use super::time;
 
 #[derive(Debug, Serialize)]
 pub(super) struct StoredImageJson<'a> {
@@ -11,39 +16,20 @@ pub(super) struct StoredImageJson<'a> {
     digest: String,
     media_type: &'a str,
     platforms: Vec<StoredPlatformJson<'a>>,
-    signatures: Vec<SignatureJson<'a>>,
-    /// Signatures are not looked at yet.
-    verified: Option<()>,
+    signatures: Vec<ClaimJson>,
 }
 
-impl<'a> From<&'a StoredImage> for StoredImageJson<'a> {
-    fn from(image: &'a StoredImage) -> Self {
+impl<'a> From<&'a Shown<'a>> for StoredImageJson<'a> {
+    fn from(shown: &'a Shown<'a>) -> Self {
+        let image = shown.image;
         Self {
             image: image.entry.name.as_deref(),
             digest: image.entry.digest.to_string(),
             media_type: &image.entry.media_type,
-            platforms: image
-                .platforms
-                .iter()
-                .map(StoredPlatformJson::from)
-                .collect(),
-            signatures: image
-                .about
-                .iter()
-                .map(|entry| SignatureJson {
-                    image: entry.name.as_deref(),
-                    digest: entry.digest.to_string(),
-                })
-                .collect(),
-            verified: None,
+            platforms: shown.platforms().map(StoredPlatformJson::from).collect(),
+            signatures: shown.signatures.iter().map(ClaimJson::from).collect(),
         }
     }
-}
-
-#[derive(Debug, Serialize)]
-struct SignatureJson<'a> {
-    image: Option<&'a str>,
-    digest: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,10 +45,19 @@ struct StoredPlatformJson<'a> {
     programs: Option<&'a BTreeMap<String, String>>,
     maps: Option<&'a BTreeMap<String, String>>,
     labels: Option<&'a BTreeMap<String, String>>,
+    verified: Option<VerifiedJson<'a>>,
 }
 
-impl<'a> From<&'a StoredPlatform> for StoredPlatformJson<'a> {
-    fn from(found: &'a StoredPlatform) -> Self {
+/// What was proven when the platform was admitted.
+#[derive(Debug, Serialize)]
+struct VerifiedJson<'a> {
+    admitted_at: Option<String>,
+    #[serde(flatten)]
+    proof: ProofJson<'a>,
+}
+
+impl<'a> From<(&'a StoredPlatform, Option<&'a Admission>)> for StoredPlatformJson<'a> {
+    fn from((found, admission): (&'a StoredPlatform, Option<&'a Admission>)) -> Self {
         let (state, problem) = match &found.state {
             State::Whole(_) => ("whole", None),
             State::Absent => ("absent", None),
@@ -81,6 +76,10 @@ impl<'a> From<&'a StoredPlatform> for StoredPlatformJson<'a> {
             programs: held.map(|held| &held.labels.programs),
             maps: held.map(|held| &held.labels.maps),
             labels: held.map(|held| &held.config_labels),
+            verified: admission.map(|admission| VerifiedJson {
+                admitted_at: time::rfc3339(SystemTime::from(admission.at)),
+                proof: ProofJson::from(&admission.proof),
+            }),
         }
     }
 }

@@ -17,6 +17,7 @@ mod proof;
 mod table;
 mod time;
 
+pub(crate) use images::Shown;
 pub(crate) use logger::init as init_logger;
 pub(crate) use panics::{hold as hold_panics, message as panic_message};
 pub(crate) use printer::{Printer, Stderr, clap_message};

@@ -2,9 +2,10 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use bytecode_image::archive::{Exported, Imported};
 use bytecode_image::pull::BytecodeImage;
-use bytecode_image::store::{Freed, StoredImage};
+use bytecode_image::store::Freed;
 use loader::{Link, Program, ProgramSummary};
 
+use super::images::Shown;
 use super::images_json::StoredImageJson;
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
 use super::proof::{self, Proven, ProvenJson};
@@ -97,7 +98,7 @@ impl Printer {
     }
 
     /// `image list`.
-    pub(crate) fn images(self, images: &[StoredImage]) -> Result<(), Error> {
+    pub(crate) fn images(self, images: &[Shown<'_>]) -> Result<(), Error> {
         match self.format {
             OutputFormat::Json => {
                 self.json(&images.iter().map(StoredImageJson::from).collect::<Vec<_>>())
@@ -107,7 +108,7 @@ impl Printer {
     }
 
     /// `image inspect`.
-    pub(crate) fn image(self, image: &StoredImage) -> Result<(), Error> {
+    pub(crate) fn image(self, image: &Shown<'_>) -> Result<(), Error> {
         match self.format {
             OutputFormat::Json => self.json(&StoredImageJson::from(image)),
             OutputFormat::Table => self.text(&images::details(image)),

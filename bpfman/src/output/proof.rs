@@ -4,7 +4,9 @@ use std::time::SystemTime;
 
 use bytecode_image::digest::Digest;
 use bytecode_image::pull::BytecodeImage;
-use bytecode_image::verify::{Covered, Format, NotCounted, Proof, Signer, TimeSource, TrustedTime};
+use bytecode_image::verify::{
+    Candidate, Claimed, Covered, Format, NotCounted, Proof, Signer, TimeSource, TrustedTime,
+};
 use serde::Serialize;
 
 use super::table::Section;
@@ -73,6 +75,37 @@ pub(super) fn details(proven: &Proven<'_>) -> String {
         .render()
 }
 
+/// Who signed, in a few words: for lists.
+pub(super) fn signer(proof: &Proof) -> String {
+    match &proof.signer {
+        Signer::Key { fingerprint, .. } => {
+            let hex = fingerprint.hex();
+            format!("key {}", hex.get(..12).unwrap_or(&hex))
+        }
+        Signer::Identity { subject, .. } => subject.clone(),
+    }
+}
+
+/// Where a signature lies, in what form, and who it says made it.
+pub(super) fn claim(candidate: &Candidate) -> String {
+    let place = candidate.place();
+    let by = match candidate.claimed() {
+        Claimed::Key => "with a key".to_owned(),
+        Claimed::Certificate { subject, issuer } => format!(
+            "says that it is by {} ({})",
+            subject.as_deref().unwrap_or("nobody"),
+            issuer.as_deref().unwrap_or("no issuer")
+        ),
+        Claimed::Unreadable => "cannot be read".to_owned(),
+    };
+    format!(
+        "{} {}#{}: {by}",
+        form(place.format),
+        place.manifest,
+        place.layer
+    )
+}
+
 fn time_text(time: &TrustedTime) -> String {
     let at = time::local(SystemTime::from(time.at)).unwrap_or_else(|| time.at.to_string());
     let by = match time.source {
@@ -86,6 +119,13 @@ fn form(format: Format) -> &'static str {
     match format {
         Format::SimpleSigning => "cosign 2",
         Format::Bundle => "sigstore bundle",
+    }
+}
+
+fn form_word(format: Format) -> &'static str {
+    match format {
+        Format::SimpleSigning => "cosign2",
+        Format::Bundle => "bundle",
     }
 }
 
@@ -131,6 +171,33 @@ enum SignerJson<'a> {
         issuer: &'a str,
         subject: &'a str,
     },
+}
+
+/// A signature that nobody looked at.
+#[derive(Debug, Serialize)]
+pub(super) struct ClaimJson {
+    manifest_digest: String,
+    layer: usize,
+    format: &'static str,
+    claimed_subject: Option<String>,
+    claimed_issuer: Option<String>,
+}
+
+impl From<&Candidate> for ClaimJson {
+    fn from(candidate: &Candidate) -> Self {
+        let place = candidate.place();
+        let (claimed_subject, claimed_issuer) = match candidate.claimed() {
+            Claimed::Certificate { subject, issuer } => (subject, issuer),
+            Claimed::Key | Claimed::Unreadable => (None, None),
+        };
+        Self {
+            manifest_digest: place.manifest.to_string(),
+            layer: place.layer,
+            format: form_word(place.format),
+            claimed_subject,
+            claimed_issuer,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -204,10 +271,7 @@ impl<'a> From<&'a Proof> for ProofJson<'a> {
             signature: SignatureJson {
                 manifest_digest: proof.place.manifest.to_string(),
                 layer: proof.place.layer,
-                format: match proof.place.format {
-                    Format::SimpleSigning => "cosign2",
-                    Format::Bundle => "bundle",
-                },
+                format: form_word(proof.place.format),
             },
             times: proof
                 .times

@@ -16,7 +16,7 @@ use crate::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 use crate::reference::Reference;
 use crate::registry::{Client, RawDocument, RegistryError};
 use crate::store::gc::Links;
-use crate::store::{Admission, Entry, Named, NewBlob, Store, StoreAction, StoreError, Writer};
+use crate::store::{Admission, Named, NewBlob, Store, StoreAction, StoreError, Writer};
 use crate::verify::limits::MAX_SIGNATURES;
 use crate::verify::{
     self, Candidate, Policy, Proof, Requirement, SignatureManifest, Subject, VerifyError,
@@ -383,6 +383,19 @@ impl Trust {
         }
     }
 
+    /// The admission of an image of the store by the policy that covers it now.
+    pub fn admission(
+        &self,
+        store: &Store,
+        reference: &Reference,
+        manifest: Digest,
+    ) -> Option<Admission> {
+        match self.signing.requirement(reference) {
+            Requirement::Proof(policy) => store.admission(manifest, policy.id(&self.root)),
+            _ => None,
+        }
+    }
+
     /// Writes an admission down. A store that cannot be written is no reason to refuse what was proven.
     pub(super) fn admit(&self, store: &Store, manifest: Digest, policy: &Policy, proof: &Proof) {
         let admission = Admission {
@@ -422,7 +435,12 @@ pub(super) fn of_kept(
         // Removed meanwhile.
         None => Subject::of(manifest),
     };
-    let here = verify::verify(&subject, &in_store(store, &subject)?, policy, &trust.root);
+    let here = verify::verify(
+        &subject,
+        &store.signatures_of(&subject)?,
+        policy,
+        &trust.root,
+    );
     let verdict = match here {
         Ok(proof) => Verdict::Proven(Box::new(proof)),
         Err(error) if request.policy == PullPolicy::Never => {
@@ -468,57 +486,6 @@ async fn ask(
     let names: Vec<_> = kept.named().collect();
     writer.commit(blobs, &names)?;
     Ok(verdict)
-}
-
-/// The signatures of an image that the store has, whichever repository they came from: they name what they are of.
-fn in_store(store: &Store, subject: &Subject) -> Result<Vec<Candidate>, StoreError> {
-    let mut manifests: Vec<SignatureManifest> = Vec::new();
-    let is_of = |entry: &Entry| -> Result<bool, StoreError> {
-        let about = store.subject_of(entry)?;
-        Ok(subject.digests().any(|digest| about == Some(digest)))
-    };
-    let mut documents = Vec::new();
-    for entry in store.entries()? {
-        if is_of(&entry)? && !documents.contains(&entry.digest) {
-            documents.push(entry.digest);
-        }
-    }
-    let mut add = |bytes: &[u8]| {
-        let known = Digest::of(bytes);
-        if let Ok(manifest) = SignatureManifest::parse(bytes)
-            && !manifests.iter().any(|manifest| manifest.digest() == known)
-        {
-            manifests.push(manifest);
-        }
-    };
-    for digest in documents {
-        let Some(bytes) = readable(store.read(digest, MAX_MANIFEST_BYTES))? else {
-            continue;
-        };
-        add(&bytes);
-        for (listed, _) in referrers(&bytes).unwrap_or_default() {
-            if let Some(bytes) = readable(store.read(listed, MAX_MANIFEST_BYTES))? {
-                add(&bytes);
-            }
-        }
-    }
-    let content = |digest| {
-        readable(store.read(digest, MAX_CONFIG_BYTES))
-            .ok()
-            .flatten()
-    };
-    Ok(manifests
-        .iter()
-        .flat_map(|manifest| manifest.candidates(content))
-        .collect())
-}
-
-/// Takes a damaged or overlong blob for one that is not there.
-fn readable(read: Result<Option<Vec<u8>>, StoreError>) -> Result<Option<Vec<u8>>, StoreError> {
-    match read {
-        Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. }) => Ok(None),
-        read => read,
-    }
 }
 
 /// An error and its causes, in one line.

@@ -22,6 +22,7 @@ mod error;
 pub(crate) mod gc;
 pub(crate) mod index;
 mod read;
+mod signatures;
 mod write;
 
 use std::fs::{self, File};

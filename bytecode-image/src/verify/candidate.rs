@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use sigstore_verify::crypto::parse_certificate_info;
 use sigstore_verify::types::{Bundle, Error as TypesError, SignatureContent};
 
 use super::cosign2::{AnnotationError, SimpleSignature};
@@ -74,6 +75,22 @@ struct Layer {
 pub struct Candidate {
     pub(super) place: Place,
     pub(super) content: Result<Content, CandidateError>,
+}
+
+/// Who a signature says made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// The owner of some key.
+    Key,
+    /// Who a certificate names.
+    Certificate {
+        /// The subject.
+        subject: Option<String>,
+        /// Who vouched for it.
+        issuer: Option<String>,
+    },
+    /// It cannot be read.
+    Unreadable,
 }
 
 #[derive(Debug, Clone)]
@@ -302,6 +319,25 @@ impl Candidate {
     /// Where it lies.
     pub fn place(&self) -> Place {
         self.place
+    }
+
+    /// Who it says made it. Nothing of that is proven: anybody can write it.
+    pub fn claimed(&self) -> Claimed {
+        let certificate = match &self.content {
+            Err(_) => return Claimed::Unreadable,
+            Ok(Content::Simple(simple)) => simple.certificate.as_ref(),
+            Ok(Content::Bundle(bundle)) => bundle.signing_certificate(),
+        };
+        let Some(certificate) = certificate else {
+            return Claimed::Key;
+        };
+        match parse_certificate_info(certificate) {
+            Ok(info) => Claimed::Certificate {
+                subject: info.identity.map(|named| named.as_str().to_owned()),
+                issuer: info.issuer,
+            },
+            Err(_) => Claimed::Unreadable,
+        }
     }
 }
 

@@ -25,8 +25,8 @@ mod subject;
 mod trust_root;
 
 pub use candidate::{
-    Candidate, CandidateError, Format, Place, SignatureManifest, SignatureManifestError, referrers,
-    referrers_tag, signature_tag,
+    Candidate, CandidateError, Claimed, Format, Place, SignatureManifest, SignatureManifestError,
+    referrers, referrers_tag, signature_tag,
 };
 pub use claim::{ClaimError, SIGN_PREDICATE_TYPE};
 pub use cosign2::AnnotationError;

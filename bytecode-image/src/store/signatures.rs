@@ -1,0 +1,62 @@
+//! Signatures that lie in the store beside their images: read, not believed.
+
+use super::{Entry, Store, StoreError};
+use crate::digest::Digest;
+use crate::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
+use crate::verify::{Candidate, SignatureManifest, Subject, referrers};
+
+impl Store {
+    /// The signatures in these entries of the index ([`StoredImage::about`](super::StoredImage::about)): manifests of
+    /// signatures, and lists of them. What cannot be read is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] when a blob is there and cannot be read.
+    pub fn signatures(&self, entries: &[Entry]) -> Result<Vec<Candidate>, StoreError> {
+        let mut manifests: Vec<SignatureManifest> = Vec::new();
+        let mut add = |bytes: &[u8]| {
+            let known = Digest::of(bytes);
+            if let Ok(manifest) = SignatureManifest::parse(bytes)
+                && !manifests.iter().any(|manifest| manifest.digest() == known)
+            {
+                manifests.push(manifest);
+            }
+        };
+        for entry in entries {
+            let Some(bytes) = readable(self.read(entry.digest, MAX_MANIFEST_BYTES))? else {
+                continue;
+            };
+            add(&bytes);
+            for (listed, _) in referrers(&bytes).unwrap_or_default() {
+                if let Some(bytes) = readable(self.read(listed, MAX_MANIFEST_BYTES))? {
+                    add(&bytes);
+                }
+            }
+        }
+        let content = |digest| readable(self.read(digest, MAX_CONFIG_BYTES)).ok().flatten();
+        Ok(manifests
+            .iter()
+            .flat_map(|manifest| manifest.candidates(content))
+            .collect())
+    }
+
+    /// The signatures of an image, whichever repository they came from: they name what they are of.
+    pub(crate) fn signatures_of(&self, subject: &Subject) -> Result<Vec<Candidate>, StoreError> {
+        let mut about = Vec::new();
+        for entry in self.entries()? {
+            let named = self.subject_of(&entry)?;
+            if subject.digests().any(|digest| named == Some(digest)) {
+                about.push(entry);
+            }
+        }
+        self.signatures(&about)
+    }
+}
+
+/// Takes a damaged or overlong blob for one that is not there.
+fn readable(read: Result<Option<Vec<u8>>, StoreError>) -> Result<Option<Vec<u8>>, StoreError> {
+    match read {
+        Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. }) => Ok(None),
+        read => read,
+    }
+}
