@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::lanes;
-use crate::server::Server;
+use crate::server::{Server, folder_in_memory};
 
 /// A running engine. It and what it built are gone when the value is dropped.
 #[derive(Debug)]
@@ -118,11 +118,4 @@ impl Engine {
     pub fn socket(&self) -> &str {
         &self.socket
     }
-}
-
-/// Engines sync every layer that they write several times: their data folders lie in memory where there is one.
-fn folder_in_memory() -> TempDir {
-    TempDir::new_in("/dev/shm")
-        .or_else(|_| TempDir::new())
-        .expect("a temporary folder can be made")
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::lanes;
-use crate::server::Server;
+use crate::server::{Server, folder_in_memory};
 
 /// A running registry. It and its storage are gone when the value is dropped.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Registry {
 
     fn launch(more: impl FnOnce(&Path) -> String) -> Option<Self> {
         let program = lanes::tool("docker-registry")?;
-        let folder = TempDir::new().expect("a temporary folder can be made");
+        let folder = folder_in_memory();
         let more = more(folder.path());
         let config = folder.path().join("config.yml");
         let storage = folder.path().join("storage");

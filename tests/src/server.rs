@@ -5,12 +5,22 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use tempfile::TempDir;
+
 /// Runs the server with its output on stdout and ends it when stdin closes: at drop, or when the test process dies.
 const WATCHED: &str = r#""$@" 2>&1 </dev/null & pid=$!
 exec >/dev/null 2>&1
 read -r _
 kill "$pid"
 wait "$pid""#;
+
+/// A folder for a server's data. Registries and engines sync everything that they write, engines several times: it
+/// lies in memory where it may.
+pub(crate) fn folder_in_memory() -> TempDir {
+    TempDir::new_in("/dev/shm")
+        .or_else(|_| TempDir::new())
+        .expect("a temporary folder can be made")
+}
 
 /// A running server.
 #[derive(Debug)]
