@@ -28,6 +28,11 @@ demo: ## from a .o file to counted packets: a real registry, a real kernel in a 
 test: ## every lane of tests; LANES="lint unit" for some of them
 	@tests/lanes $(LANES)
 
+.PHONY: fuzz
+fuzz: ## a minute of bytes that nobody meant; FUZZ="object_info 600" for longer
+	@tests/setup/install build
+	@fuzz/run $(or $(FUZZ),object_info 60)
+
 .PHONY: bench
 bench: ## our speed and memory against bpftool, crane, oras and skopeo; CASES="pull" for some
 	@tests/setup/install build registry bench
