@@ -7,6 +7,7 @@
     clippy::print_stdout
 )]
 
+mod guest;
 mod objects;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,6 @@ use std::path::Path;
 use std::process::Command;
 
 use aya::maps::{Map, MapData, PerCpuArray};
-use bpfman_tests::lanes;
 use bytecode_object::ProgramType;
 use loader::XdpMode;
 use loader::kernel::linux::LinuxKernel;
@@ -24,60 +24,9 @@ use loader::kernel::{
     ProgramSpec, XdpDispatcherConfig,
 };
 
-/// Objects that the guest needs.
-const OBJECTS: [&str; 2] = ["xdp_count", "every_type"];
-/// Where they lie in it.
-const GUEST_OBJECTS: &str = "/root/objects";
-/// Set where the test really runs.
-const INSIDE: &str = "BPFMAN_TEST_OBJECTS";
-
-/// Two ends of a link: `veth0` (10.1.0.1) and, in the namespace `peer`, `veth1` (10.1.0.2).
-const SETUP: &str =
-    "set -e; ip netns add peer; ip link add veth0 type veth peer name veth1 netns peer;
-    ip addr add 10.1.0.1/24 dev veth0; ip link set veth0 up;
-    ip -n peer addr add 10.1.0.2/24 dev veth1; ip -n peer link set veth1 up;";
-
-/// Whether this is the guest. If not, the test of that name was run in one, and the caller has to return.
+/// Whether this is the guest, see [`guest::inside`].
 fn inside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    for tool in ["qemu-system-x86_64", "busybox", "cpio", "modprobe", "ip"] {
-        if lanes::tool(tool).is_none() {
-            return false;
-        }
-    }
-    let folder = tempfile::tempdir().unwrap();
-    for name in OBJECTS {
-        let path = folder.path().join(format!("{name}.o"));
-        if objects::compile(name, &path).is_none() {
-            return false;
-        }
-    }
-    let ip = lanes::tool("ip").unwrap();
-    let binary = std::env::current_exe().unwrap();
-    let script = format!(
-        "{SETUP} export {INSIDE}={GUEST_OBJECTS} CI=true; exec /bin/dispatcher-test --exact --nocapture {test}"
-    );
-    let output = Command::new(lanes::repository().join("tests/vm/run"))
-        .arg("--file")
-        .arg(format!("{}:/bin/ip", ip.display()))
-        .arg("--file")
-        .arg(format!("{}:/bin/dispatcher-test", binary.display()))
-        .arg("--file")
-        .arg(format!("{}:{GUEST_OBJECTS}", folder.path().display()))
-        .args(["--", "sh", "-c", &script])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    println!("{said}");
-    let ended_well = output.status.success() && said.contains("1 passed");
-    assert!(
-        ended_well,
-        "in the guest: {said}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    false
+    guest::inside(test, &["xdp_count", "every_type"])
 }
 
 fn program<'a>(function: &'a str, load_as: LoadAs<'a, OwnedFd>) -> ProgramSpec<'a, OwnedFd> {

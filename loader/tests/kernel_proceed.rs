@@ -1,0 +1,232 @@
+//! What the dispatchers do with every return code: chains of three on a real kernel, run by `BPF_PROG_TEST_RUN`, against
+//! a model. The test runs itself again in a VM.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+mod guest;
+mod objects;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use aya::maps::{Array, Map, MapData};
+
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya_obj::programs::XdpAttachType;
+use bytecode_object::ProgramType;
+use loader::kernel::linux::LinuxKernel;
+use loader::kernel::{
+    DispatcherConfig, Kernel, LinkSpec, LoadAs, LoadSpec, Loaded, ProgramSpec, TcDispatcherConfig,
+    XdpDispatcherConfig,
+};
+
+/// What a hook's programs may return, and what its masks and chains make of it.
+struct Hook {
+    program_type: ProgramType,
+    /// Code and name of every action, the dispatcher's own among them.
+    actions: &'static [i32],
+    /// Bit 0 of a mask is this code.
+    first: i32,
+    /// At the end of the chain.
+    end: i32,
+    names: [&'static str; 3],
+    changes: &'static str,
+}
+
+/// aborted, drop, pass, tx, redirect, dispatcher_return.
+const XDP: Hook = Hook {
+    program_type: ProgramType::Xdp,
+    actions: &[0, 1, 2, 3, 4, 31],
+    first: 0,
+    end: 2,
+    names: ["xdp_0", "xdp_1", "xdp_2"],
+    changes: "xdp_changes",
+};
+
+/// unspec to trap, dispatcher_return.
+const TC: Hook = Hook {
+    program_type: ProgramType::Tc,
+    actions: &[-1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 30],
+    first: -1,
+    end: 0,
+    names: ["tc_0", "tc_1", "tc_2"],
+    changes: "tc_changes",
+};
+
+impl Hook {
+    fn config(&self, mask: u32, members: u8) -> DispatcherConfig {
+        match self.program_type {
+            ProgramType::Xdp => DispatcherConfig::Xdp(XdpDispatcherConfig {
+                num_progs_enabled: members,
+                is_xdp_frags: false,
+                chain_call_actions: [mask; 10],
+                run_prios: [50; 10],
+                program_flags: [0; 10],
+            }),
+            _ => DispatcherConfig::Tc(TcDispatcherConfig {
+                num_progs_enabled: members,
+                chain_call_actions: [mask; 10],
+                run_prios: [50; 10],
+            }),
+        }
+    }
+
+    fn bit(&self, action: i32) -> u32 {
+        1 << (action - self.first)
+    }
+
+    /// Every action alone, and every two of them.
+    fn masks(&self) -> Vec<u32> {
+        let mut masks = Vec::new();
+        for (place, one) in self.actions.iter().enumerate() {
+            for other in &self.actions[place..] {
+                masks.push(self.bit(*one) | self.bit(*other));
+            }
+        }
+        masks
+    }
+
+    /// Which of three programs run, as bits, and what comes out.
+    fn model(&self, mask: u32, returns: [i32; 3]) -> (u64, i32) {
+        let mut ran = 0;
+        for (place, action) in returns.into_iter().enumerate() {
+            ran |= 1 << place;
+            if mask & self.bit(action) == 0 {
+                return (ran, action);
+            }
+        }
+        (ran, self.end)
+    }
+
+    /// Runs a loaded program of the hook's type on a packet.
+    fn run(&self, kernel: &LinuxKernel, program: &OwnedFd, packets: &mut dyn FnMut(&mut Run<'_>)) {
+        let path = PathBuf::from("/sys/fs/bpf/dispatcher");
+        kernel.pin(program, &path).unwrap();
+        if self.program_type == ProgramType::Xdp {
+            let program = Xdp::from_pin(&path, XdpAttachType::Interface).unwrap();
+            packets(&mut |data| program.test_run(options(data)).unwrap().return_value);
+        } else {
+            let program = SchedClassifier::from_pin(&path).unwrap();
+            packets(&mut |data| program.test_run(options(data)).unwrap().return_value);
+        }
+        kernel.unpin(&path).unwrap();
+    }
+}
+
+/// Runs a program on a packet, and gives what it returned.
+type Run<'a> = dyn FnMut(&[u8]) -> u32 + 'a;
+
+fn options(data: &[u8]) -> TestRunOptions<'_> {
+    TestRunOptions {
+        data_in: Some(data),
+        ..TestRunOptions::new()
+    }
+}
+
+/// A packet whose first bytes are the answers of the three programs.
+fn packet(returns: [i32; 3]) -> [u8; 64] {
+    let mut packet = [0; 64];
+    for (byte, action) in packet.iter_mut().zip(returns) {
+        *byte = (action as i8).cast_unsigned();
+    }
+    packet
+}
+
+fn load(
+    kernel: &LinuxKernel,
+    object: &[u8],
+    hook: &Hook,
+    target: &OwnedFd,
+    names: &[&str],
+) -> Loaded<OwnedFd> {
+    let program = |function| ProgramSpec {
+        function,
+        program_type: hook.program_type,
+        attach_function: None,
+        load_as: LoadAs::Extension {
+            target,
+            function: "compat_test",
+        },
+    };
+    let spec = LoadSpec {
+        object,
+        programs: names.iter().copied().map(program).collect(),
+        globals: &BTreeMap::new(),
+        shared_maps: BTreeMap::new(),
+    };
+    kernel.load(&spec).unwrap()
+}
+
+#[test]
+fn the_programs_that_run_are_those_of_the_model() {
+    let test = "the_programs_that_run_are_those_of_the_model";
+    if !guest::inside(test, &["proceed"]) {
+        return;
+    }
+    let kernel = LinuxKernel::new();
+    let object = objects::object("proceed").unwrap();
+    for hook in [XDP, TC] {
+        let template = kernel.load_dispatcher(&hook.config(0, 0)).unwrap();
+        let loaded = load(&kernel, &object, &hook, &template, &hook.names);
+        drop(template);
+        let map = loaded.maps.iter().find(|map| map.name == "ran").unwrap();
+        let map = Map::Array(MapData::from_id(map.id).unwrap());
+        let mut ran = Array::<_, u64>::try_from(map).unwrap();
+        let mut runs = 0;
+        for mask in hook.masks() {
+            let dispatcher = kernel.load_dispatcher(&hook.config(mask, 3)).unwrap();
+            let functions = ["prog0", "prog1", "prog2"];
+            let links = loaded.programs.iter().zip(functions);
+            let links = links.map(|(program, function)| {
+                let spec = LinkSpec::Extension {
+                    program: &program.handle,
+                    target: &dispatcher,
+                    function,
+                };
+                kernel.link(&spec).unwrap()
+            });
+            let _links: Vec<OwnedFd> = links.collect();
+            hook.run(&kernel, &dispatcher, &mut |run| {
+                for first in hook.actions {
+                    for second in hook.actions {
+                        // One that goes on, and one that does not, where the mask has both.
+                        for third in [hook.actions[0], hook.actions[hook.actions.len() - 1]] {
+                            let returns = [*first, *second, third];
+                            ran.set(0, 0, 0).unwrap();
+                            let returned = run(&packet(returns)).cast_signed();
+                            let found = (ran.get(&0, 0).unwrap(), returned);
+                            let expected = hook.model(mask, returns);
+                            let context =
+                                format!("{} mask {mask:#x} {returns:?}", hook.program_type);
+                            assert_eq!(found, expected, "{context}");
+                            runs += 1;
+                        }
+                    }
+                }
+            });
+        }
+        println!(
+            "{}: {runs} runs of {} masks",
+            hook.program_type,
+            hook.masks().len()
+        );
+
+        // A program that changes the packet.
+        let dispatcher = kernel.load_dispatcher(&hook.config(0, 1)).unwrap();
+        let changing = load(&kernel, &object, &hook, &dispatcher, &[hook.changes]);
+        let spec = LinkSpec::Extension {
+            program: &changing.programs[0].handle,
+            target: &dispatcher,
+            function: "prog0",
+        };
+        let _link = kernel.link(&spec).unwrap();
+        hook.run(&kernel, &dispatcher, &mut |run| {
+            assert_eq!(run(&packet([0; 3])).cast_signed(), hook.end);
+        });
+    }
+}
