@@ -176,6 +176,14 @@ pub(crate) fn program(text: &str) -> Result<ProgramRequest, ValueError> {
     }
 }
 
+/// Bytes: `16`, `0x10`.
+pub(super) fn offset(text: &str) -> Result<u64, std::num::ParseIntError> {
+    match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    }
+}
+
 /// Reads `CATEGORY/NAME`.
 pub(crate) fn tracepoint(text: &str) -> Result<String, ValueError> {
     match text.split_once('/') {
@@ -222,6 +230,22 @@ pub(crate) enum ValueError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offsets() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("16", Some(16)),
+            ("0x10", Some(16)),
+            ("0xFFFFFFFFFFFFFFFF", Some(u64::MAX)),
+            ("0x", None),
+            ("10h", None),
+            ("-1", None),
+            ("", None),
+        ] {
+            assert_eq!(offset(text).ok(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn programs() {
