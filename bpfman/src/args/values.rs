@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use bytecode_image::pull::PullPolicy;
-use bytecode_image::reference::Reference;
+use bytecode_image::reference::{Reference, short_name};
 use bytecode_object::ProgramType;
 use clap::{Args, ValueEnum};
 use loader::ProgramRequest;
@@ -72,6 +72,13 @@ impl From<PullPolicyWord> for PullPolicy {
 pub(crate) struct ImageUrl {
     pub(crate) typed: String,
     pub(crate) reference: Reference,
+}
+
+impl ImageUrl {
+    /// What was typed, when it names no registry.
+    pub(crate) fn short(&self) -> Option<String> {
+        short_name(&self.typed).map(str::to_owned)
+    }
 }
 
 impl FromStr for ImageUrl {
