@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use bytecode_image::digest::Digest;
 use bytecode_image::pull::Progress;
 use bytecode_image::reference::Reference;
-use bytecode_image::registry::auth::Credentials;
+use bytecode_image::registry::Reach;
 use bytecode_image::registry::push;
 
 use index::Packed;
@@ -47,8 +47,8 @@ pub struct BuildRequest {
     pub container_file: Option<PathBuf>,
     /// `None`: docker if its daemon answers, else podman.
     pub runtime: Option<Runtime>,
-    /// Of the registry; `None` pushes without any.
-    pub credentials: Option<Credentials>,
+    /// How the registry is reached, and who we are to it.
+    pub reach: Reach,
     /// `false`: the image is built and goes nowhere but to `output`.
     pub push: bool,
     /// Written to before the image is pushed.
@@ -102,7 +102,7 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<Built, B
         if request.push {
             push::push_image(
                 &request.tag,
-                request.credentials.clone(),
+                &request.reach,
                 &packed.images,
                 packed.index.clone(),
                 progress,

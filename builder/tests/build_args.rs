@@ -197,7 +197,7 @@ fn request(inputs: Inputs, tag: &str) -> BuildRequest {
         tag: tag.parse().expect("a reference"),
         container_file: None::<PathBuf>,
         runtime: Some(Runtime::Builtin),
-        credentials: None,
+        reach: bytecode_image::registry::Reach::default(),
         push: false,
         output: None,
         annotations: BTreeMap::new(),

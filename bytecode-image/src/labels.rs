@@ -411,7 +411,13 @@ mod tests {
         let object = ObjectInfo {
             byte_order: ByteOrder::Little,
             programs: BTreeMap::from([("pass".to_owned(), program)]),
-            maps: BTreeMap::from([("stats".to_owned(), MapInfo { map_type: hash })]),
+            maps: BTreeMap::from([(
+                "stats".to_owned(),
+                MapInfo {
+                    map_type: hash,
+                    pinned_by_name: false,
+                },
+            )]),
             license: None,
             needs_kernel_btf: false,
         };

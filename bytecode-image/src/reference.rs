@@ -159,6 +159,25 @@ impl Reference {
     }
 }
 
+/// What was typed, without tag and digest, when it names no registry (`busybox`, `acme/xdp`): a short name, which
+/// `registries.conf` can give a meaning. `None` when a registry stands in front.
+pub fn short_name(typed: &str) -> Option<&str> {
+    let name = typed.split('@').next().unwrap_or(typed);
+    if let Some((first, _)) = name.split_once('/')
+        && is_registry_part(first)
+    {
+        return None;
+    }
+    let path = name.rfind('/').map_or(0, |slash| slash + 1);
+    let tag = name.get(path..)?.find(':').map(|colon| path + colon);
+    name.get(..tag.unwrap_or(name.len()))
+}
+
+/// Whether the part before the first `/` is a host: it has a dot or a port, or is localhost.
+fn is_registry_part(first: &str) -> bool {
+    first == "localhost" || first.contains(['.', ':', '['])
+}
+
 /// Whether a host (an IPv6 address with or without brackets) is this machine.
 pub(crate) fn is_loopback_host(host: &str) -> bool {
     let address = host
@@ -278,10 +297,7 @@ impl FromStr for Reference {
             None => (text, None),
         };
         let (registry, path) = match rest.split_once('/') {
-            // A first part with a dot or a port is a host, and so is localhost.
-            Some((first, path)) if first == "localhost" || first.contains(['.', ':', '[']) => {
-                (first, path)
-            }
+            Some((first, path)) if is_registry_part(first) => (first, path),
             _ => (DEFAULT_REGISTRY, rest),
         };
         if split_host(registry).is_none() {

@@ -1,7 +1,7 @@
 //! As much of BTF as labels need (`Documentation/bpf/btf.rst`, `include/uapi/linux/btf.h`): the map definitions
 //! of the `.maps` data section, and whether `.BTF.ext` has CO-RE relocations. The file's own byte order is used.
 
-use crate::elf::MAX_MAPS;
+use crate::elf::{MAX_MAPS, MapInfo};
 use crate::reader::Reader;
 use crate::{ByteOrder, ObjectError};
 
@@ -12,6 +12,9 @@ const MAX_MODIFIERS: usize = 32;
 
 /// How many members a map definition may have; libbpf knows twelve, and each map reads its definition anew.
 const MAX_MEMBERS: u32 = 64;
+
+/// `LIBBPF_PIN_BY_NAME` (`enum libbpf_pin_type`).
+const PIN_BY_NAME: u32 = 1;
 
 /// Bytes of a `struct btf_type` without what follows it.
 const TYPE_BYTES: usize = 12;
@@ -77,8 +80,8 @@ impl<'a> Btf<'a> {
         Ok(btf)
     }
 
-    /// Name and `enum bpf_map_type` of each variable of the `.maps` section.
-    pub(crate) fn maps(&self) -> Result<Vec<(&'a str, u32)>, ObjectError> {
+    /// Name and definition of each variable of the `.maps` section.
+    pub(crate) fn maps(&self) -> Result<Vec<(&'a str, MapInfo)>, ObjectError> {
         let mut maps = Vec::new();
         for &at in &self.offsets {
             let section = self.type_at(at)?;
@@ -97,14 +100,14 @@ impl<'a> Btf<'a> {
                     return Err(self.damaged(&format!("more than {MAX_MAPS} maps")));
                 }
                 let name = self.strings.string(variable.name as usize)?;
-                maps.push((name, self.map_type(name, variable.target)?));
+                maps.push((name, self.map(name, variable.target)?));
             }
         }
         Ok(maps)
     }
 
-    /// The number that a map definition's `type` member holds: `int (*type)[N]`.
-    fn map_type(&self, map: &str, definition: u32) -> Result<u32, ObjectError> {
+    /// What a map definition says in its members `type` and `pinning`.
+    fn map(&self, map: &str, definition: u32) -> Result<MapInfo, ObjectError> {
         let definition = self.resolve(definition)?;
         if definition.kind != kind::STRUCT {
             return Err(self.damaged(&format!("map `{map}` is no struct")));
@@ -112,26 +115,42 @@ impl<'a> Btf<'a> {
         if definition.vlen > MAX_MEMBERS {
             return Err(self.damaged(&format!("map `{map}` has {} members", definition.vlen)));
         }
+        let mut map_type = None;
+        let mut pinning = None;
         for index in 0..definition.vlen as usize {
             // struct btf_member { name_off, type, offset }
             let member = definition.at + index * 12;
-            if !self.strings.has_string(self.types.size(member)?, "type")? {
-                continue;
+            let name = self.types.size(member)?;
+            let target = self.types.u32(member + 4)?;
+            if map_type.is_none() && self.strings.has_string(name, "type")? {
+                map_type = self.number(target)?;
+            } else if self.strings.has_string(name, "pinning")? {
+                pinning = self.number(target)?;
             }
-            let pointer = self.resolve(self.types.u32(member + 4)?)?;
-            if pointer.kind != kind::PTR {
-                break;
-            }
-            let array = self.resolve(pointer.target)?;
-            if array.kind != kind::ARRAY {
-                break;
-            }
-            // struct btf_array { type, index_type, nelems }
-            return self.types.u32(array.at + 8);
         }
-        Err(self.damaged(&format!(
-            "map `{map}` has no member `type` that is a pointer to an array"
-        )))
+        match map_type {
+            Some(map_type) => Ok(MapInfo {
+                map_type,
+                pinned_by_name: pinning == Some(PIN_BY_NAME),
+            }),
+            None => Err(self.damaged(&format!(
+                "map `{map}` has no member `type` that is a pointer to an array"
+            ))),
+        }
+    }
+
+    /// The number that a member of a map definition holds: `int (*name)[N]`; `None` where it is anything else.
+    fn number(&self, member: u32) -> Result<Option<u32>, ObjectError> {
+        let pointer = self.resolve(member)?;
+        if pointer.kind != kind::PTR {
+            return Ok(None);
+        }
+        let array = self.resolve(pointer.target)?;
+        if array.kind != kind::ARRAY {
+            return Ok(None);
+        }
+        // struct btf_array { type, index_type, nelems }
+        Ok(Some(self.types.u32(array.at + 8)?))
     }
 
     /// The type behind typedefs, qualifiers and tags.

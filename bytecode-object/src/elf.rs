@@ -43,6 +43,8 @@ pub struct ProgramInfo {
 pub struct MapInfo {
     /// `enum bpf_map_type`.
     pub map_type: u32,
+    /// Objects with a map of that name share it (`__uint(pinning, LIBBPF_PIN_BY_NAME)`).
+    pub pinned_by_name: bool,
 }
 
 /// Everything that is known of an object without a kernel.
@@ -229,19 +231,19 @@ impl<'a> File<'a> {
 
     fn maps(&self) -> Result<BTreeMap<String, MapInfo>, ObjectError> {
         let mut maps = BTreeMap::new();
-        let mut insert = |name: &str, map_type| {
+        let mut insert = |name: &str, map| {
             if maps.len() >= MAX_MAPS {
                 return Err(too_many("maps", MAX_MAPS));
             }
-            match maps.insert(name.to_owned(), MapInfo { map_type }) {
+            match maps.insert(name.to_owned(), map) {
                 Some(_) => Err(twice("map", name)),
                 None => Ok(()),
             }
         };
         if self.section(".maps").is_some() {
             let btf = self.section(".BTF").ok_or(ObjectError::NoBtf)?;
-            for (name, map_type) in Btf::parse(self.data(btf)?, self.order)?.maps()? {
-                insert(name, map_type)?;
+            for (name, map) in Btf::parse(self.data(btf)?, self.order)?.maps()? {
+                insert(name, map)?;
             }
         }
         if self.names.iter().any(|name| is_legacy_maps(name)) {
@@ -255,7 +257,11 @@ impl<'a> File<'a> {
                 let definitions =
                     Reader::new(self.data(symbol.section)?, self.order, symbol.section_name);
                 let at = usize::try_from(symbol.value).unwrap_or(usize::MAX);
-                insert(symbol.name()?, definitions.u32(at)?)
+                let map = MapInfo {
+                    map_type: definitions.u32(at)?,
+                    pinned_by_name: false,
+                };
+                insert(symbol.name()?, map)
             })?;
         }
         Ok(maps)

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use bytecode_object::{ByteOrder, ObjectError, ProgramType};
 
 use crate::TcDirection;
-use crate::kernel::KernelError;
+use crate::globals::GlobalError;
+use crate::kernel::{KernelError, advice};
 use crate::state::StateError;
 
 /// A hook of an interface, as a message names it: `eth0`, `eth0 ingress`, `eth0 ingress in /run/netns/blue`.
@@ -62,6 +63,21 @@ pub enum LoaderError {
     NoSuchMapOwner {
         /// Id asked for.
         id: u32,
+    },
+    /// The two objects have no map of the same name.
+    #[error(
+        "loading {from} with the maps of program {owner}: the object has {}, program {owner} has {}; none has the same name",
+        .expected.join(", "), list(.found)
+    )]
+    NothingShared {
+        /// File or image.
+        from: String,
+        /// Program whose maps were to be shared.
+        owner: u32,
+        /// Maps of the object, sorted.
+        expected: Vec<String>,
+        /// Maps of the owner, sorted.
+        found: Vec<String>,
     },
     /// We have a record of a program that the kernel or bpffs no longer has.
     #[error("program {id} is recorded but gone: {} is not there", .path.display())]
@@ -376,6 +392,13 @@ fn types(fits: &[ProgramType]) -> String {
     words.join(" or ")
 }
 
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.join(", ")
+}
+
 impl LoaderError {
     /// What to do about it, where that is known: one sentence.
     pub fn hint(&self) -> Option<String> {
@@ -383,6 +406,9 @@ impl LoaderError {
             Self::NoSuchProgram { .. } | Self::NotOurs { .. } | Self::NoSuchMapOwner { .. } => {
                 Some("`bpfman list programs` shows the programs that bpfman loaded".to_owned())
             }
+            Self::NothingShared { owner, .. } => Some(format!(
+                "leave --map-owner-id out, or name the program that has these maps: `bpfman get program {owner}`"
+            )),
             Self::NoSuchLink { .. } => {
                 Some("`bpfman list links` shows the links there are".to_owned())
             }
@@ -449,6 +475,7 @@ impl LoaderError {
                 "raise max_retries or millisec_delay under [database] in the configuration"
                     .to_owned(),
             ),
+            Self::Kernel { source, .. } if hint_of(source).is_some() => hint_of(source),
             Self::Kernel {
                 source: KernelError::NotANamespace { .. } | KernelError::NoNamespace { .. },
                 ..
@@ -499,6 +526,23 @@ impl LoaderError {
             } => error.hint(),
             _ => None,
         }
+    }
+}
+
+/// What to do about a refusal that says so itself.
+fn hint_of(error: &KernelError) -> Option<String> {
+    match error {
+        KernelError::MapRefused { need, .. } | KernelError::ProgramRefused { need, .. } => {
+            need.as_ref().map(ToString::to_string)
+        }
+        KernelError::Rejected { log, .. } => advice(log).map(str::to_owned),
+        KernelError::Global(GlobalError::Unknown {
+            near: Some(near), ..
+        }) => Some(format!("did you mean `{near}`?")),
+        KernelError::MapMismatch { map, .. } => Some(format!(
+            "give map `{map}` another name in one of the objects, or make the two alike"
+        )),
+        _ => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::near::nearest;
 use crate::object::Variable;
 
 /// A global that does not fit the object.
@@ -15,6 +16,8 @@ pub enum GlobalError {
         name: String,
         /// Variables there are, sorted.
         available: Vec<String>,
+        /// The one of them that was most likely meant.
+        near: Option<Box<str>>,
     },
     /// The value has another size than the variable.
     #[error("global variable `{name}` has {expected} bytes, its value {found}")]
@@ -41,6 +44,7 @@ pub fn check(
         let variable = variables.get(name).ok_or_else(|| GlobalError::Unknown {
             name: name.clone(),
             available: variables.keys().cloned().collect(),
+            near: nearest(name, variables.keys().map(String::as_str)).map(Into::into),
         })?;
         let found = value.len() as u64;
         if found != variable.size {

@@ -33,6 +33,15 @@ struct Shared {
     pins: BTreeMap<String, PathBuf>,
 }
 
+/// Maps that are shared by name.
+#[derive(Default)]
+struct ByName {
+    /// Names of those that the new programs share.
+    used: BTreeSet<String>,
+    /// Pins of those that are there already.
+    there: BTreeMap<String, PathBuf>,
+}
+
 impl<K: Kernel> Loader<K> {
     /// Loads the programs asked for, or none, and returns them in the order asked.
     ///
@@ -52,6 +61,9 @@ impl<K: Kernel> Loader<K> {
         check(&object, &request.programs, &from)?;
         self.establish(guard)?;
         let shared = self.shared(guard, request.map_owner_id)?;
+        if let (Some(shared), Some(id)) = (&shared, request.map_owner_id) {
+            check_shared(&object, shared, id, &from)?;
+        }
         let what = format!("loading {from}");
         let loaded = change::run(&self.kernel, guard, &what, |change| {
             self.build(change, &what, &request, &object, shared)
@@ -79,6 +91,46 @@ impl<K: Kernel> Loader<K> {
         }))
     }
 
+    /// The maps of the object that are shared by name. One that the owner of the folder has comes from there.
+    fn by_name(
+        &self,
+        change: &Change<'_, K>,
+        object: &ObjectInfo,
+        shared: Option<&Shared>,
+    ) -> Result<ByName, LoaderError> {
+        let mut by_name = ByName::default();
+        let names = object
+            .maps
+            .iter()
+            .filter(|(name, map)| map.pinned_by_name && can_be_pinned(name));
+        for (name, _) in names {
+            match shared.filter(|shared| shared.pins.contains_key(name)) {
+                Some(shared) => {
+                    // The owner's may be the one that everybody shares, or one of its own.
+                    let programs = change.records()?.programs()?;
+                    let mut users = programs
+                        .values()
+                        .filter(|program| program.maps_folder == shared.folder);
+                    if users.any(|program| program.maps_by_name.contains(name)) {
+                        by_name.used.insert(name.clone());
+                    }
+                }
+                None => {
+                    let path = self.pins().map_by_name(name);
+                    let pin = self.kernel.open_pin(&path);
+                    if pin
+                        .doing(|| format!("opening {}", path.display()))?
+                        .is_some()
+                    {
+                        by_name.there.insert(name.clone(), path);
+                    }
+                    by_name.used.insert(name.clone());
+                }
+            }
+        }
+        Ok(by_name)
+    }
+
     fn build(
         &self,
         change: &mut Change<'_, K>,
@@ -91,7 +143,10 @@ impl<K: Kernel> Loader<K> {
             .as_ref()
             .map(|shared| shared.pins.clone())
             .unwrap_or_default();
-        let Made { loaded, extension } = self.load_object(what, request, shared_pins.clone())?;
+        let by_name = self.by_name(change, object, shared.as_ref())?;
+        let mut known = by_name.there.clone();
+        known.extend(shared_pins.clone());
+        let Made { loaded, extension } = self.load_object(what, request, known)?;
         let pins = self.pins();
         let folder = match &shared {
             Some(shared) => shared.folder,
@@ -102,9 +157,13 @@ impl<K: Kernel> Loader<K> {
             change.create_dir(&maps)?;
         }
         for map in &loaded.maps {
-            if can_be_pinned(&map.name) && !shared_pins.contains_key(&map.name) {
-                change.pin(&map.handle, &maps.join(&map.name))?;
+            if !can_be_pinned(&map.name) || shared_pins.contains_key(&map.name) {
+                continue;
             }
+            if by_name.used.contains(&map.name) && !by_name.there.contains_key(&map.name) {
+                change.pin(&map.handle, &pins.map_by_name(&map.name))?;
+            }
+            change.pin(&map.handle, &maps.join(&map.name))?;
         }
         let mut made = Vec::new();
         let mut puts = Vec::new();
@@ -114,6 +173,7 @@ impl<K: Kernel> Loader<K> {
             let state = state.doing(|| format!("reading program {}", program.id))?;
             let record = ProgramRecord {
                 retprobe: is_retprobe(object, asked),
+                maps_by_name: by_name.used.clone(),
                 ..record(request, asked, folder, extension, program.xdp_frags)
             };
             puts.push(
@@ -207,6 +267,25 @@ fn dispatched(kind: ProgramType) -> Option<Hook> {
     }
 }
 
+/// Whether there is anything to share.
+fn check_shared(
+    object: &ObjectInfo,
+    shared: &Shared,
+    owner: u32,
+    from: &str,
+) -> Result<(), LoaderError> {
+    let mut names = object.maps.keys();
+    if object.maps.is_empty() || names.any(|name| shared.pins.contains_key(name)) {
+        return Ok(());
+    }
+    Err(LoaderError::NothingShared {
+        from: from.to_owned(),
+        owner,
+        expected: object.maps.keys().cloned().collect(),
+        found: shared.pins.keys().cloned().collect(),
+    })
+}
+
 fn warn_no_extensions(error: &KernelError) {
     warn!(
         "{error}: XDP and TC programs are loaded without a dispatcher, at most one can be attached to a hook of an interface"
@@ -251,6 +330,7 @@ fn record(
         globals: globals.collect(),
         metadata: request.metadata.clone(),
         maps_folder,
+        maps_by_name: BTreeSet::new(),
         member: dispatched(asked.program_type).map(|_| MemberRecord { extension, frags }),
         retprobe: false,
     }

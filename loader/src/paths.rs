@@ -24,10 +24,10 @@ impl Pins {
     }
 
     /// Folders that are made once and stay.
-    pub(crate) fn standing(&self) -> [PathBuf; 5] {
+    pub(crate) fn standing(&self) -> [PathBuf; 6] {
         let [xdp, ingress, egress] =
             [Hook::Xdp, Hook::Tc(Ingress), Hook::Tc(Egress)].map(Hook::folder);
-        ["links", "maps", xdp, ingress, egress].map(|name| self.fs.join(name))
+        ["links", "maps", "maps/by-name", xdp, ingress, egress].map(|name| self.fs.join(name))
     }
 
     pub(crate) fn program(&self, id: u32) -> PathBuf {
@@ -37,6 +37,11 @@ impl Pins {
     /// Folder of the maps of one load, named by its first program.
     pub(crate) fn maps(&self, folder: u32) -> PathBuf {
         self.fs.join("maps").join(folder.to_string())
+    }
+
+    /// A map that objects share by name (`LIBBPF_PIN_BY_NAME`).
+    pub(crate) fn map_by_name(&self, name: &str) -> PathBuf {
+        self.fs.join("maps").join("by-name").join(name)
     }
 
     pub(crate) fn link(&self, id: u32) -> PathBuf {

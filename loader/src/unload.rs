@@ -105,32 +105,43 @@ fn remove<K: Kernel>(
         rest.push(CommitStep::Unpin {
             path: pins.program(id),
         });
-        rest.extend(maps_removal(change, pins, id, record.maps_folder)?);
+        rest.extend(maps_removal(change, pins, id, &record)?);
     }
     steps.push(CommitStep::Records { puts });
     steps.extend(rest);
     change.commit(steps)
 }
 
-/// The folder of maps goes with the last program that uses it.
+/// The folder of maps goes with the last program that uses it, and so does each map that is shared by name.
 fn maps_removal<K: Kernel>(
     change: &Change<'_, K>,
     pins: &Pins,
     program_id: u32,
-    folder: u32,
+    record: &ProgramRecord,
 ) -> Result<Vec<CommitStep>, LoaderError> {
-    let programs = change.records()?.programs()?;
-    let mut others = programs.iter().filter(|(id, _)| **id != program_id);
-    if others.any(|(_, program)| program.maps_folder == folder) {
-        return Ok(Vec::new());
+    let mut others = change.records()?.programs()?;
+    others.remove(&program_id);
+    let mut steps = Vec::new();
+    for name in &record.maps_by_name {
+        let used = |other: &ProgramRecord| other.maps_by_name.contains(name);
+        if !others.values().any(used) {
+            steps.push(CommitStep::Unpin {
+                path: pins.map_by_name(name),
+            });
+        }
     }
-    let folder = pins.maps(folder);
+    if others
+        .values()
+        .any(|other| other.maps_folder == record.maps_folder)
+    {
+        return Ok(steps);
+    }
+    let folder = pins.maps(record.maps_folder);
     let names = change.kernel.list_dir(&folder);
     let names = names.doing(|| format!("listing {}", folder.display()))?;
-    let unpins = names.iter().map(|name| CommitStep::Unpin {
+    steps.extend(names.iter().map(|name| CommitStep::Unpin {
         path: folder.join(name),
-    });
-    let mut steps: Vec<_> = unpins.collect();
+    }));
     steps.push(CommitStep::RemoveDir { path: folder });
     Ok(steps)
 }

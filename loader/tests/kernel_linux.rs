@@ -3,81 +3,23 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod objects;
+mod real;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use aya::maps::{Array, Map, MapData};
 use bpfman_tests::lanes;
 use bytecode_object::ProgramType;
 use loader::kernel::linux::LinuxKernel;
 use loader::kernel::{
-    DispatcherConfig, Kernel, KernelError, LinkSpec, LoadAs, LoadSpec, Loaded, ProgramSpec,
-    XdpDispatcherConfig,
+    DispatcherConfig, Kernel, KernelError, LinkSpec, LoadSpec, Loaded, XdpDispatcherConfig,
 };
 
 use objects::object;
-
-type Globals = BTreeMap<String, Vec<u8>>;
-
-fn program(function: &str, program_type: ProgramType) -> ProgramSpec<'_, OwnedFd> {
-    ProgramSpec {
-        function,
-        program_type,
-        attach_function: None,
-        load_as: LoadAs::Plain,
-    }
-}
-
-fn load(
-    kernel: &LinuxKernel,
-    object: &[u8],
-    programs: Vec<ProgramSpec<'_, OwnedFd>>,
-    globals: &Globals,
-) -> Result<Loaded<OwnedFd>, KernelError> {
-    kernel.load(&LoadSpec {
-        object,
-        programs,
-        globals,
-        shared_maps: BTreeMap::new(),
-    })
-}
-
-/// The number in the one entry of an array map.
-fn number<T: aya::Pod>(loaded: &Loaded<OwnedFd>, map: &str) -> T {
-    let id = loaded
-        .maps
-        .iter()
-        .find(|candidate| candidate.name == map)
-        .unwrap()
-        .id;
-    let array = Array::<_, T>::try_from(Map::Array(MapData::from_id(id).unwrap())).unwrap();
-    array.get(&0, 0).unwrap()
-}
-
-/// A bpffs of our own, unmounted at the end.
-struct Bpffs(tempfile::TempDir);
-
-impl Bpffs {
-    fn mount(kernel: &LinuxKernel) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        kernel.mount_bpffs(&folder.path().join("fs")).unwrap();
-        Self(folder)
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("fs")
-    }
-}
-
-impl Drop for Bpffs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.path()).status();
-    }
-}
+use real::{Bpffs, Globals, load, number, program};
 
 /// Whether the test runs where tracefs is mounted. Where it is not, the test was run once more in a mount namespace of
 /// its own in which it is, and has to return.
@@ -472,7 +414,7 @@ fn maps_of_every_shape_are_made_and_shared_only_with_their_like() {
     let error = share(&pin(9, "other", &loaded)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "map `events` cannot be shared: its type is 1, the object has 2"
+        "map `events` cannot be shared: its type is hash, the object has array"
     );
     let error = share(&bpffs.path().join("nothing")).unwrap_err();
     assert!(
@@ -507,49 +449,6 @@ fn types_are_fitted_to_the_running_kernel() {
         first != 0 && second != 0 && first.abs_diff(second) < 1 << 22,
         "{first} {second}"
     );
-}
-
-#[test]
-fn externs_stop_only_the_programs_that_use_them() {
-    let Some(object) = object("externs") else {
-        return;
-    };
-    if !lanes::root() {
-        return;
-    }
-    let kernel = LinuxKernel::new();
-    for (function, expected) in [
-        ("plain", None),
-        ("with_weak_ksym", None),
-        ("with_kconfig", Some("LINUX_KERNEL_VERSION")),
-        ("with_kfunc", Some("bpf_rcu_read_lock")),
-    ] {
-        let result = load(
-            &kernel,
-            &object,
-            vec![program(function, ProgramType::Xdp)],
-            &Globals::new(),
-        );
-        match (result, expected) {
-            (Ok(_), None) => {}
-            (Err(error), Some(symbol)) => assert!(error.to_string().contains(symbol), "{error}"),
-            (result, _) => panic!("{function}: {result:?}"),
-        }
-    }
-}
-
-#[test]
-fn a_program_array_with_entries_is_made_for_those_who_do_not_use_it() {
-    let Some(object) = object("filled") else {
-        return;
-    };
-    if !lanes::root() {
-        return;
-    }
-    let kernel = LinuxKernel::new();
-    let programs = vec![program("jump_nowhere", ProgramType::Xdp)];
-    let loaded = load(&kernel, &object, programs, &Globals::new()).unwrap();
-    assert_eq!(loaded.maps.len(), 2);
 }
 
 #[test]

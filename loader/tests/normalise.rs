@@ -3,7 +3,7 @@
 
 mod objects;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use aya_obj::btf::BtfFeatures;
@@ -32,7 +32,7 @@ fn each_program_alone_is_what_aya_finds() {
         let object = parsed(&bytes);
         assert!(!object.functions().is_empty());
         for (function, place) in object.functions() {
-            let copy = object.normalise(&[function]).unwrap();
+            let copy = object.normalise(&[function], &BTreeMap::new()).unwrap();
             let mut found = aya(&copy);
             let names: Vec<&str> = found.programs.keys().map(String::as_str).collect();
             assert_eq!(names, [function], "{name}");
@@ -81,10 +81,10 @@ fn several_programs_keep_their_instructions() {
         "kprobe_named",
         "tracepoint_optional",
     ];
-    let found = aya(&object.normalise(&wanted).unwrap());
+    let found = aya(&object.normalise(&wanted, &BTreeMap::new()).unwrap());
     let names: BTreeSet<&str> = found.programs.keys().map(String::as_str).collect();
     assert_eq!(names, BTreeSet::from(wanted));
-    let alone = aya(&object.normalise(&["xdp_named"]).unwrap());
+    let alone = aya(&object.normalise(&["xdp_named"], &BTreeMap::new()).unwrap());
     let code = |object: &aya_obj::Object| {
         let key = object.programs["xdp_named"].function_key();
         object.functions[&key].instructions.clone()
@@ -100,12 +100,19 @@ fn types_of_the_kernel_are_needed_only_by_programs_that_look_at_them() {
         return;
     };
     let needs = |bytes: &[u8], function| {
-        aya(&parsed(bytes).normalise(&[function]).unwrap()).has_btf_relocations()
+        aya(&parsed(bytes)
+            .normalise(&[function], &BTreeMap::new())
+            .unwrap())
+        .has_btf_relocations()
     };
     assert!(needs(&core, "remember"));
     assert!(!needs(&other, "count"));
     // What the sibling asks for is not asked for.
-    let relocations = |functions: &[&str]| parsed(&core).normalise(functions).unwrap();
+    let relocations = |functions: &[&str]| {
+        parsed(&core)
+            .normalise(functions, &BTreeMap::new())
+            .unwrap()
+    };
     assert_ne!(
         relocations(&["remember"]),
         relocations(&["remember", "impossible"])
@@ -121,11 +128,11 @@ fn externs_stop_only_the_programs_that_use_them() {
     let cases = [
         ("plain", None),
         ("with_weak_ksym", None),
-        ("with_kconfig", Some("LINUX_KERNEL_VERSION")),
+        ("with_kconfig_below", Some("LINUX_KERNEL_VERSION")),
         ("with_kfunc", Some("bpf_rcu_read_lock")),
     ];
     for (function, expected) in cases {
-        match (object.normalise(&[function]), expected) {
+        match (object.normalise(&[function], &BTreeMap::new()), expected) {
             (Ok(copy), None) => {
                 // Types of externs that no kernel would take are gone.
                 assert!(
@@ -145,22 +152,6 @@ fn externs_stop_only_the_programs_that_use_them() {
 }
 
 #[test]
-fn maps_with_entries_stop_only_the_programs_that_use_them() {
-    let Some(bytes) = object("filled") else {
-        return;
-    };
-    let object = parsed(&bytes);
-    for function in ["target", "jump_nowhere"] {
-        aya(&object.normalise(&[function]).unwrap());
-    }
-    let expected = NormaliseError::Filled {
-        function: "jump".to_owned(),
-        map: "jumps".to_owned(),
-    };
-    assert_eq!(object.normalise(&["jump"]), Err(expected));
-}
-
-#[test]
 fn the_other_byte_order_reads_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bpf/every_type.c");
@@ -174,9 +165,13 @@ fn the_other_byte_order_reads_the_same() {
         let object = parsed(&bytes);
         assert_eq!(object.byte_order(), order);
         // aya reads only its machine's order; the copy is an object again, and nothing is left to take away.
-        let copy = object.normalise(&["tc_egress", "xdp_named"]).unwrap();
+        let copy = object
+            .normalise(&["tc_egress", "xdp_named"], &BTreeMap::new())
+            .unwrap();
         let again = parsed(&copy);
-        again.normalise(&["tc_egress", "xdp_named"]).unwrap();
+        again
+            .normalise(&["tc_egress", "xdp_named"], &BTreeMap::new())
+            .unwrap();
         lists.push((again.functions().clone(), object.functions().clone()));
     }
     assert_eq!(lists[0], lists[1]);
@@ -209,7 +204,9 @@ fn a_function_that_is_not_there_is_named() {
     let Some(bytes) = object("tracepoint") else {
         return;
     };
-    let error = parsed(&bytes).normalise(&["count", "nothing"]).unwrap_err();
+    let error = parsed(&bytes)
+        .normalise(&["count", "nothing"], &BTreeMap::new())
+        .unwrap_err();
     let function = "nothing".to_owned();
     assert_eq!(error, NormaliseError::NoSuchFunction { function });
 }
@@ -247,7 +244,7 @@ fn a_program_may_not_call_more_functions_than_the_kernel_takes() {
             return;
         }
         let bytes = std::fs::read(&path).unwrap();
-        let result = parsed(&bytes).normalise(&["deep"]);
+        let result = parsed(&bytes).normalise(&["deep"], &BTreeMap::new());
         match result {
             Ok(copy) => {
                 assert!(fits, "{functions}");
@@ -278,7 +275,9 @@ fn sections_may_not_ask_for_more_than_the_file_has() {
         bytes
     };
     let huge = put(".bss", 32, 1 << 60);
-    let error = parsed(&huge).normalise(&["classify"]).unwrap_err();
+    let error = parsed(&huge)
+        .normalise(&["classify"], &BTreeMap::new())
+        .unwrap_err();
     assert!(
         matches!(
             error,
@@ -292,7 +291,9 @@ fn sections_may_not_ask_for_more_than_the_file_has() {
     let mut over = put(".data", 32, bytes.len() as u64);
     let at = header(&over, ".data") + 24;
     over[at..at + 8].copy_from_slice(&0_u64.to_ne_bytes());
-    let error = parsed(&over).normalise(&["classify"]).unwrap_err();
+    let error = parsed(&over)
+        .normalise(&["classify"], &BTreeMap::new())
+        .unwrap_err();
     assert!(
         matches!(
             error,
@@ -319,7 +320,7 @@ fn walk(bytes: &[u8]) {
         &names[..],
         names.first().map(std::slice::from_ref).unwrap_or_default(),
     ] {
-        if let Ok(copy) = object.normalise(wanted) {
+        if let Ok(copy) = object.normalise(wanted, &BTreeMap::new()) {
             // aya may panic: the loader turns it into an error at that boundary. It may not end the process.
             let _ = std::panic::catch_unwind(|| aya_obj::Object::parse(&copy).is_ok());
         }

@@ -1,6 +1,7 @@
 //! The real `docker-registry`, on a free loopback port, with its storage in a folder of its own.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -33,13 +34,28 @@ impl Registry {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_guarded() -> Option<Self> {
+        // bcrypt of `secret`, at its least cost.
+        let line = "builder:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
+        Self::launch(|folder| guarded(folder, line))
+    }
+
+    /// Starts one that speaks TLS with a certificate of a CA of its own ([`Self::ca`]), and wants the user `tester` with
+    /// the password `s3cr3t`.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start), and when openssl fails.
+    #[must_use]
+    pub fn start_secure() -> Option<Self> {
+        let openssl = lanes::tool("openssl")?;
+        // bcrypt of `s3cr3t`.
+        let line = "tester:$2b$05$abcdefghijklmnopqrstuu9Avu/WgbsK7g7xfCY1X3pdjsTgxqQLS\n";
         Self::launch(|folder| {
-            let users = folder.join("users");
-            // bcrypt of `secret`, at its least cost.
-            let line = "builder:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
-            std::fs::write(&users, line).expect("its users can be written");
-            let users = users.display();
-            format!("auth: {{ htpasswd: {{ realm: test, path: {users} }} }}\n")
+            let (cert, key) = certificate(&openssl, folder);
+            format!(
+                "  tls: {{ certificate: {cert}, key: {key} }}\n{}",
+                guarded(folder, line)
+            )
         })
     }
 
@@ -70,6 +86,12 @@ impl Registry {
             address,
             folder,
         })
+    }
+
+    /// The certificate of the CA of [`Self::start_secure`], PEM.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.folder.path().join("ca.crt")
     }
 
     /// `127.0.0.1:PORT`.
@@ -106,4 +128,54 @@ impl Registry {
     pub fn log(&self) -> String {
         self.server.log()
     }
+}
+
+/// The part of its configuration that asks for this user.
+fn guarded(folder: &Path, line: &str) -> String {
+    let users = folder.join("users");
+    std::fs::write(&users, line).expect("its users can be written");
+    let users = users.display();
+    format!("auth: {{ htpasswd: {{ realm: test, path: {users} }} }}\n")
+}
+
+/// A CA in `ca.crt`, and the paths of a certificate for loopback by it and of its key.
+fn certificate(openssl: &Path, folder: &Path) -> (String, String) {
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let make = |name: &str, more: &[&str]| {
+        let (certificate, key) = (path(&format!("{name}.crt")), path(&format!("{name}.key")));
+        let output = Command::new(openssl)
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+            ])
+            .args([
+                "-nodes",
+                "-days",
+                "2",
+                "-out",
+                &certificate,
+                "-keyout",
+                &key,
+            ])
+            .args(more)
+            .output()
+            .expect("openssl can be run");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "openssl: {stderr}");
+        (certificate, key)
+    };
+    let (ca, ca_key) = make("ca", &["-subj", "/CN=CA of a test"]);
+    let names = "subjectAltName=IP:127.0.0.1,DNS:localhost";
+    let by = ["-CA", &ca, "-CAkey", &ca_key, "-addext", names];
+    let leaf = [
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-subj",
+        "/CN=registry of a test",
+    ];
+    make("server", &[&by[..], &leaf].concat())
 }

@@ -3,6 +3,8 @@
 
 mod probed;
 
+use std::path::Path;
+
 use bpfman_tests::lanes;
 use bpfman_tests::objects::Object;
 use bpfman_tests::vm::{HELPERS, Vm, VmOutcome};
@@ -61,12 +63,20 @@ counts() {
 }
 "#;
 
+fn machine() -> Option<Vm> {
+    let vm = Vm::new()?.tool("bpftool")?;
+    // Ubuntu's ldconfig is a script around the real one.
+    let mut programs = ["/sbin/ldconfig.real", "/sbin/ldconfig"]
+        .iter()
+        .map(Path::new);
+    let ldconfig = programs.find(|path| path.is_file()).unwrap();
+    Some(vm.file(ldconfig, "/bin/ldconfig"))
+}
+
 fn run(script: &str) -> Option<VmOutcome> {
     let object = probed::programs()?;
     let probed = Probed::compile()?;
-    let vm = Vm::new()?
-        .tool("bpftool")?
-        .tool("ldconfig")?
+    let vm = machine()?
         // Some three hundred commands, each a process in a machine without KVM.
         .option("--limit", "400")
         .file(object.path(), "/root/program.o")
@@ -401,10 +411,7 @@ fn chapter(name: &'static str) -> Chapter {
 #[test]
 fn the_examples_of_the_chapters_work_as_they_stand() {
     let chapters = ["kprobe", "uprobe", "fentry", "tracepoint"].map(chapter);
-    let Some(vm) = Vm::new().and_then(|vm| vm.tool("bpftool")?.tool("ldconfig")) else {
-        return;
-    };
-    let mut vm = vm;
+    let Some(mut vm) = machine() else { return };
     let mut script = format!("{HELPERS}\nldconfig\n");
     let mut objects = Vec::new();
     for chapter in &chapters {

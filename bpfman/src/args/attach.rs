@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
-use super::values::{KeyValue, OutputArgs, OutputFormat, tracepoint};
+use super::values::{KeyValue, OutputArgs, OutputFormat, offset, tracepoint};
 
 /// Words of XDP return codes, in the kernel's order; 31 is the dispatcher's own.
 const XDP_CODES: [&str; 6] = [
@@ -181,6 +181,7 @@ pub(crate) struct ProbeArgs {
         long,
         default_value_t,
         hide_default_value = true,
+        value_parser = offset,
         verbatim_doc_comment
     )]
     pub(crate) offset: u64,
@@ -208,6 +209,7 @@ pub(crate) struct UprobeArgs {
         long,
         default_value_t,
         hide_default_value = true,
+        value_parser = offset,
         verbatim_doc_comment
     )]
     pub(crate) offset: u64,

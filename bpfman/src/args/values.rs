@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use bytecode_image::pull::PullPolicy;
-use bytecode_image::reference::Reference;
+use bytecode_image::reference::{Reference, short_name};
 use bytecode_object::ProgramType;
 use clap::{Args, ValueEnum};
 use loader::ProgramRequest;
@@ -72,6 +72,13 @@ impl From<PullPolicyWord> for PullPolicy {
 pub(crate) struct ImageUrl {
     pub(crate) typed: String,
     pub(crate) reference: Reference,
+}
+
+impl ImageUrl {
+    /// What was typed, when it names no registry.
+    pub(crate) fn short(&self) -> Option<String> {
+        short_name(&self.typed).map(str::to_owned)
+    }
 }
 
 impl FromStr for ImageUrl {
@@ -176,6 +183,14 @@ pub(crate) fn program(text: &str) -> Result<ProgramRequest, ValueError> {
     }
 }
 
+/// Bytes: `16`, `0x10`.
+pub(super) fn offset(text: &str) -> Result<u64, std::num::ParseIntError> {
+    match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    }
+}
+
 /// Reads `CATEGORY/NAME`.
 pub(crate) fn tracepoint(text: &str) -> Result<String, ValueError> {
     match text.split_once('/') {
@@ -222,6 +237,22 @@ pub(crate) enum ValueError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offsets() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("16", Some(16)),
+            ("0x10", Some(16)),
+            ("0xFFFFFFFFFFFFFFFF", Some(u64::MAX)),
+            ("0x", None),
+            ("10h", None),
+            ("-1", None),
+            ("", None),
+        ] {
+            assert_eq!(offset(text).ok(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn programs() {

@@ -4,7 +4,7 @@ use std::fs;
 use builder::{Architecture, BuildRequest, Format, Inputs, Runtime};
 use bytecode_image::reference::Reference;
 
-use super::image_pull::credentials;
+use super::image_pull::reach;
 use crate::args::{BuildArgs, BuildArgsFormat, BytecodeArgs, GenerateBuildArgs, RuntimeWord};
 use crate::error::Error;
 use crate::metadata;
@@ -21,7 +21,7 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
         tag: tag(args.tag.reference)?,
         container_file: args.container_file,
         runtime,
-        credentials: args.registry_auth.as_deref().map(credentials).transpose()?,
+        reach: reach(args.registry_auth.as_deref())?,
         push: !args.no_push,
         output: args.output,
         annotations: metadata::collect(args.annotation, None)?,

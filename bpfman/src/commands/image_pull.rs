@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use bytecode_image::platform::Platform;
 use bytecode_image::pull::{BytecodeImage, PullRequest, Trust, Verdict};
+use bytecode_image::registry::Reach;
 use bytecode_image::registry::auth::Credentials;
 
 use super::image_store::store;
@@ -44,8 +45,9 @@ pub(super) fn pull_by(
 ) -> Result<BytecodeImage, Error> {
     let request = PullRequest {
         reference: args.image_url.reference.clone(),
+        short: args.image_url.short(),
         policy: args.pull_policy.into(),
-        credentials: args.registry_auth.as_deref().map(credentials).transpose()?,
+        reach: reach(args.registry_auth.as_deref())?,
         platform: platform.unwrap_or_else(Platform::host),
         trust: Arc::new(trust),
     };
@@ -56,6 +58,11 @@ pub(super) fn pull_by(
     )?)
 }
 
-pub(super) fn credentials(base64: &str) -> Result<Credentials, Error> {
-    Credentials::from_base64(base64).map_err(Error::RegistryAuth)
+/// Registries as this host reaches them, with the login of the command line.
+pub(super) fn reach(registry_auth: Option<&str>) -> Result<Reach, Error> {
+    let credentials = registry_auth
+        .map(Credentials::from_base64)
+        .transpose()
+        .map_err(Error::RegistryAuth)?;
+    Ok(Reach::of_process().with_credentials(credentials))
 }

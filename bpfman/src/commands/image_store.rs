@@ -4,8 +4,9 @@ use std::path::Path;
 
 use bytecode_image::archive::{self, Platforms};
 use bytecode_image::platform::Platform;
-use bytecode_image::pull::Trust;
+use bytecode_image::pull::{PullError, Trust};
 use bytecode_image::reference::Reference;
+use bytecode_image::registry::Reach;
 use bytecode_image::store::{Store, StoredImage, StoredPlatform};
 
 use crate::args::{ImageUrl, OutputFormat};
@@ -32,7 +33,7 @@ pub(super) fn list(format: OutputFormat) -> Result<(), Error> {
 /// `image inspect`: several names of one digest are one image.
 pub(super) fn inspect(image: &ImageUrl, format: OutputFormat) -> Result<(), Error> {
     let (store, trust) = (store(), Config::read()?.trust()?);
-    let found = store.images_named(&image.reference)?;
+    let found = store.images_named(&stored(&store, image)?)?;
     match found.first() {
         Some(image) => Printer::new(format).image(&shown(&store, &trust, image)?),
         None => Ok(()),
@@ -52,7 +53,8 @@ fn shown<'a>(store: &Store, trust: &Trust, image: &'a StoredImage) -> Result<Sho
 
 /// `image remove`.
 pub(super) fn remove(images: Vec<ImageUrl>) -> Result<(), Error> {
-    let freed = store().remove(&references(images))?;
+    let store = store();
+    let freed = store.remove(&references(&store, &images)?)?;
     Printer::default().freed(&freed)
 }
 
@@ -68,7 +70,9 @@ pub(super) fn export(images: Vec<ImageUrl>, file: &Path, all: bool) -> Result<()
     } else {
         Platforms::One(Platform::host())
     };
-    let exported = archive::export(&store(), &references(images), &platforms, file)?;
+    let store = store();
+    let references = references(&store, &images)?;
+    let exported = archive::export(&store, &references, &platforms, file)?;
     for image in exported
         .iter()
         .filter(|image| all && !image.absent.is_empty())
@@ -88,6 +92,22 @@ pub(super) fn import(file: &Path) -> Result<(), Error> {
     Printer::default().imported(&archive::import(&store(), file)?)
 }
 
-fn references(images: Vec<ImageUrl>) -> Vec<Reference> {
-    images.into_iter().map(|image| image.reference).collect()
+fn references(store: &Store, images: &[ImageUrl]) -> Result<Vec<Reference>, Error> {
+    images.iter().map(|image| stored(store, image)).collect()
+}
+
+/// What a name stands for in the store: a short one for the first of its full names that the store has.
+fn stored(store: &Store, image: &ImageUrl) -> Result<Reference, Error> {
+    let names = Reach::of_process()
+        .full_names(&image.reference, image.short().as_deref())
+        .map_err(PullError::from)?;
+    for name in &names {
+        if store.find(name)?.is_some() {
+            return Ok(name.clone());
+        }
+    }
+    Ok(names
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| image.reference.clone()))
 }

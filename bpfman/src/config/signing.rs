@@ -362,4 +362,27 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_file_cut_or_changed_anywhere_is_read_or_named() {
+        let whole = "[signing]\nallow_unsigned = false\ntrusted_root = \"root.json\"\n[[signing.policy]]\nscope = \"quay.io/acme\"\nkeys = [\"good.pub\"]\n[[signing.policy.identities]]\nissuer = \"i\"\nsubject_regexp = \"a.+\"\n";
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in [("good.pub", KEY), ("root.json", ROOT)] {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let file = folder.path().join("bpfman.toml");
+        let mut texts: Vec<String> = (0..whole.len()).map(|at| whole[..at].to_owned()).collect();
+        for at in 0..whole.len() {
+            for put in ["", "\"", "[", "\\", "\n", "é", "\0"] {
+                texts.push(format!("{}{put}{}", &whole[..at], &whole[at + 1..]));
+            }
+        }
+        for text in texts {
+            let found = Config::parse(&file, &text).and_then(|config| config.trust());
+            if let Err(error) = found {
+                let error = error.to_string();
+                assert!(error.contains("bpfman.toml, line "), "{text}\n{error}");
+            }
+        }
+    }
 }

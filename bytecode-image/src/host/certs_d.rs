@@ -26,6 +26,13 @@ pub struct Certificates {
     pub clients: Vec<ClientPair>,
 }
 
+impl Certificates {
+    /// Whether the host has none.
+    pub fn is_empty(&self) -> bool {
+        self.authorities.is_empty() && self.clients.is_empty()
+    }
+}
+
 /// A PEM file with at least one certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PemFile {

@@ -1,5 +1,6 @@
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytecode_object::ByteOrder;
 
@@ -8,7 +9,7 @@ use crate::layer::LayerError;
 use crate::manifest::ManifestError;
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::registry::RegistryError;
+use crate::registry::{ReachError, RegistryError};
 use crate::store::StoreError;
 use crate::verify::{SubjectError, VerifyError};
 
@@ -19,6 +20,9 @@ pub enum PullError {
     /// At the registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The host's configuration of registries.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
     /// In the store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -72,6 +76,14 @@ pub enum PullError {
         #[source]
         source: SubjectError,
     },
+    /// It took too long in all.
+    #[error("image {reference} did not come within {} s", .limit.as_secs())]
+    Deadline {
+        /// What was asked for.
+        reference: Box<Reference>,
+        /// How long a pull may take.
+        limit: Duration,
+    },
     /// The system gives no event queue.
     #[error("cannot prepare for network requests")]
     Runtime(#[source] io::Error),
@@ -118,6 +130,11 @@ impl PullError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Registry(error) => error.hint(),
+            Self::Reach(error) => error.hint(),
+            Self::Deadline { reference, .. } => Some(format!(
+                "check the network between here and {}, then try again; nothing of it was kept",
+                reference.registry()
+            )),
             Self::Store(error) => error.hint(),
             Self::Absent { near, .. } if near.is_empty() => {
                 Some("pull it with policy IfNotPresent first, or copy it into the store".to_owned())

@@ -2,16 +2,19 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use futures_util::future::{join, try_join};
 
 use super::signatures::{self, Needed};
-use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Verdict};
+use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Verdict, Wanted, local};
 use crate::digest::Digest;
+use crate::host::registries_conf::Endpoint;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document, ImageManifest, ManifestError};
 use crate::progress::{Progress, Transfer};
-use crate::registry::{Client, Fetched};
+use crate::reference::Reference;
+use crate::registry::{Client, Fetched, ReachError, Reason, RegistryError};
 use crate::store::{Named, NewBlob, Store, StoreAction, StoreError, Writer};
 
 /// A blob: in the store already, or beside it until the whole image has passed.
@@ -29,18 +32,90 @@ impl Blob {
     }
 }
 
+/// Asks the servers of the image in their order; the first that has it gives it.
 pub(super) async fn fetch(
     store: &Store,
     request: &PullRequest,
-    needed: Needed<'_>,
     progress: &dyn Progress,
 ) -> Result<BytecodeImage, PullError> {
-    let reference = &request.reference;
+    let registries = request.reach.registries()?;
+    let plan = registries
+        .plan(&request.reference, request.short.as_deref())
+        .map_err(ReachError::from)?;
+    let reach = Arc::new(request.reach.clone());
+    let mut servers = plan.into_iter().peekable();
+    while let Some(endpoint) = servers.next() {
+        let client = Client::of(endpoint.clone(), &reach, &registries)?;
+        let source = Source {
+            client,
+            endpoint: &endpoint,
+        };
+        let error = match fetch_from(store, &source, request, progress).await {
+            Err(PullError::Registry(error)) => error,
+            // A mirror need not have the signatures.
+            Err(error @ PullError::Unproven { .. })
+                if endpoint.mirror && servers.peek().is_some() =>
+            {
+                log::warn!(
+                    "the mirror {} is passed over: {error}",
+                    endpoint.reference.registry()
+                );
+                continue;
+            }
+            result => return result,
+        };
+        let next_image = servers.peek().map(|next| &next.image);
+        if !passes_over(&endpoint, next_image, &error) {
+            return Err(error.into());
+        }
+        let reason = &error.reason;
+        if endpoint.mirror {
+            log::warn!("the mirror is passed over: {error}: {reason}");
+        } else {
+            log::info!("{error}: {reason}");
+        }
+    }
+    // A plan has servers, and its last one is no mirror.
+    Err(local::absent(store, &request.reference, request)?)
+}
+
+/// Whether a server's failure leaves it to the next one. A mirror may fail in any way; a registry of several that a short
+/// name could be in only when it says that it has no such image, so that being down does not let another one answer.
+fn passes_over(endpoint: &Endpoint, next: Option<&Reference>, error: &RegistryError) -> bool {
+    if matches!(*error.reason, Reason::Write(_)) {
+        return false;
+    }
+    if endpoint.mirror {
+        return next.is_some();
+    }
+    let other = next.is_some_and(|next| *next != endpoint.image);
+    // Some registries say 401 or 403 of everything that they do not have.
+    other
+        && matches!(
+            *error.reason,
+            Reason::NotFound { .. } | Reason::Denied { .. } | Reason::Unauthorized { with: None }
+        )
+}
+
+/// Where an image comes from.
+struct Source<'a> {
+    client: Client,
+    endpoint: &'a Endpoint,
+}
+
+async fn fetch_from(
+    store: &Store,
+    source: &Source<'_>,
+    request: &PullRequest,
+    progress: &dyn Progress,
+) -> Result<BytecodeImage, PullError> {
+    let Source { client, endpoint } = source;
+    let (reference, name) = (&endpoint.reference, &endpoint.image);
+    let needed = request.trust.needed(name)?;
     let refused = |error| PullError::Refused {
-        reference: reference.clone(),
+        reference: name.clone(),
         part: Box::new(Part::Manifest(error)),
     };
-    let client = Client::new(reference, request.credentials.clone())?;
     let named = client.resolve(reference).await?;
     let writer = store.writer()?;
     let mut pending: Vec<(NewBlob, Digest)> = Vec::new();
@@ -64,15 +139,15 @@ pub(super) async fn fetch(
     };
     pending.extend(new_document(store, &writer, &named)?);
 
-    let subject = signatures::subject(reference, &named.bytes, manifest_digest)?;
+    let subject = signatures::subject(name, &named.bytes, manifest_digest)?;
     let (found, mut beside) = join(
-        contents(&client, store, &writer, request, &manifest, progress),
-        signatures::fetch(&client, reference, &subject, &needed),
+        contents(source, store, &writer, &manifest, progress),
+        signatures::fetch(client, reference, &subject, &needed),
     )
     .await;
     let (mut config, mut layer) = found?;
     // Before anything of it is read.
-    let verdict = beside.judge(reference, &subject, &needed, &request.trust)?;
+    let verdict = beside.judge(name, &subject, &needed, &request.trust)?;
     let mut config_bytes = Vec::new();
     let read = config.reader()?.read_to_end(&mut config_bytes);
     read.map_err(|source| StoreError::Io {
@@ -88,7 +163,10 @@ pub(super) async fn fetch(
         layer: layer.reader()?,
         from_store: false,
     }
-    .open(&request.into())?;
+    .open(&Wanted {
+        reference: name,
+        platform: Some(&request.platform),
+    })?;
 
     for (blob, descriptor) in [(config, &manifest.config), (layer, &manifest.layer)] {
         if let Blob::New(blob) = blob {
@@ -97,10 +175,10 @@ pub(super) async fn fetch(
     }
     let size = named.bytes.len() as u64;
     let (media_type, digest) = (named.media_type.as_str(), named.digest);
-    let mut kept = beside.keep(store, &writer, reference)?;
+    let mut kept = beside.keep(store, &writer, name)?;
     pending.append(&mut kept.blobs);
     let mut names = vec![Named {
-        reference,
+        reference: name,
         media_type,
         digest,
         size,
@@ -118,10 +196,9 @@ pub(super) async fn fetch(
 
 /// Configuration and layer, side by side.
 async fn contents(
-    client: &Client,
+    source: &Source<'_>,
     store: &Store,
     writer: &Writer<'_>,
-    request: &PullRequest,
     manifest: &ImageManifest,
     progress: &dyn Progress,
 ) -> Result<(Blob, Blob), PullError> {
@@ -137,8 +214,9 @@ async fn contents(
             return Ok::<_, PullError>(Blob::Kept(file));
         }
         let mut blob = writer.blob()?;
-        client
-            .blob(&request.reference, descriptor, &mut blob, progress)
+        source
+            .client
+            .blob(&source.endpoint.reference, descriptor, &mut blob, progress)
             .await?;
         Ok(Blob::New(blob))
     };

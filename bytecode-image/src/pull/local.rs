@@ -1,21 +1,24 @@
 //! Images that the store has: no lock, no socket, no write.
 
-use super::{BytecodeImage, Contents, Part, PullError, PullRequest};
+use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Wanted};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Document, ManifestError};
 use crate::near::near;
+use crate::platform::Platform;
+use crate::reference::Reference;
 use crate::store::{Store, StoreError};
 
 /// The image, when the store has all of it.
 pub(super) fn find(
     store: &Store,
-    request: &PullRequest,
+    name: &Reference,
+    platform: &Platform,
 ) -> Result<Option<BytecodeImage>, PullError> {
     let refused = |error| PullError::Refused {
-        reference: request.reference.clone(),
+        reference: name.clone(),
         part: Box::new(Part::Manifest(error)),
     };
-    let Some(digest) = store.find(&request.reference)? else {
+    let Some(digest) = store.find(name)? else {
         return Ok(None);
     };
     let document = |digest, outside: Option<&str>| match store.read(digest, MAX_MANIFEST_BYTES)? {
@@ -28,7 +31,7 @@ pub(super) fn find(
         None => return Ok(None),
         Some(Document::Image(image)) => (digest, image),
         Some(Document::Index(index)) => {
-            let chosen = index.choose(&request.platform).map_err(refused)?;
+            let chosen = index.choose(platform).map_err(refused)?;
             match document(chosen.digest, Some(&chosen.media_type))? {
                 // Only the platforms that were pulled are kept of an index.
                 None => return Ok(None),
@@ -51,21 +54,29 @@ pub(super) fn find(
         layer: &layer,
         from_store: true,
     };
-    contents.open(&request.into()).map(Some)
+    let wanted = Wanted {
+        reference: name,
+        platform: Some(platform),
+    };
+    contents.open(&wanted).map(Some)
 }
 
 /// The error for an image that the store does not have, with the names that are like it.
-pub(super) fn absent(store: &Store, request: &PullRequest) -> Result<PullError, StoreError> {
+pub(super) fn absent(
+    store: &Store,
+    name: &Reference,
+    request: &PullRequest,
+) -> Result<PullError, StoreError> {
     let names: Vec<_> = store
         .entries()?
         .into_iter()
+        .filter(|entry| entry.about().is_none())
         .filter_map(|entry| entry.name)
         .collect();
-    let near = near(&request.reference.to_string(), &names);
     Ok(PullError::Absent {
-        reference: Box::new(request.reference.clone()),
+        reference: Box::new(name.clone()),
         platform: Box::new(request.platform.clone()),
         store: store.dir().to_owned(),
-        near,
+        near: near(&name.to_string(), &names),
     })
 }

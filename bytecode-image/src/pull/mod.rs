@@ -22,7 +22,7 @@ use crate::manifest::{ImageConfig, ImageManifest};
 use crate::platform::Platform;
 pub use crate::progress::Progress;
 use crate::reference::Reference;
-use crate::registry::auth::Credentials;
+use crate::registry::Reach;
 use crate::store::{Store, StoreError};
 
 /// When the registry is asked.
@@ -68,10 +68,15 @@ impl FromStr for PullPolicy {
 pub struct PullRequest {
     /// Which image.
     pub reference: Reference,
+    /// What was typed, without tag and digest, where that names no registry ([`reference::short_name`]): the host's
+    /// `registries.conf` then says what it stands for.
+    ///
+    /// [`reference::short_name`]: crate::reference::short_name
+    pub short: Option<String>,
     /// When to ask the registry.
     pub policy: PullPolicy,
-    /// For the registry of the reference.
-    pub credentials: Option<Credentials>,
+    /// How registries are reached, and who we are to them.
+    pub reach: Reach,
     /// Which platform of an index, and what a single image must be for: [`Platform::host`] as a rule.
     pub platform: Platform,
     /// What is asked of its signatures.
@@ -81,7 +86,7 @@ pub struct PullRequest {
 /// An image whose every byte was checked against the digest that the reference named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BytecodeImage {
-    /// As it was asked for, defaults filled in.
+    /// As it was asked for, defaults filled in, a short name by what it stands for.
     pub reference: Reference,
     /// What the reference named: an index or a manifest.
     pub digest: Digest,
@@ -103,7 +108,8 @@ pub struct BytecodeImage {
 
 /// Gets an image as the policy says, checks it, keeps it in the store, and gives its object.
 ///
-/// Blocks. A runtime, and a socket, exist only while a registry is asked.
+/// Blocks. A runtime, and a socket, exist only while a registry is asked; files that say how registries are reached are
+/// read then, and for short names.
 ///
 /// # Errors
 ///
@@ -115,24 +121,33 @@ pub fn pull(
     request: &PullRequest,
     progress: &dyn Progress,
 ) -> Result<BytecodeImage, PullError> {
-    let needed = request.trust.needed(&request.reference)?;
+    let names = request
+        .reach
+        .full_names(&request.reference, request.short.as_deref())?;
+    // A name that is refused in any case is not looked for.
+    for name in &names {
+        request.trust.needed(name)?;
+    }
     if request.policy != PullPolicy::Always {
-        match find_kept(store, request) {
-            Ok(Some(image)) => return signatures::of_kept(store, request, image, needed),
-            Ok(None) => {}
-            // What is damaged is fetched again where that is allowed.
-            Err(PullError::Store(error @ StoreError::Damaged { .. }))
-                if request.policy != PullPolicy::Never =>
-            {
-                log::warn!("{error}; fetching it again");
+        for name in &names {
+            match find_kept(store, name, request) {
+                Ok(Some(image)) => return signatures::of_kept(store, request, image),
+                Ok(None) => {}
+                // What is damaged is fetched again where that is allowed.
+                Err(PullError::Store(error @ StoreError::Damaged { .. }))
+                    if request.policy != PullPolicy::Never =>
+                {
+                    log::warn!("{error}; fetching it again");
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
     }
     if request.policy == PullPolicy::Never {
-        return Err(local::absent(store, request)?);
+        let name = names.first().unwrap_or(&request.reference);
+        return Err(local::absent(store, name, request)?);
     }
-    runtime()?.block_on(fetch::fetch(store, request, needed, progress))
+    in_time(request, fetch::fetch(store, request, progress))
 }
 
 /// What requests to a registry run on.
@@ -144,15 +159,36 @@ fn runtime() -> Result<tokio::runtime::Runtime, PullError> {
         .map_err(PullError::Runtime)
 }
 
+/// Runs requests to registries until they end, or the deadline is over.
+fn in_time<T>(
+    request: &PullRequest,
+    asked: impl Future<Output = Result<T, PullError>>,
+) -> Result<T, PullError> {
+    let limit = request.reach.patience().deadline;
+    runtime()?.block_on(async {
+        let ended = tokio::time::timeout(limit, asked).await;
+        ended.unwrap_or_else(|_| {
+            Err(PullError::Deadline {
+                reference: Box::new(request.reference.clone()),
+                limit,
+            })
+        })
+    })
+}
+
 /// The image, when the store has all of it.
-fn find_kept(store: &Store, request: &PullRequest) -> Result<Option<BytecodeImage>, PullError> {
+fn find_kept(
+    store: &Store,
+    name: &Reference,
+    request: &PullRequest,
+) -> Result<Option<BytecodeImage>, PullError> {
     let reader = store.reader();
-    let found = local::find(store, request)?;
+    let found = local::find(store, name, &request.platform)?;
     if found.is_none() && !reader.is_safe() {
         // The first removal ever makes the lock, and may have come between two blobs.
         let reader = store.reader();
         if reader.is_safe() {
-            return local::find(store, request);
+            return local::find(store, name, &request.platform);
         }
     }
     Ok(found)
@@ -175,15 +211,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) reference: &'a Reference,
     /// What it must be for; `None` takes what its configuration says.
     pub(crate) platform: Option<&'a Platform>,
-}
-
-impl<'a> From<&'a PullRequest> for Wanted<'a> {
-    fn from(request: &'a PullRequest) -> Self {
-        Self {
-            reference: &request.reference,
-            platform: Some(&request.platform),
-        }
-    }
 }
 
 impl Contents<'_> {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::future::join;
@@ -10,11 +11,11 @@ use futures_util::stream;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{BytecodeImage, PullError, PullPolicy, PullRequest, Trust, Verdict, runtime};
+use super::{BytecodeImage, PullError, PullPolicy, PullRequest, Trust, Verdict, in_time, local};
 use crate::digest::Digest;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 use crate::reference::Reference;
-use crate::registry::{Client, RawDocument, RegistryError};
+use crate::registry::{Client, RawDocument, ReachError, RegistryError};
 use crate::store::gc::Links;
 use crate::store::{Admission, Named, NewBlob, Store, StoreAction, StoreError, Writer};
 use crate::verify::limits::MAX_SIGNATURES;
@@ -416,21 +417,23 @@ pub(super) fn of_kept(
     store: &Store,
     request: &PullRequest,
     image: BytecodeImage,
-    needed: Needed<'_>,
 ) -> Result<BytecodeImage, PullError> {
+    let trust = &request.trust;
+    let reference = image.reference.clone();
+    let manifest = image.manifest_digest;
+    let named_digest = image.digest;
     let with = |verdict| BytecodeImage { verdict, ..image };
-    let policy = match needed {
+    let policy = match trust.needed(&reference)? {
         Needed::Verdict(verdict) => return Ok(with(verdict)),
         Needed::Proof(policy) => policy,
     };
-    let (trust, reference) = (&request.trust, &request.reference);
-    let manifest = image.manifest_digest;
+    let reference = &reference;
     if !trust.anew
         && let Some(admission) = store.admission(manifest, policy.id(&trust.root))
     {
         return Ok(with(Verdict::Proven(Box::new(admission.proof))));
     }
-    let subject = match store.read(image.digest, MAX_MANIFEST_BYTES)? {
+    let subject = match store.read(named_digest, MAX_MANIFEST_BYTES)? {
         Some(named) => subject(reference, &named, manifest)?,
         // Removed meanwhile.
         None => Subject::of(manifest),
@@ -448,7 +451,7 @@ pub(super) fn of_kept(
         }
         // It may have been signed since it was pulled.
         Err(error) => {
-            let asked = runtime()?.block_on(ask(store, request, &subject, policy));
+            let asked = in_time(request, ask(store, request, reference, &subject, policy));
             match asked {
                 Ok(verdict) => verdict,
                 Err(PullError::Registry(failure)) => {
@@ -468,20 +471,36 @@ pub(super) fn of_kept(
     Ok(with(verdict))
 }
 
-/// Looks for the signatures of an image of the store in its registry, and keeps them when they prove something.
+/// Looks for the signatures of an image of the store at its servers, and keeps them when they prove something. The last
+/// server's answer is what is told.
 async fn ask(
     store: &Store,
     request: &PullRequest,
+    name: &Reference,
     subject: &Subject,
     policy: &Policy,
 ) -> Result<Verdict, PullError> {
-    let reference = &request.reference;
-    let client = Client::new(reference, request.credentials.clone())?;
+    let registries = request.reach.registries()?;
+    let plan = registries.plan(name, None).map_err(ReachError::from)?;
+    let reach = Arc::new(request.reach.clone());
     let needed = Needed::Proof(policy);
-    let mut beside = fetch(&client, reference, subject, &needed).await;
-    let verdict = beside.judge(reference, subject, &needed, &request.trust)?;
+    let mut servers = plan.into_iter().peekable();
+    let (beside, verdict) = loop {
+        let Some(endpoint) = servers.next() else {
+            // A plan has servers.
+            return Err(local::absent(store, name, request)?);
+        };
+        let reference = endpoint.reference.clone();
+        let client = Client::of(endpoint, &reach, &registries)?;
+        let mut beside = fetch(&client, &reference, subject, &needed).await;
+        match beside.judge(name, subject, &needed, &request.trust) {
+            Ok(verdict) => break (beside, verdict),
+            Err(error) if servers.peek().is_some() => log::info!("{error}"),
+            Err(error) => return Err(error),
+        }
+    };
     let writer = store.writer()?;
-    let mut kept = beside.keep(store, &writer, reference)?;
+    let mut kept = beside.keep(store, &writer, name)?;
     let blobs = std::mem::take(&mut kept.blobs);
     let names: Vec<_> = kept.named().collect();
     writer.commit(blobs, &names)?;

@@ -182,3 +182,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn short_names() {
+    let cases = [
+        ("busybox", Some("busybox")),
+        ("busybox:v1", Some("busybox")),
+        ("acme/xdp:v1@sha256:00", Some("acme/xdp")),
+        ("acme/xdp", Some("acme/xdp")),
+        ("quay.io/xdp", None),
+        ("localhost/xdp:v1", None),
+        ("host:5000/xdp", None),
+        ("[::1]:5000/xdp", None),
+    ];
+    for (typed, expected) in cases {
+        assert_eq!(short_name(typed), expected, "{typed}");
+    }
+}

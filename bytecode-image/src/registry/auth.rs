@@ -6,12 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_auth::ChallengeParser;
 use oci_client::token_cache::RegistryToken;
-use reqwest::Url;
-use reqwest::header::HeaderValue;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Url};
 
+use crate::host::auth_file::Login;
 use crate::printable::printable;
 use crate::registry::Reason;
-use crate::registry::http::may_lead;
+use crate::registry::http::{Request, may_lead};
 
 /// User name and password for one registry. `Debug` never shows the password.
 #[derive(Clone, PartialEq, Eq)]
@@ -170,19 +171,55 @@ impl Bearer {
         if !may_lead(registry, &url) || !url.username().is_empty() || url.password().is_some() {
             return Err(refused());
         }
-        let ours = format!("repository:{repository}:{}", access.actions());
+        url.query_pairs_mut()
+            .extend_pairs(self.parameters(repository, access));
+        Ok(url)
+    }
+
+    /// What a token is asked for with.
+    fn parameters(&self, repository: &str, access: Access) -> Vec<(&'static str, String)> {
+        let ours = || format!("repository:{repository}:{}", access.actions());
         // A challenge to a HEAD asks for less than the push that follows it needs.
         let scope = match (&self.scope, access) {
-            (Some(scope), Access::Pull) => scope,
-            _ => &ours,
+            (Some(scope), Access::Pull) => scope.clone(),
+            _ => ours(),
         };
-        let mut query = url.query_pairs_mut();
-        if let Some(service) = &self.service {
-            query.append_pair("service", service);
+        let service = self.service.clone().map(|service| ("service", service));
+        service.into_iter().chain([("scope", scope)]).collect()
+    }
+
+    /// The request for a token: GET with a password or nothing, POST with an identity token (distribution, "OAuth2
+    /// Token Authentication"). With it the `Authorization` header that it needs.
+    pub(super) fn request(
+        &self,
+        registry: &Url,
+        repository: &str,
+        access: Access,
+        login: Option<&Login>,
+    ) -> Result<(Request, Option<HeaderValue>), Reason> {
+        let mut url = self.token_url(registry, repository, access)?;
+        match login {
+            None => Ok((Request::new(Method::GET, url), None)),
+            Some(Login::Password(credentials)) => {
+                Ok((Request::new(Method::GET, url), Some(credentials.basic())))
+            }
+            Some(Login::IdentityToken(token)) => {
+                // The realm's own query stays, what was added goes into the body.
+                url.set_query(Url::parse(&self.realm).ok().as_ref().and_then(Url::query));
+                let mut form = Url::parse("form:").map_err(|_| Reason::Header { name: "realm" })?;
+                form.query_pairs_mut()
+                    .append_pair("grant_type", "refresh_token")
+                    .extend_pairs(self.parameters(repository, access))
+                    .append_pair("client_id", "bpfman")
+                    .append_pair("refresh_token", token.expose());
+                let body = form.query().unwrap_or_default().to_owned();
+                let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+                let request = Request::new(Method::POST, url)
+                    .header(CONTENT_TYPE, content_type)
+                    .body(body.into());
+                Ok((request, None))
+            }
         }
-        query.append_pair("scope", scope);
-        drop(query);
-        Ok(url)
     }
 }
 
@@ -299,6 +336,27 @@ mod tests {
             );
         }
         assert!(url(bearer("http://auth.example/t", None), &http, Access::Pull).is_err());
+    }
+
+    #[test]
+    fn identity_tokens_go_into_the_body() {
+        let bearer = Bearer {
+            realm: "https://auth.example/t?x=1".to_owned(),
+            service: Some("s v".to_owned()),
+            scope: None,
+        };
+        let https: Url = "https://reg.example/v2/".parse().unwrap();
+        let login = Login::IdentityToken(crate::host::auth_file::Secret::new("a&b"));
+        let (request, authorization) = bearer
+            .request(&https, "a/b", Access::Pull, Some(&login))
+            .unwrap();
+        assert_eq!(request.method, Method::POST);
+        assert_eq!(request.url.as_str(), "https://auth.example/t?x=1");
+        assert_eq!(
+            request.body.unwrap(),
+            "grant_type=refresh_token&service=s+v&scope=repository%3Aa%2Fb%3Apull&client_id=bpfman&refresh_token=a%26b"
+        );
+        assert_eq!(authorization, None);
     }
 
     #[test]

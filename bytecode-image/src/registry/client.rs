@@ -1,33 +1,54 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use jiff::Timestamp;
 use oci_client::errors::OciEnvelope;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{
+    ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::digest::{Digest, Hasher};
+use crate::host::auth_file::Login;
+use crate::host::registries_conf::{Endpoint, Registries};
 use crate::limits::{MAX_ANSWER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document};
 use crate::printable::printable;
 use crate::progress::Progress;
 use crate::reference::Reference;
-use crate::registry::auth::{Access, Challenge, Credentials};
-use crate::registry::http::{Request, Transport, body, failed, header, may_lead};
+use crate::registry::auth::{Access, Challenge};
+use crate::registry::http::{Request, Transport, body, failed, header, may_lead, origin};
+use crate::registry::patience::{Patience, is_reset, retry_after};
+use crate::registry::reach::{Known, Reach};
 use crate::registry::{Action, Reason, RegistryError, auth};
 
 /// Header by which a registry says what it sent (distribution-spec, "Pulling manifests").
 pub(super) const DIGEST_HEADER: &str = "docker-content-digest";
 
+/// What the answer of a server that speaks TLS to a plain request has in it, by Go's library, nginx and Apache.
+const TLS_EXPECTED: [&str; 3] = ["HTTPS server", "HTTPS port", "SSL-enabled server port"];
+
 /// One registry, as one user. Connections are kept between requests.
 pub struct Client {
     registry: String,
-    base: Url,
-    credentials: Option<Credentials>,
+    endpoint: Endpoint,
+    reach: Arc<Reach>,
+    registries: Arc<Registries>,
+    base: Mutex<Base>,
+    /// Looked up when the registry asks.
+    login: OnceLock<Option<Known>>,
     /// What a registry has accepted, by repository and access: the `Authorization` header.
     accepted: Mutex<BTreeMap<(String, Access), HeaderValue>>,
     transport: Transport,
+}
+
+/// Where the registry is.
+struct Base {
+    url: Url,
+    /// The scheme that is tried when the first request shows that the other is not spoken.
+    other: Option<&'static str>,
 }
 
 /// A document whose digest was checked.
@@ -44,31 +65,56 @@ pub struct Fetched {
 }
 
 impl Client {
-    /// A client for the registry of a reference. Opens no connection.
+    /// A client for the registry that a reference names, as images are pushed to it: no mirror, no other place.
+    /// Opens no connection.
     ///
     /// # Errors
     ///
-    /// When the registry's name cannot be part of a URL.
-    pub fn new(
-        reference: &Reference,
-        credentials: Option<Credentials>,
+    /// When the host's configuration is broken or forbids it, or the registry's name cannot be part of a URL.
+    pub fn new(reference: &Reference, reach: &Reach) -> Result<Self, RegistryError> {
+        let failed =
+            |error| RegistryError::new(reference.registry(), Action::Prepare, Reason::Reach(error));
+        let registries = reach.registries().map_err(failed)?;
+        let endpoint = reach
+            .push_endpoint(&registries, reference)
+            .map_err(failed)?;
+        Self::of(endpoint, &Arc::new(reach.clone()), &registries)
+    }
+
+    /// A client for a server of a plan. Opens no connection.
+    ///
+    /// Plain http is for loopback, where it is tried first unless the host has certificates for the registry, and for
+    /// servers that are marked insecure, where it is tried last.
+    pub(crate) fn of(
+        endpoint: Endpoint,
+        reach: &Arc<Reach>,
+        registries: &Arc<Registries>,
     ) -> Result<Self, RegistryError> {
-        let scheme = if reference.is_loopback() {
-            "http"
+        let registry = endpoint.reference.registry().to_owned();
+        let failed = |reason| RegistryError::new(&registry, Action::Prepare, reason);
+        let (scheme, other) = if endpoint.reference.is_loopback() {
+            let certificates = reach
+                .certificates(&endpoint.reference)
+                .map_err(|error| failed(error.into()))?;
+            if certificates.is_empty() {
+                ("http", Some("https"))
+            } else {
+                ("https", None)
+            }
         } else {
-            "https"
+            ("https", endpoint.insecure.then_some("http"))
         };
-        let registry = reference.registry().to_owned();
-        let base =
-            Url::parse(&format!("{scheme}://{}/v2/", reference.api_host())).map_err(|error| {
-                RegistryError::new(&registry, Action::Prepare, Reason::Url(error.to_string()))
-            })?;
+        let url = Url::parse(&format!("{scheme}://{}/v2/", endpoint.reference.api_host()))
+            .map_err(|error| failed(Reason::Url(error.to_string())))?;
         Ok(Self {
+            transport: Transport::new(Arc::clone(reach), endpoint.clone()),
             registry,
-            base,
-            credentials,
+            endpoint,
+            reach: Arc::clone(reach),
+            registries: Arc::clone(registries),
+            base: Mutex::new(Base { url, other }),
+            login: OnceLock::new(),
             accepted: Mutex::default(),
-            transport: Transport::default(),
         })
     }
 
@@ -162,7 +208,8 @@ impl Client {
         })
     }
 
-    /// Fetches a blob into `sink`, hashed and counted as it streams. When this fails, what the sink has is worthless.
+    /// Fetches a blob into `sink`, hashed and counted as it streams. A transfer that breaks off is taken up where it
+    /// broke, as often as a request is tried. When this fails, what the sink has is worthless.
     ///
     /// # Errors
     ///
@@ -175,44 +222,104 @@ impl Client {
         progress: &dyn Progress,
     ) -> Result<(), RegistryError> {
         let action = Action::FetchBlob(descriptor.digest, reference.name());
-        let refused = |reason| self.error(&action, reason);
-        let url = self.url(&action, reference, &format!("blobs/{}", descriptor.digest))?;
-        let request = Request::new(Method::GET, url);
-        let mut response = self
-            .request(&action, reference, Access::Pull, &request)
-            .await?;
-        let expected = descriptor.size;
-        if let Some(found) = response.content_length()
-            && found != expected
+        let mut transfer = BlobTransfer {
+            expected: descriptor.size,
+            done: 0,
+            hasher: Hasher::default(),
+            sink,
+            progress,
+        };
+        let mut attempt = 1;
+        while let Err(error) = self
+            .rest(&action, reference, descriptor, &mut transfer)
+            .await
         {
-            return Err(refused(Reason::Length { expected, found }));
+            let again = is_reset(&error.reason).then(|| {
+                self.patience()
+                    .after_failure(attempt, &Method::GET, &error.reason)
+            });
+            let Some(pause) = again.flatten() else {
+                return Err(error);
+            };
+            log::debug!(
+                "{error}: it broke off after {} bytes; once more",
+                transfer.done
+            );
+            self.patience().pause(pause).await;
+            attempt += 1;
         }
-        let (mut hasher, mut found) = (Hasher::default(), 0_u64);
+        let found = transfer.hasher.finish();
+        if found != descriptor.digest {
+            let expected = descriptor.digest;
+            return Err(self.error(&action, Reason::Digest { expected, found }));
+        }
+        Ok(())
+    }
+
+    /// Fetches what is missing of a blob.
+    async fn rest(
+        &self,
+        action: &Action,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        transfer: &mut BlobTransfer<'_>,
+    ) -> Result<(), RegistryError> {
+        let refused = |reason| self.error(action, reason);
+        let url = self.url(action, reference, &format!("blobs/{}", descriptor.digest))?;
+        let mut request = Request::new(Method::GET, url);
+        if transfer.done > 0
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", transfer.done))
+        {
+            request = request.header(RANGE, range);
+        }
+        let mut response = self
+            .request(action, reference, Access::Pull, &request)
+            .await?;
+        // Bytes that came already, from a server that does not know ranges: they come again.
+        let mut skipped = 0;
+        let mut due = transfer.expected;
+        if response.status() == StatusCode::PARTIAL_CONTENT {
+            let begins = header(&response, CONTENT_RANGE.as_str()).and_then(range_start);
+            if begins != Some(transfer.done) {
+                return Err(refused(Reason::Header {
+                    name: "Content-Range",
+                }));
+            }
+            due -= transfer.done;
+        } else {
+            skipped = transfer.done;
+        }
+        if let Some(found) = response.content_length()
+            && found != due
+        {
+            return Err(refused(Reason::Length {
+                expected: due,
+                found,
+            }));
+        }
         while let Some(chunk) = response
             .chunk()
             .await
             .map_err(|error| refused(failed(error)))?
         {
-            found += chunk.len() as u64;
-            if found > expected {
-                return Err(refused(Reason::Length { expected, found }));
-            }
-            hasher.update(&chunk);
-            sink.write_all(&chunk)
-                .map_err(|error| refused(Reason::Write(error)))?;
-            progress.advance(chunk.len() as u64);
+            let known = usize::try_from(skipped)
+                .unwrap_or(usize::MAX)
+                .min(chunk.len());
+            skipped -= known as u64;
+            let new = chunk.get(known..).unwrap_or_default();
+            transfer.take(new).map_err(refused)?;
         }
-        if found != expected {
-            return Err(refused(Reason::Length { expected, found }));
-        }
-        let found = hasher.finish();
-        if found != descriptor.digest {
-            return Err(refused(Reason::Digest {
-                expected: descriptor.digest,
-                found,
+        if transfer.done != transfer.expected {
+            return Err(refused(Reason::Length {
+                expected: transfer.expected,
+                found: transfer.done,
             }));
         }
         Ok(())
+    }
+
+    fn patience(&self) -> &Patience {
+        self.reach.patience()
     }
 
     pub(super) fn error(&self, action: &Action, reason: Reason) -> RegistryError {
@@ -226,7 +333,8 @@ impl Client {
         reference: &Reference,
         rest: &str,
     ) -> Result<Url, RegistryError> {
-        self.base
+        self.base()
+            .url
             .join(&format!("{}/{rest}", reference.repository()))
             .map_err(|error| self.error(action, Reason::Url(error.to_string())))
     }
@@ -240,19 +348,72 @@ impl Client {
         let location = header(response, "location")
             .and_then(|location| response.url().join(location).ok())
             .ok_or_else(|| self.error(action, Reason::Header { name: "Location" }))?;
-        if !may_lead(&self.base, &location) {
+        if !may_lead(&self.base().url, &location) {
             return Err(self.error(
                 action,
                 Reason::Location {
-                    location: super::http::origin(&location),
+                    location: origin(&location),
                 },
             ));
         }
         Ok(location)
     }
 
+    fn base(&self) -> MutexGuard<'_, Base> {
+        self.base.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends a request; answers a 401 once, with what its challenge asks for. Gives only successes.
+    ///
+    /// The first request finds out whether the registry speaks https or plain http, where both are allowed.
     pub(super) async fn request(
+        &self,
+        action: &Action,
+        reference: &Reference,
+        access: Access,
+        request: &Request,
+    ) -> Result<Response, RegistryError> {
+        let other = self.base().other.take();
+        let result = self.authorized(action, reference, access, request).await;
+        let (Some(scheme), Err(error)) = (other, &result) else {
+            return result;
+        };
+        let wrong_scheme = match &*error.reason {
+            Reason::Connect(_) => scheme == "http",
+            Reason::Status {
+                status: 400,
+                message: Some(message),
+            } => scheme == "https" && TLS_EXPECTED.iter().any(|text| message.contains(text)),
+            _ => false,
+        };
+        if !wrong_scheme {
+            return result;
+        }
+        let registry = &self.registry;
+        log::debug!("{error}: trying {scheme}");
+        let mut request = request.clone();
+        let url = Url::parse(&format!("{scheme}://{}/v2/", reference.api_host()));
+        let moved = url.ok().and_then(|base| {
+            request.url = base.join(request.url.path().strip_prefix("/v2/")?).ok()?;
+            Some(base)
+        });
+        let Some(base) = moved else {
+            return result;
+        };
+        let before = std::mem::replace(&mut self.base().url, base);
+        let again = self.authorized(action, reference, access, &request).await;
+        match again {
+            // A server that said itself that it speaks TLS is told about by what TLS says.
+            Err(error) if scheme == "http" && matches!(*error.reason, Reason::Connect(_)) => {
+                log::debug!("{registry} speaks neither https nor plain http");
+                self.base().url = before;
+                result
+            }
+            again => again,
+        }
+    }
+
+    async fn authorized(
         &self,
         action: &Action,
         reference: &Reference,
@@ -261,28 +422,23 @@ impl Client {
     ) -> Result<Response, RegistryError> {
         let key = (reference.repository().to_owned(), access);
         // An upload may lead to another host: what the registry accepted is not for that one.
-        let ours = request.url.origin() == self.base.origin();
+        let origin = self.base().url.origin();
+        let ours = request.url.origin() == origin;
         let accepted = if ours {
             self.lock().get(&key).cloned()
         } else {
             None
         };
-        let send = async |authorization: Option<&HeaderValue>| {
-            self.transport
-                .send(request, authorization)
-                .await
-                .map_err(|reason| self.error(action, reason))
-        };
-        let mut response = send(accepted.as_ref()).await?;
+        let mut response = self.send(action, request, accepted.as_ref()).await?;
         // Only the registry's own challenge is answered, never one of a host that it redirected to.
         if response.status() == StatusCode::UNAUTHORIZED
             && ours
-            && response.url().origin() == self.base.origin()
+            && response.url().origin() == origin
         {
             let authorization = self
                 .answer(action, &response, &key, accepted.as_ref())
                 .await?;
-            response = send(Some(&authorization)).await?;
+            response = self.send(action, request, Some(&authorization)).await?;
             if response.status() != StatusCode::UNAUTHORIZED {
                 self.lock().insert(key, authorization);
             }
@@ -290,8 +446,62 @@ impl Client {
         self.successful(action, response).await
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, Access), HeaderValue>> {
+    /// Sends a request until there is an answer that stands, as [`Patience`] has it.
+    async fn send(
+        &self,
+        action: &Action,
+        request: &Request,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, RegistryError> {
+        let mut attempt = 1;
+        loop {
+            let sent = self.transport.send(request, authorization).await;
+            let pause = match &sent {
+                Ok(response) => {
+                    let wait = header(response, RETRY_AFTER.as_str())
+                        .and_then(|header| retry_after(header, Timestamp::now()));
+                    self.patience()
+                        .after_answer(attempt, response.status(), wait)
+                }
+                Err(reason) => self
+                    .patience()
+                    .after_failure(attempt, &request.method, reason),
+            };
+            let Some(pause) = pause else {
+                return sent.map_err(|reason| self.error(action, reason));
+            };
+            log::debug!(
+                "cannot {action} at registry {}: {}; once more in {pause:?}",
+                self.registry,
+                match &sent {
+                    Ok(response) => response.status().to_string(),
+                    Err(reason) => reason.to_string(),
+                }
+            );
+            drop(sent);
+            self.patience().pause(pause).await;
+            attempt += 1;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, Access), HeaderValue>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who we are to this registry: looked up once, when it asks.
+    fn login(&self) -> Result<Option<&Known>, Reason> {
+        if let Some(login) = self.login.get() {
+            return Ok(login.as_ref());
+        }
+        let found = self.reach.login(&self.endpoint, &self.registries)?;
+        Ok(self.login.get_or_init(|| found).as_ref())
+    }
+
+    fn unauthorized(&self) -> Reason {
+        let known = self.login.get().and_then(Option::as_ref);
+        Reason::Unauthorized {
+            with: known.map(|known| known.source.clone()),
+        }
     }
 
     /// The `Authorization` header that a challenge asks for.
@@ -308,36 +518,29 @@ impl Client {
             .iter()
             .filter_map(|value| value.to_str().ok())
             .collect();
-        let challenge =
-            Challenge::read(&challenges).map_err(|reason| self.error(action, reason))?;
-        let unauthorized = || {
-            self.error(
-                action,
-                Reason::Unauthorized {
-                    with_credentials: self.credentials.is_some(),
-                },
-            )
-        };
+        let failed = |reason| self.error(action, reason);
+        let challenge = Challenge::read(&challenges).map_err(failed)?;
+        let login = self.login().map_err(failed)?.map(|known| &known.login);
         match challenge {
             Challenge::Basic => {
-                let credentials = self.credentials.as_ref().ok_or_else(unauthorized)?;
+                // An identity token is for token services only.
+                let Some(Login::Password(credentials)) = login else {
+                    return Err(failed(self.unauthorized()));
+                };
                 let header = credentials.basic();
                 // The same user name and password will not do better the second time.
                 if tried == Some(&header) {
-                    Err(unauthorized())
-                } else {
-                    Ok(header)
+                    return Err(failed(self.unauthorized()));
                 }
+                Ok(header)
             }
             Challenge::Bearer(bearer) => {
-                let url = bearer
-                    .token_url(&self.base, repository, *access)
-                    .map_err(|reason| self.error(action, reason))?;
-                let action = Action::Token(super::http::origin(&url));
-                let basic = self.credentials.as_ref().map(Credentials::basic);
-                let request = Request::new(Method::GET, url);
-                let response = self.transport.send(&request, basic.as_ref()).await;
-                let response = response.map_err(|reason| self.error(&action, reason))?;
+                let base = self.base().url.clone();
+                let (request, basic) = bearer
+                    .request(&base, repository, *access, login)
+                    .map_err(failed)?;
+                let action = Action::Token(origin(&request.url));
+                let response = self.send(&action, &request, basic.as_ref()).await?;
                 let response = self.successful(&action, response).await?;
                 let token = body(response, MAX_ANSWER_BYTES)
                     .await
@@ -365,9 +568,7 @@ impl Client {
         Err(self.error(
             action,
             match status {
-                StatusCode::UNAUTHORIZED => Reason::Unauthorized {
-                    with_credentials: self.credentials.is_some(),
-                },
+                StatusCode::UNAUTHORIZED => self.unauthorized(),
                 StatusCode::FORBIDDEN => Reason::Denied { message },
                 StatusCode::NOT_FOUND => Reason::NotFound { message },
                 status => Reason::Status {
@@ -382,9 +583,41 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("base", &self.base.as_str())
+            .field("base", &self.base().url.as_str())
             .finish_non_exhaustive()
     }
+}
+
+/// A blob on its way.
+struct BlobTransfer<'a> {
+    /// Bytes that the descriptor says.
+    expected: u64,
+    /// Bytes that came.
+    done: u64,
+    hasher: Hasher,
+    sink: &'a mut dyn Write,
+    progress: &'a dyn Progress,
+}
+
+impl BlobTransfer<'_> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        let found = self.done + bytes.len() as u64;
+        if found > self.expected {
+            let expected = self.expected;
+            return Err(Reason::Length { expected, found });
+        }
+        self.sink.write_all(bytes).map_err(Reason::Write)?;
+        self.hasher.update(bytes);
+        self.progress.advance(bytes.len() as u64);
+        self.done = found;
+        Ok(())
+    }
+}
+
+/// Where a `Content-Range` begins: `bytes 10-99/100` (RFC 9110, 14.4).
+fn range_start(header: &str) -> Option<u64> {
+    let (begin, _) = header.trim().strip_prefix("bytes ")?.split_once('-')?;
+    begin.parse().ok()
 }
 
 /// Compares `Docker-Content-Digest` with what came. Of another algorithm it says nothing that is known here.
@@ -400,9 +633,16 @@ pub(super) fn check_digest_header(header: Option<&str>, found: Digest) -> Result
     }
 }
 
-/// The first error of the distribution-spec's envelope, as `CODE: message`, printable and at most 200 characters.
+/// The first error of the distribution-spec's envelope, as `CODE: message`, printable and at most 200 characters; what a
+/// server says to a plain request that speaks TLS.
 fn said(bytes: &[u8]) -> Option<String> {
-    let envelope: OciEnvelope = serde_json::from_slice(bytes).ok()?;
+    let Ok(envelope) = serde_json::from_slice::<OciEnvelope>(bytes) else {
+        let text = std::str::from_utf8(bytes).ok()?;
+        return TLS_EXPECTED
+            .iter()
+            .find(|expected| text.contains(**expected))
+            .map(|expected| format!("the plain request was sent to an {expected}"));
+    };
     let first = envelope.errors.into_iter().next()?;
     let code = serde_json::to_value(&first.code).ok()?;
     let text = format!("{}: {}", code.as_str().unwrap_or_default(), first.message);
@@ -424,18 +664,28 @@ mod tests {
             said(br#"{"errors":[{"code":"OWN"}]}"#).as_deref(),
             Some("OWN: ")
         );
+        assert_eq!(
+            said(b"Client sent an HTTP request to an HTTPS server.\n").as_deref(),
+            Some("the plain request was sent to an HTTPS server")
+        );
         for text in ["", "<html>", "{}", r#"{"errors":[]}"#] {
             assert_eq!(said(text.as_bytes()), None, "{text}");
         }
     }
 
     #[test]
+    fn ranges() {
+        assert_eq!(range_start("bytes 10-99/100"), Some(10));
+        for text in ["", "bytes */100", "10-99/100", "bytes -5-9/10"] {
+            assert_eq!(range_start(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn schemes_and_hosts() {
         let base = |text: &str| {
-            Client::new(&text.parse().unwrap(), None)
-                .unwrap()
-                .base
-                .to_string()
+            let client = Client::new(&text.parse().unwrap(), &Reach::default()).unwrap();
+            client.base().url.to_string()
         };
         assert_eq!(base("quay.io/a"), "https://quay.io/v2/");
         assert_eq!(base("busybox"), "https://registry-1.docker.io/v2/");

@@ -2,6 +2,7 @@ use std::fmt;
 
 use crate::digest::Digest;
 use crate::manifest::ManifestError;
+use crate::registry::reach::ReachError;
 
 /// A request to a registry that failed: what was asked of which registry, and as `source()` why it failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,9 @@ pub enum Reason {
     /// No image to push.
     #[error("there is no image to push")]
     Nothing,
+    /// The host's configuration.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
     /// Names that make no URL.
     #[error("no URL can be made of these names: {0}")]
     Url(String),
@@ -82,10 +86,10 @@ pub enum Reason {
     #[error("the transfer broke off")]
     Transfer(#[source] reqwest::Error),
     /// 401 after all that we have was tried.
-    #[error("{}", if *.with_credentials { "the registry does not accept these credentials" } else { "the registry asks for credentials, and none were given" })]
+    #[error("{}", match .with { Some(source) => format!("the registry does not accept these credentials, of {source}"), None => "the registry asks for credentials, and none were given".to_owned() })]
     Unauthorized {
-        /// Whether credentials were sent.
-        with_credentials: bool,
+        /// Where the credentials are from that were sent, if any were.
+        with: Option<String>,
     },
     /// A 401 whose challenge is missing, unreadable, or of another scheme than Basic and Bearer.
     #[error("the registry answered 401 with a challenge that is not understood: {challenge:?}")]
@@ -200,11 +204,12 @@ impl RegistryError {
         Some(match &*self.reason {
             Reason::Connect(_) => format!("check that {registry} is the right host and port, and that it is reachable from here"),
             Reason::Timeout(_) => format!("check the network between here and {registry}, then try again"),
-            Reason::Unauthorized { with_credentials: false } => {
-                "give --registry-auth the base64 form of USERNAME:PASSWORD".to_owned()
-            }
-            Reason::Unauthorized { with_credentials: true } => {
-                format!("check user name and password, and that they are for {registry}")
+            Reason::Reach(error) => return error.hint(),
+            Reason::Unauthorized { with: None } => format!(
+                "log in with `podman login {registry}`, `docker login` or `skopeo login`, or give --registry-auth the base64 form of USERNAME:PASSWORD"
+            ),
+            Reason::Unauthorized { with: Some(source) } => {
+                format!("check user name and password of {source}, and that they are for {registry}")
             }
             Reason::Denied { .. } => "check that these credentials may do this in this repository".to_owned(),
             Reason::NotFound { .. } => match &self.action {

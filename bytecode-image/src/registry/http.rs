@@ -1,18 +1,13 @@
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Method, Response, Url};
+use reqwest::{Certificate, ClientBuilder, Identity, Method, Response, Url};
 
+use crate::host::registries_conf::Endpoint;
 use crate::reference::is_loopback_host;
 use crate::registry::Reason;
-
-/// How long a connection may take to be made: 10 s, enough for a second SYN to be answered from the other side of the world.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long nothing may come, neither an answer nor the next bytes of one: 30 s, what busy registries take at worst.
-pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::registry::reach::{Reach, ReachError};
 
 /// How many redirects of one request are followed: 5. Registries send one, to where their blobs are.
 pub const MAX_REDIRECTS: usize = 5;
@@ -47,38 +42,112 @@ impl Request {
     }
 }
 
-/// Connections. Two clients, each made when it is first needed: plain http needs no certificates, and reading the
-/// host's takes longer than a small pull.
-#[derive(Debug, Default)]
+/// Connections. Clients are made when they are first needed: plain http needs no certificates, and reading the host's
+/// takes longer than a small pull.
+#[derive(Debug)]
 pub(super) struct Transport {
+    reach: Arc<Reach>,
+    endpoint: Endpoint,
     plain: OnceLock<reqwest::Client>,
+    /// For the registry itself: its certificates, ours, and what it may be without.
     tls: OnceLock<reqwest::Client>,
+    /// For where it redirects to, and for token services: its authorities are good there too, as for containers tools.
+    elsewhere: OnceLock<reqwest::Client>,
 }
 
 impl Transport {
+    pub(super) fn new(reach: Arc<Reach>, endpoint: Endpoint) -> Self {
+        Self {
+            reach,
+            endpoint,
+            plain: OnceLock::new(),
+            tls: OnceLock::new(),
+            elsewhere: OnceLock::new(),
+        }
+    }
+
     fn client(&self, url: &Url) -> Result<&reqwest::Client, Reason> {
-        let secure = url.scheme() == "https";
-        let slot = if secure { &self.tls } else { &self.plain };
+        let (slot, tls) = match (url.scheme(), self.is_registry(url)) {
+            ("https", true) => (&self.tls, Some(true)),
+            ("https", false) => (&self.elsewhere, Some(false)),
+            _ => (&self.plain, None),
+        };
         if let Some(client) = slot.get() {
             return Ok(client);
         }
         // Fails when there is a provider already, which then is used.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let patience = self.reach.patience();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("bpfman/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
+            .connect_timeout(patience.connect)
+            .read_timeout(patience.read)
             // Followed in `send`, by rules that a policy of the library cannot express.
             .redirect(reqwest::redirect::Policy::none())
-            .http1_only()
-            .no_proxy();
-        if !secure {
-            builder = builder.tls_certs_only(std::iter::empty());
-        }
+            .http1_only();
+        builder = match self.reach.proxies()?.into_reqwest() {
+            Some(proxy) => builder.proxy(proxy),
+            None => builder.no_proxy(),
+        };
+        builder = match tls {
+            Some(registry) => self.secure(builder, registry)?,
+            None => builder.tls_certs_only(std::iter::empty()),
+        };
         let client = builder
             .build()
             .map_err(|error| Reason::Transfer(error.without_url()))?;
         Ok(slot.get_or_init(|| client))
+    }
+
+    /// Whether a URL leads to the host and port of the registry.
+    fn is_registry(&self, url: &Url) -> bool {
+        let registry = Url::parse(&format!("https://{}/", self.endpoint.reference.api_host()));
+        registry.is_ok_and(|registry| {
+            registry.host_str() == url.host_str()
+                && registry.port_or_known_default() == url.port_or_known_default()
+        })
+    }
+
+    fn secure(&self, mut builder: ClientBuilder, registry: bool) -> Result<ClientBuilder, Reason> {
+        let found = self.reach.certificates(&self.endpoint.reference)?;
+        for authority in &found.authorities {
+            let certificates =
+                Certificate::from_pem_bundle(&authority.pem).map_err(|source| ReachError::Pem {
+                    file: authority.file.clone(),
+                    source,
+                })?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        if !registry {
+            return Ok(builder);
+        }
+        let mut clients = found.clients.iter();
+        if let Some(pair) = clients.next() {
+            let mut pem = pair.certificate.pem.clone();
+            pem.push(b'\n');
+            pem.extend_from_slice(&pair.key_pem);
+            let identity = Identity::from_pem(&pem).map_err(|source| ReachError::Pem {
+                file: pair.certificate.file.clone(),
+                source,
+            })?;
+            builder = builder.identity(identity);
+        }
+        if let Some(other) = clients.next() {
+            log::warn!(
+                "{} has more than one client certificate: {} is used, {} is not",
+                self.endpoint.reference.registry(),
+                found
+                    .clients
+                    .first()
+                    .map(|pair| pair.certificate.file.display().to_string())
+                    .unwrap_or_default(),
+                other.certificate.file.display()
+            );
+        }
+        if self.endpoint.insecure {
+            builder = builder.tls_danger_accept_invalid_certs(true);
+        }
+        Ok(builder)
     }
 
     /// Sends a request and follows redirects of GET and HEAD. `authorization` goes to the origin of the request's URL
@@ -122,12 +191,15 @@ impl Transport {
     }
 }
 
-/// Whether a request may go on from one URL to another: to https always, to plain http only on loopback and from
-/// plain http.
+/// Whether a request may go on from one URL to another: to https always; to plain http only from plain http, and there
+/// to loopback or to the same host and port.
 pub(super) fn may_lead(from: &Url, to: &Url) -> bool {
     match to.scheme() {
         "https" => true,
-        "http" => from.scheme() == "http" && to.host_str().is_some_and(is_loopback_host),
+        "http" => {
+            from.scheme() == "http"
+                && (from.origin() == to.origin() || to.host_str().is_some_and(is_loopback_host))
+        }
         _ => false,
     }
 }
@@ -189,6 +261,9 @@ mod tests {
             ("http://127.0.0.1:5000/", "http://127.0.0.2:80/", true),
             ("http://localhost/", "http://[::1]/", true),
             ("http://127.0.0.1/", "http://b.example/", false),
+            ("http://a.example:5000/", "http://a.example:5000/b", true),
+            ("http://a.example:5000/", "http://a.example/b", false),
+            ("http://a.example:5000/", "http://b.example:5000/", false),
             ("http://127.0.0.1/", "http://127.0.0.1.b.example/", false),
             ("https://a.example/", "http://a.example/", false),
             ("https://a.example/", "http://127.0.0.1/", false),

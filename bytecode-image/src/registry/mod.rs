@@ -13,10 +13,16 @@ pub mod auth;
 mod client;
 mod error;
 mod http;
+mod patience;
 pub mod push;
+mod reach;
 mod referrers;
 
 pub use client::{Client, Fetched};
 pub use error::{Action, Reason, RegistryError};
-pub use http::{CONNECT_TIMEOUT, MAX_REDIRECTS, READ_TIMEOUT};
+pub use http::MAX_REDIRECTS;
+pub use patience::{
+    CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_RETRY_AFTER, PULL_DEADLINE, Patience, Pauses, READ_TIMEOUT,
+};
+pub use reach::{Reach, ReachError};
 pub use referrers::{MAX_REFERRER_PAGES, RawDocument};

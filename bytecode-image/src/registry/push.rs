@@ -12,10 +12,10 @@ use reqwest::{Method, StatusCode};
 use crate::digest::Digest;
 use crate::progress::{Progress, Transfer};
 use crate::reference::Reference;
-use crate::registry::auth::{Access, Credentials};
+use crate::registry::auth::Access;
 use crate::registry::client::{DIGEST_HEADER, check_digest_header};
 use crate::registry::http::{Request, header};
-use crate::registry::{Action, Client, Reason, RegistryError};
+use crate::registry::{Action, Client, Reach, Reason, RegistryError};
 
 /// How many blobs or manifests are on their way at once: 6, what browsers settled on for one host.
 const IN_FLIGHT: usize = 6;
@@ -47,12 +47,12 @@ pub struct Image {
 /// When the registry cannot be reached, refuses, or says that it holds something else than was sent.
 pub async fn push_image(
     reference: &Reference,
-    credentials: Option<Credentials>,
+    reach: &Reach,
     images: &[Image],
     index: Option<Vec<u8>>,
     progress: &dyn Progress,
 ) -> Result<Digest, RegistryError> {
-    let client = Client::new(reference, credentials)?;
+    let client = Client::new(reference, reach)?;
     // By digest, so that what two images share is sent once.
     let blobs: BTreeMap<Digest, &[u8]> = images
         .iter()
@@ -117,14 +117,14 @@ pub async fn push_image(
     Ok(digest)
 }
 
-/// Tries again what a registry or the way to it may only have failed at for a moment. Both a blob and a manifest may
-/// be sent twice: they are named by what they are.
+/// Tries again what broke off in the middle or got no answer, which a single request of an upload is not sent again for.
+/// Both a blob and a manifest may be sent twice: they are named by what they are.
 async fn patiently<F: Future<Output = Result<(), RegistryError>>>(
     send: impl Fn() -> F,
 ) -> Result<(), RegistryError> {
     for pause in PAUSES {
         match send().await {
-            Err(error) if passing(&error.reason) => {
+            Err(error) if matches!(*error.reason, Reason::Timeout(_) | Reason::Transfer(_)) => {
                 log::info!("{error}: {}; once more in {pause:?}", error.reason);
                 tokio::time::sleep(pause).await;
             }
@@ -132,15 +132,6 @@ async fn patiently<F: Future<Output = Result<(), RegistryError>>>(
         }
     }
     send().await
-}
-
-/// Whether the same request may go well a moment later.
-fn passing(reason: &Reason) -> bool {
-    match reason {
-        Reason::Timeout(_) | Reason::Transfer(_) => true,
-        Reason::Status { status, .. } => matches!(status, 429 | 500 | 502..=504),
-        _ => false,
-    }
 }
 
 impl Client {

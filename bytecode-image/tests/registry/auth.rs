@@ -31,8 +31,9 @@ fn pull_as(
         &store.store,
         &PullRequest {
             reference: reference.clone(),
+            short: None,
             policy,
-            credentials,
+            reach: crate::images::reach().with_credentials(credentials),
             platform,
             trust: Trust::unchecked().into(),
         },

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytecode_image::digest::Digest;
 use bytecode_image::platform::Platform;
 use bytecode_image::pull::{BytecodeImage, PullError, PullPolicy, PullRequest, Trust, pull};
 use bytecode_image::reference::Reference;
 use bytecode_image::registry::push::Image;
+use bytecode_image::registry::{Patience, Reach};
 use bytecode_image::store::Store;
 use object::Endianness;
 use tempfile::TempDir;
@@ -24,6 +27,14 @@ pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// Every image of the tests is for this platform and no other, whatever the host is.
 pub(crate) fn platform() -> Platform {
     Platform::linux("amd64")
+}
+
+/// Registries as their names say, without pauses.
+pub(crate) fn reach() -> Reach {
+    Reach::default().with_patience(Patience {
+        pauses: Some(Arc::new(|_| Duration::ZERO)),
+        ..Patience::default()
+    })
 }
 
 /// The parts of an image, before they are put together.
@@ -181,7 +192,8 @@ impl TestStore {
             &PullRequest {
                 reference: reference.clone(),
                 policy,
-                credentials: None,
+                short: None,
+                reach: crate::images::reach(),
                 platform,
                 trust: Trust::unchecked().into(),
             },

@@ -10,7 +10,9 @@
 
 mod auth;
 mod elf;
+mod host;
 mod images;
+mod patience;
 mod pulls;
 mod pushes;
 mod real;

@@ -133,7 +133,8 @@ fn the_platform_of_an_index() {
         let request = PullRequest {
             reference: name.clone(),
             policy,
-            credentials: None,
+            short: None,
+            reach: crate::images::reach(),
             platform,
             trust: Trust::unchecked().into(),
         };
@@ -412,7 +413,8 @@ fn progress_is_told() {
     let request = PullRequest {
         reference: reference(&registry, ":v1"),
         policy: PullPolicy::IfNotPresent,
-        credentials: None,
+        short: None,
+        reach: crate::images::reach(),
         platform: platform(),
         trust: Trust::unchecked().into(),
     };

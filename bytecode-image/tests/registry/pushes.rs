@@ -1,11 +1,11 @@
 use bytecode_image::digest::Digest;
 use bytecode_image::pull::PullPolicy;
 use bytecode_image::reference::Reference;
-use bytecode_image::registry::RegistryError;
 use bytecode_image::registry::auth::Credentials;
 use bytecode_image::registry::push::{Image, push_image};
+use bytecode_image::registry::{MAX_ATTEMPTS, RegistryError};
 
-use crate::images::{Parts, TestStore, chain, index, reference};
+use crate::images::{Parts, TestStore, chain, index, reach, reference};
 use crate::server::{Answer, Registry};
 
 fn push(
@@ -18,7 +18,8 @@ fn push(
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(push_image(reference, credentials, images, index, &()))
+    let reach = reach().with_credentials(credentials);
+    runtime.block_on(push_image(reference, &reach, images, index, &()))
 }
 
 #[test]
@@ -191,10 +192,10 @@ fn refused() {
 }
 
 #[test]
-fn what_may_pass_is_tried_three_times() {
+fn what_may_pass_is_tried_again() {
     let image = Parts::new("pass").image();
     let tag = "/v2/acme/xdp/manifests/v1";
-    for (status, tries) in [(503, 3), (403, 1)] {
+    for (status, tries) in [(503, MAX_ATTEMPTS as usize), (403, 1)] {
         let registry = Registry::start();
         registry.route("PUT", tag, Answer::status(status));
         let name = reference(&registry, ":v1");

@@ -9,7 +9,7 @@ use bytecode_image::pull::PullPolicy;
 use bytecode_image::reference::Reference;
 use bytecode_image::registry::push::push_image;
 
-use crate::images::{Parts, TestStore, index};
+use crate::images::{Parts, TestStore, index, reach};
 
 fn skopeo(program: &Path, arguments: &[&str]) -> serde_json::Value {
     let output = Command::new(program).args(arguments).output().unwrap();
@@ -42,7 +42,8 @@ fn skopeo_reads_what_we_write_and_we_read_what_it_writes() {
         let reference: Reference = name.parse().unwrap();
         let expected = Digest::of(index.as_ref().unwrap_or(&images[0].manifest));
         for _ in 0..2 {
-            let pushed = runtime.block_on(push_image(&reference, None, images, index.clone(), &()));
+            let pushed =
+                runtime.block_on(push_image(&reference, &reach(), images, index.clone(), &()));
             assert_eq!(pushed.unwrap(), expected);
         }
         let remote = format!("docker://{name}");

@@ -416,5 +416,7 @@ fn nobody_listens_and_nobody_answers() {
     });
     let error = chain(&store.pull(&name, PullPolicy::IfNotPresent).unwrap_err());
     thread.join().unwrap();
-    assert!(error.contains("the transfer broke off"), "{error}");
+    // What a listener that goes away leaves depends on who is first: its text, or a reset, after which nobody is there.
+    let expected = ["the transfer broke off", "no connection to the registry"];
+    assert!(expected.iter().any(|text| error.contains(text)), "{error}");
 }

@@ -19,6 +19,8 @@ pub(crate) struct Answer {
     pub(crate) announced: Option<u64>,
     /// No `Content-Length` at all: the body ends with the connection. Sent this many times.
     pub(crate) repeated: Option<usize>,
+    /// No answer at all: the connection is closed.
+    pub(crate) reset: bool,
 }
 
 impl Answer {
@@ -37,6 +39,11 @@ impl Answer {
         }
     }
 
+    pub(crate) fn reset(mut self) -> Self {
+        self.reset = true;
+        self
+    }
+
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
@@ -50,6 +57,8 @@ pub(crate) struct Asked {
     /// With the query.
     pub(crate) path: String,
     pub(crate) authorization: Option<String>,
+    pub(crate) range: Option<String>,
+    pub(crate) body: String,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +66,8 @@ struct State {
     routes: Mutex<BTreeMap<String, Answer>>,
     /// What routes answer from their second request on.
     later: Mutex<BTreeMap<String, Answer>>,
+    /// What a route answers before it answers what it always answers.
+    first: Mutex<BTreeMap<String, Vec<Answer>>>,
     asked: Mutex<Vec<Asked>>,
     /// The `Authorization` that paths under `/v2/` need, and the challenge of those who have not got it.
     needed: Mutex<Option<(String, Answer)>>,
@@ -110,6 +121,15 @@ impl Registry {
             .lock()
             .unwrap()
             .insert(format!("{method} {path}"), answer);
+    }
+
+    /// Lets `METHOD path` answer these first, one after the other, and then what its route says.
+    pub(crate) fn first(&self, method: &str, path: &str, answers: Vec<Answer>) {
+        self.state
+            .first
+            .lock()
+            .unwrap()
+            .insert(format!("{method} {path}"), answers);
     }
 
     /// Lets `/v2/` need an `Authorization`; without it the answer is this challenge.
@@ -169,11 +189,16 @@ fn connection(stream: &TcpStream, state: &State) -> Option<()> {
             method: method.clone(),
             path: path.clone(),
             authorization: authorization.clone(),
+            range: headers.get("range").cloned(),
+            body: String::from_utf8_lossy(&body).into_owned(),
         };
         state.asked.lock().unwrap().push(asked);
 
         let answer = refused(state, &path, authorization.as_deref())
             .unwrap_or_else(|| answer(state, &method, &path, &headers, body));
+        if answer.reset {
+            return stream.shutdown(std::net::Shutdown::Both).ok();
+        }
         send(stream, &method, &answer)?;
         if answer.announced.is_some() || answer.repeated.is_some() {
             return stream.shutdown(std::net::Shutdown::Both).ok();
@@ -195,6 +220,15 @@ fn answer(
     body: Vec<u8>,
 ) -> Answer {
     let (bare, query) = path.split_once('?').unwrap_or((path, ""));
+    if let Some(answers) = state
+        .first
+        .lock()
+        .unwrap()
+        .get_mut(&format!("{method} {bare}"))
+        && !answers.is_empty()
+    {
+        return answers.remove(0);
+    }
     let mut routes = state.routes.lock().unwrap();
     let route = |method: &str| routes.get(&format!("{method} {bare}")).cloned();
     if let Some(answer) =

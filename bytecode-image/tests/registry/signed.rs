@@ -110,8 +110,9 @@ fn pulled(
 ) -> Result<BytecodeImage, PullError> {
     let request = PullRequest {
         reference: name.clone(),
+        short: None,
         policy,
-        credentials: None,
+        reach: crate::images::reach(),
         platform: platform(),
         trust: trust.into(),
     };

@@ -8,6 +8,7 @@
 pub mod fake;
 pub mod linux;
 mod probe;
+mod refusal;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,9 @@ use bytecode_object::ProgramType;
 use serde::{Deserialize, Serialize};
 
 pub use probe::{ProbeError, UprobePlace};
+
+pub(crate) use refusal::advice;
+pub use refusal::{ExternError, Need};
 
 /// How a program of an object is to be loaded.
 #[derive(Debug)]
@@ -401,6 +405,53 @@ pub enum KernelError {
         /// Errno.
         source: std::io::Error,
     },
+    /// A program was refused, and the verifier had no say in it.
+    #[error("loading program `{function}`: {source}")]
+    ProgramRefused {
+        /// Program.
+        function: String,
+        /// What this kernel may lack.
+        need: Option<Box<Need>>,
+        /// Errno of `BPF_PROG_LOAD`.
+        source: std::io::Error,
+    },
+    /// A map was refused.
+    #[error("making map `{map}` (of type {map_type}): {source}")]
+    MapRefused {
+        /// Map.
+        map: String,
+        /// Its type, as in labels.
+        map_type: Box<str>,
+        /// What this kernel may lack.
+        need: Option<Box<Need>>,
+        /// Errno of `BPF_MAP_CREATE`.
+        source: std::io::Error,
+    },
+    /// Something that the object leaves to the kernel, and that the kernel does not have.
+    #[error("`{function}` uses `{symbol}`, an extern of the kernel")]
+    Extern {
+        /// Program or function.
+        function: String,
+        /// Name of the extern.
+        symbol: String,
+        /// Why it cannot be filled in.
+        source: Box<ExternError>,
+    },
+    /// A program that one of those asked for jumps to cannot be loaded as that one is.
+    #[error(
+        "`{from}` jumps to `{target}` by an entry of a program array, but `{target}` is in section `{section}` and cannot \
+         be loaded as {program_type}"
+    )]
+    JumpTarget {
+        /// Program asked for.
+        from: String,
+        /// Where it jumps to.
+        target: Box<str>,
+        /// Section of that.
+        section: Box<str>,
+        /// Type of the program asked for.
+        program_type: ProgramType,
+    },
     /// A function was asked for that the object does not have.
     #[error("no program `{function}` in the object; it has {}", .available.join(", "))]
     NoSuchFunction {
@@ -487,13 +538,13 @@ pub enum KernelError {
     #[error("map `{map}` cannot be shared: its {what} is {found}, the object has {expected}")]
     MapMismatch {
         /// Map.
-        map: String,
+        map: Box<str>,
         /// What differs.
         what: &'static str,
         /// In the object.
-        expected: u32,
+        expected: Box<str>,
         /// In the map that is there.
-        found: u32,
+        found: Box<str>,
     },
     /// No tracepoint of that name.
     #[error("the kernel has no tracepoint `{category}/{name}` ({path} is not there)")]

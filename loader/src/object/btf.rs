@@ -5,28 +5,35 @@ use std::collections::BTreeMap;
 
 use object::Endianness;
 
-use super::NormaliseError;
+use super::{NormaliseError, map_extra};
 
 /// `magic version flags hdr_len type_off type_len str_off str_len`.
-const HEADER_BYTES: usize = 24;
+pub(super) const HEADER_BYTES: usize = 24;
 /// `magic version flags hdr_len` and offset and length of the function, line and CO-RE parts.
 const EXT_HEADER_BYTES: usize = 32;
 /// Bytes of a `struct btf_type` without what follows it.
-const TYPE_BYTES: usize = 12;
+pub(super) const TYPE_BYTES: usize = 12;
 
-mod kind {
-    pub(super) const INT: u32 = 1;
-    pub(super) const PTR: u32 = 2;
-    pub(super) const ARRAY: u32 = 3;
-    pub(super) const STRUCT: u32 = 4;
-    pub(super) const UNION: u32 = 5;
-    pub(super) const ENUM: u32 = 6;
-    pub(super) const FUNC: u32 = 12;
-    pub(super) const FUNC_PROTO: u32 = 13;
-    pub(super) const VAR: u32 = 14;
-    pub(super) const DATASEC: u32 = 15;
-    pub(super) const DECL_TAG: u32 = 17;
-    pub(super) const ENUM64: u32 = 19;
+pub(super) mod kind {
+    pub(in crate::object) const INT: u32 = 1;
+    pub(in crate::object) const PTR: u32 = 2;
+    pub(in crate::object) const ARRAY: u32 = 3;
+    pub(in crate::object) const STRUCT: u32 = 4;
+    pub(in crate::object) const UNION: u32 = 5;
+    pub(in crate::object) const ENUM: u32 = 6;
+    pub(in crate::object) const FWD: u32 = 7;
+    pub(in crate::object) const TYPEDEF: u32 = 8;
+    pub(in crate::object) const VOLATILE: u32 = 9;
+    pub(in crate::object) const CONST: u32 = 10;
+    pub(in crate::object) const RESTRICT: u32 = 11;
+    pub(in crate::object) const FUNC: u32 = 12;
+    pub(in crate::object) const FUNC_PROTO: u32 = 13;
+    pub(in crate::object) const VAR: u32 = 14;
+    pub(in crate::object) const DATASEC: u32 = 15;
+    pub(in crate::object) const FLOAT: u32 = 16;
+    pub(in crate::object) const DECL_TAG: u32 = 17;
+    pub(in crate::object) const TYPE_TAG: u32 = 18;
+    pub(in crate::object) const ENUM64: u32 = 19;
 }
 
 /// `BTF_VAR_GLOBAL_EXTERN` and `BTF_FUNC_EXTERN`.
@@ -34,10 +41,10 @@ const EXTERN: u32 = 2;
 
 /// Numbers in the byte order of the file.
 #[derive(Clone, Copy)]
-struct Words(Endianness);
+pub(super) struct Words(pub(super) Endianness);
 
 impl Words {
-    fn get(self, bytes: &[u8], at: usize) -> Result<u32, NormaliseError> {
+    pub(super) fn get(self, bytes: &[u8], at: usize) -> Result<u32, NormaliseError> {
         let bytes = at.checked_add(4).and_then(|end| bytes.get(at..end));
         let bytes: [u8; 4] = bytes
             .and_then(|bytes| bytes.try_into().ok())
@@ -55,7 +62,7 @@ impl Words {
         }
     }
 
-    fn set(self, bytes: &mut [u8], at: usize, value: u32) -> Result<(), NormaliseError> {
+    pub(super) fn set(self, bytes: &mut [u8], at: usize, value: u32) -> Result<(), NormaliseError> {
         let place = at
             .checked_add(4)
             .and_then(|end| bytes.get_mut(at..end))
@@ -64,17 +71,17 @@ impl Words {
         Ok(())
     }
 
-    fn push(self, bytes: &mut Vec<u8>, value: u32) {
+    pub(super) fn push(self, bytes: &mut Vec<u8>, value: u32) {
         bytes.extend_from_slice(&self.bytes(value));
     }
 }
 
 /// A `.BTF` section that is being changed.
 pub(super) struct Btf {
-    words: Words,
+    pub(super) words: Words,
     /// `magic`, `version` and `flags`.
     start: Vec<u8>,
-    types: Vec<u8>,
+    pub(super) types: Vec<u8>,
     strings: Vec<u8>,
     /// Length of the strings in the file.
     strings_before: usize,
@@ -117,7 +124,7 @@ impl Btf {
         Ok(at)
     }
 
-    fn string(&self, at: u32) -> Result<&[u8], NormaliseError> {
+    pub(super) fn string(&self, at: u32) -> Result<&[u8], NormaliseError> {
         let rest = self.strings.get(at as usize..).ok_or(DAMAGED)?;
         let end = rest.iter().position(|&byte| byte == 0).ok_or(DAMAGED)?;
         rest.get(..end).ok_or(DAMAGED)
@@ -125,8 +132,8 @@ impl Btf {
 
     /// Makes the types of externs (`.ksyms`, `.kconfig`) such as the kernel takes: it has no word for an extern
     /// variable or function, and aya none for a data section that the ELF file does not have. Entries of program
-    /// arrays, which stop aya, lose their name. Each type keeps its number and length. Programs that use externs or
-    /// such entries were refused before, so nothing reads these.
+    /// arrays and `map_extra` of 64 bits, which stop aya, lose their names. Each type keeps its number and length. What
+    /// is wanted of all these was read before, so nothing reads them again.
     pub(super) fn defuse(
         &mut self,
         has_section: impl Fn(&[u8]) -> bool,
@@ -135,6 +142,7 @@ impl Btf {
         let mut places = vec![None];
         let mut sections = Vec::new();
         let mut values = Vec::new();
+        let mut extra_members = Vec::new();
         let mut at = 0;
         while at < self.types.len() {
             let name = self.words.get(&self.types, at)?;
@@ -157,8 +165,10 @@ impl Btf {
                 kind::DATASEC if !has_section(self.string(name)?) => sections.push((at, length)),
                 kind::STRUCT => {
                     for member in (extra..).step_by(12).take(length as usize) {
-                        if self.string(self.words.get(&self.types, member)?)? == b"values" {
-                            values.push(member);
+                        match self.string(self.words.get(&self.types, member)?)? {
+                            b"values" => values.push(member),
+                            name if name == map_extra::MEMBER => extra_members.push(member),
+                            _ => {}
                         }
                     }
                 }
@@ -181,6 +191,17 @@ impl Btf {
                 self.words.set(&mut self.types, entry + 8, 0)?;
             }
             self.types_changed = true;
+        }
+        for member in extra_members {
+            let id = self.words.get(&self.types, member + 4)? as usize;
+            let Some(at) = places.get(id).copied().flatten() else {
+                continue;
+            };
+            let kind = (self.words.get(&self.types, at + 4)? >> 24) & 0x1f;
+            if matches!(kind, kind::ENUM | kind::ENUM64) {
+                self.words.set(&mut self.types, member, 0)?;
+                self.types_changed = true;
+            }
         }
         for member in values {
             if self.leads_to_functions(&places, member)? {
@@ -239,7 +260,7 @@ impl Btf {
 }
 
 /// What follows a `struct btf_type`, in bytes.
-fn payload(kind: u32, length: u32) -> Result<usize, NormaliseError> {
+pub(super) fn payload(kind: u32, length: u32) -> Result<usize, NormaliseError> {
     let length = length as usize;
     Ok(match kind {
         kind::INT | kind::VAR | kind::DECL_TAG => 4,
@@ -249,48 +270,6 @@ fn payload(kind: u32, length: u32) -> Result<usize, NormaliseError> {
         1..=19 => 0,
         _ => return Err(DAMAGED),
     })
-}
-
-/// The number of a function (`BTF_KIND_FUNC`) in BTF of this machine's byte order; `None` when it has none of that
-/// name. It looks at every type once and copies nothing: the kernel's BTF has some 6 MB.
-///
-/// # Errors
-///
-/// When the BTF contradicts its own sizes or has types that are newer than this.
-pub fn function_id(data: &[u8], name: &str) -> Result<Option<u32>, NormaliseError> {
-    let words = Words(Endianness::default());
-    let header = words.get(data, 4)? as usize;
-    let part = |offset: usize, length: usize| {
-        let start = header
-            .checked_add(words.get(data, offset)? as usize)
-            .ok_or(DAMAGED)?;
-        let end = start
-            .checked_add(words.get(data, length)? as usize)
-            .ok_or(DAMAGED)?;
-        data.get(start..end).ok_or(DAMAGED)
-    };
-    let types = part(8, 12)?;
-    let strings = part(16, 20)?;
-    let called = |at: u32| {
-        let rest = strings
-            .get(at as usize..)
-            .and_then(|rest| rest.strip_prefix(name.as_bytes()));
-        rest.is_some_and(|rest| rest.first() == Some(&0))
-    };
-    let mut at = 0;
-    let mut id: u32 = 0;
-    while at < types.len() {
-        id = id.saturating_add(1);
-        let info = words.get(types, at + 4)?;
-        let (kind, length) = ((info >> 24) & 0x1f, info & 0xffff);
-        if kind == kind::FUNC && called(words.get(types, at)?) {
-            return Ok(Some(id));
-        }
-        at = (at + TYPE_BYTES)
-            .checked_add(payload(kind, length)?)
-            .ok_or(DAMAGED)?;
-    }
-    Ok(None)
 }
 
 /// What is to be left of a section in `.BTF.ext`.
@@ -393,6 +372,6 @@ fn filter_part(
     Ok(())
 }
 
-const DAMAGED: NormaliseError = NormaliseError::Damaged {
+pub(super) const DAMAGED: NormaliseError = NormaliseError::Damaged {
     what: "BTF that contradicts its own sizes",
 };

@@ -53,6 +53,8 @@ pub(super) struct Section<'a> {
     pub(super) kind: elf::SectionType,
     pub(super) executable: bool,
     pub(super) size: u64,
+    /// Where its contents begin in the file.
+    pub(super) offset: u64,
     /// Contents; none for `.bss`.
     pub(super) data: &'a [u8],
     pub(super) info: usize,
@@ -161,6 +163,7 @@ impl<'a> Object<'a> {
                 kind: section.sh_type(endian),
                 executable: section.sh_flags(endian).contains(elf::SHF_EXECINSTR),
                 size: section.sh_size(endian),
+                offset: section.sh_offset(endian),
                 data: section
                     .data(endian, bytes)
                     .map_err(damaged("contents of a section"))?,

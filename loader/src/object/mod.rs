@@ -7,16 +7,28 @@
 //! no I/O.
 
 mod btf;
+mod core;
 mod elf;
+mod entries;
+mod externs;
+mod fill;
+pub mod kconfig;
+mod kernel_types;
+mod map_extra;
 mod reach;
 mod rewrite;
+mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytecode_object::ByteOrder;
 
-pub use self::btf::function_id;
+pub use self::core::KernelTypes;
 pub use self::elf::{Function, Object, Variable};
+pub use self::entries::{Entry, Target};
+pub use self::externs::{ConfigType, Extern, ExternKind, Resolved};
+pub use self::kernel_types::{function_id, subset, variable_id};
+pub use self::reach::Jump;
 
 /// Functions that one program may call, itself included: `BPF_MAX_SUBPROGS` of `include/linux/bpf_verifier.h`. It also
 /// bounds the depth to which aya follows calls.
@@ -24,6 +36,9 @@ pub const MAX_CALLED_FUNCTIONS: usize = 256;
 
 /// Bytes of all `.bss` sections together: 256 MiB. They take no room in the file, so nothing else bounds them.
 pub const MAX_BSS_BYTES: u64 = 256 << 20;
+
+/// The section that values of the kernel's configuration get: a name that aya takes for constants.
+pub const CONFIG_SECTION: &str = ".rodata.kconfig";
 
 /// Why an object cannot be made ready for loading.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,19 +74,28 @@ pub enum NormaliseError {
         /// Name asked for.
         function: String,
     },
-    /// A map with entries given in the object (`.values = { … }`): programs or maps that would have to be put in.
+    /// An entry that a map has in the object (`.values = { … }`) and that is neither a program nor a map.
     #[error(
-        "`{function}` uses map `{map}`, which has entries in the object (`values`); they cannot be filled in"
+        "map `{map}` has an entry in the object (`values`) that is no program and no map of it"
     )]
-    Filled {
-        /// Function that uses it.
-        function: String,
+    Entry {
         /// Its name.
         map: String,
     },
-    /// Something that only the kernel can fill in (`__ksym`, `__kconfig`, a kfunc) and that is not looked up yet.
+    /// A variable that lies in an arena.
     #[error(
-        "`{function}` uses `{symbol}`, an extern of the kernel (ksym, kfunc or kconfig), which cannot be resolved"
+        "`{function}` uses `{variable}`, a variable in an arena (`__arena`): only memory that programs allocate there \
+         themselves can be used"
+    )]
+    ArenaVariable {
+        /// Function that uses it.
+        function: String,
+        /// Its name.
+        variable: String,
+    },
+    /// Something that only the kernel can fill in (`__ksym`, `__kconfig`, a kfunc), and that it was not asked for.
+    #[error(
+        "`{function}` uses `{symbol}`, an extern of the kernel (ksym, kfunc or kconfig), which was not resolved"
     )]
     Extern {
         /// Function that uses it.
@@ -81,17 +105,50 @@ pub enum NormaliseError {
     },
 }
 
+/// What programs need besides their own instructions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needs {
+    /// Programs that they may jump to.
+    pub jumps: Vec<Jump>,
+    /// What the kernel has to fill in.
+    pub externs: Vec<Extern>,
+    /// Maps that they use.
+    pub maps: BTreeSet<String>,
+}
+
 impl Object<'_> {
-    /// Writes the copy: the programs `wanted` and what they need.
-    ///
-    /// Functions, variables and maps keep their names, places and section numbers.
+    /// Looks for what the programs `wanted` need. The entries of `shared` maps are left out: they are there already.
     ///
     /// # Errors
     ///
-    /// When a function is missing, when a program uses externs, or when the file is damaged where it is read.
-    pub fn normalise(&self, wanted: &[&str]) -> Result<Vec<u8>, NormaliseError> {
-        let reached = reach::reach(self, wanted)?;
-        rewrite::rewrite(self, &reached)
+    /// When a function is missing, or the file is damaged where it is read.
+    pub fn needs(&self, wanted: &[&str], shared: &BTreeSet<&str>) -> Result<Needs, NormaliseError> {
+        let reached = reach::reach(self, wanted, shared)?;
+        Ok(Needs {
+            externs: externs::externs(self, &reached)?,
+            jumps: reached.jumps,
+            maps: reached.maps,
+        })
+    }
+
+    /// Writes the copy: the programs `wanted` and what they need, with `resolved` put in for externs, by name. A weak
+    /// one that is only looked at and not resolved is nought.
+    ///
+    /// Functions, variables and maps keep their names, places and section numbers. Values of the configuration get a
+    /// section of their own, [`CONFIG_SECTION`].
+    ///
+    /// # Errors
+    ///
+    /// When a function is missing, when an extern is not resolved, or when the file is damaged where it is read.
+    pub fn normalise(
+        &self,
+        wanted: &[&str],
+        resolved: &BTreeMap<String, Resolved>,
+    ) -> Result<Vec<u8>, NormaliseError> {
+        // Who jumps where was asked before, by `needs`.
+        let shared = self.symbols.iter().map(|symbol| symbol.name).collect();
+        let reached = reach::reach(self, wanted, &shared)?;
+        rewrite::rewrite(self, &reached, resolved)
     }
 
     /// Byte order of the file.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::elf::{Object, Role};
+use super::entries::{self, Target};
 use super::{MAX_CALLED_FUNCTIONS, NormaliseError};
 
 /// Size of an instruction.
@@ -13,10 +14,43 @@ const CALL: u8 = 0x85;
 const PSEUDO_CALL: u8 = 1;
 
 /// Functions by section: where each begins and ends.
-pub(super) type Reached = BTreeMap<usize, BTreeSet<(u64, u64)>>;
+pub(super) type Ranges = BTreeMap<usize, BTreeSet<(u64, u64)>>;
 
 /// A function: its section, where it begins and where it ends.
 type Place = (usize, (u64, u64));
+
+/// An instruction that refers to an extern.
+#[derive(Debug)]
+pub(super) struct Site {
+    /// Section and place in it.
+    pub(super) section: usize,
+    pub(super) offset: u64,
+    /// Number of the extern's symbol.
+    pub(super) symbol: usize,
+    /// It is called, not looked at.
+    pub(super) calls: bool,
+    /// Function that it is in.
+    pub(super) function: String,
+}
+
+/// A program that another one may jump to (a tail call), by an entry of a map in the object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Jump {
+    /// It.
+    pub target: String,
+    /// The program that was asked for.
+    pub from: String,
+}
+
+/// What programs need of their object.
+#[derive(Debug, Default)]
+pub(super) struct Reached {
+    pub(super) ranges: Ranges,
+    pub(super) sites: Vec<Site>,
+    /// Names of the maps that instructions refer to.
+    pub(super) maps: BTreeSet<String>,
+    pub(super) jumps: Vec<Jump>,
+}
 
 /// What `reach` reads of a section, once.
 struct Code<'a> {
@@ -25,22 +59,55 @@ struct Code<'a> {
     relocations: BTreeMap<u64, usize>,
 }
 
-/// Follows the calls of the functions `wanted`.
-pub(super) fn reach(object: &Object<'_>, wanted: &[&str]) -> Result<Reached, NormaliseError> {
+/// Follows the calls of the functions `wanted`, and their jumps by the entries of maps that are not `shared`: the
+/// entries of those are there already.
+pub(super) fn reach(
+    object: &Object<'_>,
+    wanted: &[&str],
+    shared: &BTreeSet<&str>,
+) -> Result<Reached, NormaliseError> {
     let mut codes = BTreeMap::new();
-    let mut reached = Reached::new();
-    for name in wanted {
+    let mut reached = Reached::default();
+    let mut seen: BTreeSet<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+    let mut todo: Vec<(String, String)> = wanted
+        .iter()
+        .rev()
+        .map(|name| ((*name).to_owned(), (*name).to_owned()))
+        .collect();
+    while let Some((name, from)) = todo.pop() {
         let none = || NormaliseError::NoSuchFunction {
-            function: (*name).to_owned(),
+            function: name.clone(),
         };
-        let section = object.functions.get(*name).ok_or_else(none)?.section;
+        let section = object.functions.get(&name).ok_or_else(none)?.section;
         let symbols = object.symbols.iter().enumerate();
         let (symbol, _) = symbols
             .clone()
-            .find(|(_, symbol)| symbol.section == Some(section) && symbol.name == *name)
+            .find(|(_, symbol)| symbol.section == Some(section) && symbol.name == name)
             .ok_or_else(none)?;
-        for (section, range) in called(object, &mut codes, symbol)? {
-            reached.entry(section).or_default().insert(range);
+        let mut maps = BTreeSet::new();
+        for (section, range) in called(object, &mut codes, symbol, &mut reached, &mut maps)? {
+            reached.ranges.entry(section).or_default().insert(range);
+        }
+        for map in maps {
+            let Some(map) = object.symbols.get(map) else {
+                continue;
+            };
+            let known = !reached.maps.insert(map.name.to_owned());
+            if known || shared.contains(map.name) {
+                continue;
+            }
+            for (_, target) in entries::of_map(object, map)? {
+                let Target::Program(target) = target else {
+                    continue;
+                };
+                if seen.insert(target.clone()) {
+                    reached.jumps.push(Jump {
+                        target: target.clone(),
+                        from: from.clone(),
+                    });
+                    todo.push((target, from.clone()));
+                }
+            }
         }
     }
     Ok(reached)
@@ -51,6 +118,8 @@ fn called<'a>(
     object: &Object<'a>,
     codes: &mut BTreeMap<usize, Code<'a>>,
     root: usize,
+    reached: &mut Reached,
+    maps: &mut BTreeSet<usize>,
 ) -> Result<BTreeSet<Place>, NormaliseError> {
     let mut seen = BTreeSet::from([root]);
     let mut todo = vec![root];
@@ -79,7 +148,7 @@ fn called<'a>(
             return Err(OUTSIDE);
         }
         ranges.insert((section, (symbol.value, end)));
-        for callee in callees(object, code, index, symbol.value..end)? {
+        for callee in callees(object, code, index, symbol.value..end, reached, maps)? {
             let (section, address) = callee;
             // A reference to data, or to nothing: for aya and the verifier to judge.
             let Some(callee) = self::code(object, codes, section)?
@@ -103,6 +172,8 @@ fn callees(
     code: &Code<'_>,
     caller: usize,
     range: std::ops::Range<u64>,
+    reached: &mut Reached,
+    maps: &mut BTreeSet<usize>,
 ) -> Result<Vec<(usize, u64)>, NormaliseError> {
     let section = object
         .symbols
@@ -131,37 +202,38 @@ fn callees(
             let distance = immediate.checked_add(1)?.checked_mul(8)?;
             from.checked_add_signed(distance)
         };
-        let Some(&symbol) = code.relocations.get(&at) else {
+        let Some(&number) = code.relocations.get(&at) else {
             if calls {
                 callees.extend(relative(at).map(|address| (section, address)));
             }
             continue;
         };
-        let symbol = object.symbols.get(symbol).ok_or(OUTSIDE)?;
-        let Some(target) = symbol.section else {
-            // A weak extern that is only looked at is nought when the kernel has none; one that is called is not.
-            if symbol.weak && !calls {
-                continue;
-            }
-            return Err(NormaliseError::Extern {
-                function: object
-                    .symbols
-                    .get(caller)
-                    .map(|symbol| symbol.name.to_owned())
-                    .unwrap_or_default(),
-                symbol: symbol.name.to_owned(),
-            });
+        let symbol = object.symbols.get(number).ok_or(OUTSIDE)?;
+        let named = || {
+            object
+                .symbols
+                .get(caller)
+                .map(|symbol| symbol.name.to_owned())
         };
-        let range = symbol.value..symbol.value.saturating_add(symbol.size);
-        if object.is_maps(target) && object.relocations_of(target)?.range(range).next().is_some() {
-            return Err(NormaliseError::Filled {
-                function: object
-                    .symbols
-                    .get(caller)
-                    .map(|symbol| symbol.name.to_owned())
-                    .unwrap_or_default(),
-                map: symbol.name.to_owned(),
+        let Some(target) = symbol.section else {
+            reached.sites.push(Site {
+                section,
+                offset: at,
+                symbol: number,
+                calls,
+                function: named().unwrap_or_default(),
             });
+            continue;
+        };
+        let home = object.sections.get(target);
+        if home.is_some_and(|home| home.name.starts_with(".addr_space.")) {
+            return Err(NormaliseError::ArenaVariable {
+                function: named().unwrap_or_default(),
+                variable: symbol.name.to_owned(),
+            });
+        }
+        if object.is_maps(target) {
+            maps.insert(number);
         }
         let address = match symbol.kind {
             object::elf::STT_SECTION if calls => relative(symbol.value),

@@ -6,16 +6,23 @@ use object::elf;
 
 use super::btf::{Btf, Keep, filter_ext};
 use super::elf::{Object, Role, SECTION_HEADER_BYTES, Section};
-use super::reach::Reached;
+use super::externs::Resolved;
+use super::reach::{Ranges, Reached};
 use super::{MAX_BSS_BYTES, NormaliseError};
 
 /// Writes the file with only the functions that are reached.
-pub(super) fn rewrite(object: &Object<'_>, reached: &Reached) -> Result<Vec<u8>, NormaliseError> {
+pub(super) fn rewrite(
+    object: &Object<'_>,
+    reached: &Reached,
+    resolved: &BTreeMap<String, Resolved>,
+) -> Result<Vec<u8>, NormaliseError> {
+    let (sites, reached) = (&reached.sites, &reached.ranges);
     let kept: Vec<bool> = keep(object, reached);
     check_sizes(object, &kept)?;
     let mut copy = Copy {
         out: object.bytes.to_vec(),
         names: Vec::new(),
+        headers_at: object.headers_at,
         object,
     };
     copy.names.extend_from_slice(
@@ -26,6 +33,7 @@ pub(super) fn rewrite(object: &Object<'_>, reached: &Reached) -> Result<Vec<u8>,
             .unwrap_or_default(),
     );
     let names_before = copy.names.len();
+    copy.externs(sites, resolved)?;
 
     let mut renamed = BTreeMap::new();
     for (index, section) in object.sections.iter().enumerate().skip(1) {
@@ -64,7 +72,7 @@ fn aya_reads(name: &str) -> bool {
     !aya_takes(name) && name.parse::<aya_obj::ProgramSection>().is_ok()
 }
 
-fn keep(object: &Object<'_>, reached: &Reached) -> Vec<bool> {
+fn keep(object: &Object<'_>, reached: &Ranges) -> Vec<bool> {
     let keep = |index: usize, section: &Section<'_>| match section.role() {
         Role::Programs => reached.contains_key(&index),
         Role::Text | Role::Named => true,
@@ -116,11 +124,13 @@ fn check_sizes(object: &Object<'_>, kept: &[bool]) -> Result<(), NormaliseError>
     Ok(())
 }
 
-struct Copy<'o, 'a> {
-    object: &'o Object<'a>,
-    out: Vec<u8>,
+pub(super) struct Copy<'o, 'a> {
+    pub(super) object: &'o Object<'a>,
+    pub(super) out: Vec<u8>,
     /// Names of the sections, new ones at the end.
-    names: Vec<u8>,
+    pub(super) names: Vec<u8>,
+    /// Where the section headers begin.
+    pub(super) headers_at: usize,
 }
 
 impl Copy<'_, '_> {
@@ -149,16 +159,21 @@ impl Copy<'_, '_> {
 
     /// Gives a section other contents, at the file's end.
     fn replace(&mut self, section: usize, data: &[u8]) -> Result<(), NormaliseError> {
+        let at = self.append(data);
+        self.set_u64(section, 24, at as u64)?;
+        self.set_u64(section, 32, data.len() as u64)
+    }
+
+    /// Puts bytes at the file's end and says where.
+    pub(super) fn append(&mut self, data: &[u8]) -> usize {
         let aligned = self.out.len().next_multiple_of(16);
         self.out.resize(aligned, 0);
-        self.set_u64(section, 24, aligned as u64)?;
-        self.set_u64(section, 32, data.len() as u64)?;
         self.out.extend_from_slice(data);
-        Ok(())
+        aligned
     }
 
     /// Programs that nobody asked for, in the section of one that somebody did: no functions any more.
-    fn hide_functions(&mut self, reached: &Reached, kept: &[bool]) -> Result<(), NormaliseError> {
+    fn hide_functions(&mut self, reached: &Ranges, kept: &[bool]) -> Result<(), NormaliseError> {
         let object = self.object;
         for symbol in object
             .symbols
@@ -189,7 +204,7 @@ impl Copy<'_, '_> {
 
     fn btf(
         &mut self,
-        reached: &Reached,
+        reached: &Ranges,
         kept: &[bool],
         renamed: &BTreeMap<&str, String>,
     ) -> Result<(), NormaliseError> {
@@ -231,38 +246,51 @@ impl Copy<'_, '_> {
         Ok(())
     }
 
-    fn set_u32(&mut self, section: usize, field: usize, value: u32) -> Result<(), NormaliseError> {
-        let bytes = match self.object.endian {
+    pub(super) fn u16(&self, value: u16) -> [u8; 2] {
+        match self.object.endian {
             object::Endianness::Little => value.to_le_bytes(),
             object::Endianness::Big => value.to_be_bytes(),
-        };
-        self.set(section, field, &bytes)
+        }
+    }
+
+    pub(super) fn u32(&self, value: u32) -> [u8; 4] {
+        match self.object.endian {
+            object::Endianness::Little => value.to_le_bytes(),
+            object::Endianness::Big => value.to_be_bytes(),
+        }
+    }
+
+    pub(super) fn u64(&self, value: u64) -> [u8; 8] {
+        match self.object.endian {
+            object::Endianness::Little => value.to_le_bytes(),
+            object::Endianness::Big => value.to_be_bytes(),
+        }
+    }
+
+    fn set_u32(&mut self, section: usize, field: usize, value: u32) -> Result<(), NormaliseError> {
+        self.set(section, field, &self.u32(value))
     }
 
     fn set_u64(&mut self, section: usize, field: usize, value: u64) -> Result<(), NormaliseError> {
-        let bytes = match self.object.endian {
-            object::Endianness::Little => value.to_le_bytes(),
-            object::Endianness::Big => value.to_be_bytes(),
-        };
-        self.set(section, field, &bytes)
+        self.set(section, field, &self.u64(value))
     }
 
     fn set(&mut self, section: usize, field: usize, value: &[u8]) -> Result<(), NormaliseError> {
         let at = section
             .checked_mul(SECTION_HEADER_BYTES)
-            .and_then(|offset| {
-                offset
-                    .checked_add(self.object.headers_at)?
-                    .checked_add(field)
-            });
-        let place = at
-            .and_then(|at| self.out.get_mut(at..at.checked_add(value.len())?))
-            .ok_or(OUTSIDE)?;
+            .and_then(|offset| offset.checked_add(self.headers_at)?.checked_add(field));
+        self.put(at.ok_or(OUTSIDE)?, value)
+    }
+
+    /// Writes over what stands there.
+    pub(super) fn put(&mut self, at: usize, value: &[u8]) -> Result<(), NormaliseError> {
+        let end = at.checked_add(value.len()).ok_or(OUTSIDE)?;
+        let place = self.out.get_mut(at..end).ok_or(OUTSIDE)?;
         place.copy_from_slice(value);
         Ok(())
     }
 }
 
-const OUTSIDE: NormaliseError = NormaliseError::Damaged {
+pub(super) const OUTSIDE: NormaliseError = NormaliseError::Damaged {
     what: "a header outside of the file",
 };

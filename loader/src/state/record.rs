@@ -1,7 +1,7 @@
 //! What is kept, and under which keys. Nothing that the kernel or bpffs can tell.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -84,6 +84,9 @@ pub(crate) struct ProgramRecord {
     pub(crate) metadata: BTreeMap<String, String>,
     /// Program after which the folder of its maps is named.
     pub(crate) maps_folder: u32,
+    /// Maps that it shares by name with every other load (`LIBBPF_PIN_BY_NAME`).
+    #[serde(default)]
+    pub(crate) maps_by_name: BTreeSet<String>,
     /// XDP and TC programs.
     pub(crate) member: Option<MemberRecord>,
     /// From `kretprobe`, `uretprobe`.

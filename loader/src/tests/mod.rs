@@ -173,11 +173,19 @@ impl Bench {
             None => Default::default(),
         };
         let mut pins = BTreeSet::new();
-        let mut dirs: BTreeSet<PathBuf> = ["", "links", "maps", "xdp", "tc-ingress", "tc-egress"]
-            .iter()
-            .map(|name| self.fs(name))
-            .map(|path| path.components().collect())
-            .collect();
+        let mut dirs: BTreeSet<PathBuf> = [
+            "",
+            "links",
+            "maps",
+            "maps/by-name",
+            "xdp",
+            "tc-ingress",
+            "tc-egress",
+        ]
+        .iter()
+        .map(|name| self.fs(name))
+        .map(|path| path.components().collect())
+        .collect();
         let mut alive: BTreeSet<u32> = programs.keys().copied().collect();
         for (id, program) in &programs {
             pins.insert((self.fs(&format!("prog_{id}")), *id));

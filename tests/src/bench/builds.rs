@@ -28,6 +28,7 @@ pub(crate) fn build(context: &Context) -> Result<Case<'_>, String> {
         title: "four architectures built and pushed to a registry on loopback".to_owned(),
         most_kib: MOST_KIB,
         most_milliseconds: Some(150.0),
+        most_more_milliseconds: None,
         contestants: vec![
             Contestant {
                 name: "bpfman image build",
@@ -111,6 +112,7 @@ pub(crate) fn arguments(context: &Context) -> Result<Case<'_>, String> {
         title: "build arguments of thirteen objects of 100 KB".to_owned(),
         most_kib: MOST_KIB,
         most_milliseconds: Some(30.0),
+        most_more_milliseconds: None,
         contestants: vec![Contestant {
             name: "bpfman generate-build-args",
             most_times: None,

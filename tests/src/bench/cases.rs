@@ -11,12 +11,15 @@ use tempfile::TempDir;
 
 use crate::builds;
 use crate::measure::{Case, Contestant};
+use crate::signatures;
 
 /// Every case, by the name that asks for it alone.
-pub(crate) const ALL: [(&str, Make); 5] = [
+pub(crate) const ALL: [(&str, Make); 7] = [
     ("load", load),
     ("list", list),
     ("pull", pull),
+    ("verify", signatures::verify),
+    ("admitted", signatures::admitted),
     ("build", builds::build),
     ("arguments", builds::arguments),
 ];
@@ -105,6 +108,7 @@ fn load(context: &Context) -> Result<Case<'_>, String> {
         title: "a tracepoint program without CO-RE, from a file into the kernel".to_owned(),
         most_kib: MOST_KIB,
         most_milliseconds: None,
+        most_more_milliseconds: None,
         contestants: vec![
             Contestant {
                 name: "bpfman load file",
@@ -143,6 +147,7 @@ fn list(context: &Context) -> Result<Case<'_>, String> {
         title: "500 programs".to_owned(),
         most_kib: MOST_KIB,
         most_milliseconds: None,
+        most_more_milliseconds: None,
         contestants: vec![
             Contestant {
                 name: "bpfman list programs",
@@ -207,6 +212,7 @@ fn pull(context: &Context) -> Result<Case<'_>, String> {
         ),
         most_kib: MOST_KIB,
         most_milliseconds: None,
+        most_more_milliseconds: None,
         contestants: vec![
             Contestant {
                 name: "bpfman image pull",
@@ -290,7 +296,7 @@ fn load_command(context: &Context, place: &str, object: &Object) -> Command {
 }
 
 /// Unloads the program that `load` printed.
-fn unload(context: &Context, place: &str, output: &str) {
+pub(crate) fn unload(context: &Context, place: &str, output: &str) {
     let line = output
         .lines()
         .find_map(|line| line.trim().strip_prefix("Program ID:"));
@@ -321,7 +327,7 @@ pub(crate) fn noise(count: usize) -> String {
     )
 }
 
-fn gone(store: &Path) {
+pub(crate) fn gone(store: &Path) {
     std::fs::remove_dir_all(store).expect("a store can be removed");
 }
 

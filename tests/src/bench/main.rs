@@ -7,6 +7,7 @@
 mod builds;
 mod cases;
 mod measure;
+mod signatures;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -85,10 +86,15 @@ fn print(name: &str, case: &Case<'_>, summaries: &[Summary]) {
     );
     for (their, contestant) in theirs.iter().zip(case.contestants.iter().skip(1)) {
         let ratio = ours.milliseconds / their.milliseconds;
+        let more = ours.milliseconds - their.milliseconds;
         let judged = match contestant.most_times {
             Some(most) if ratio <= most => format!("   (at most {most}: kept)"),
             Some(most) => format!("   (at most {most}: MISSED)"),
-            None => String::new(),
+            None => match case.most_more_milliseconds {
+                Some(most) if more <= most => format!(", {more:.2} ms more (at most {most}: kept)"),
+                Some(most) => format!(", {more:.2} ms more (at most {most}: MISSED)"),
+                None => String::new(),
+            },
         };
         println!(
             "  {:<22} {:>9.2} ms {:>7.1} MiB   ours takes {ratio:.2} times as long{judged}",

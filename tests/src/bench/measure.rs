@@ -15,6 +15,8 @@ pub(crate) struct Case<'a> {
     pub(crate) most_kib: u64,
     /// Most milliseconds that ours may take, where that is said.
     pub(crate) most_milliseconds: Option<f64>,
+    /// How many milliseconds ours may take more than each of theirs.
+    pub(crate) most_more_milliseconds: Option<f64>,
 }
 
 /// Makes the command of a round, by its number.

@@ -1,6 +1,8 @@
 //! From an object's bytes to maps and programs in the kernel.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::{fs, io};
 
 use aya_obj::generated::{BPF_F_XDP_HAS_FRAGS, bpf_prog_type};
@@ -8,10 +10,13 @@ use bytecode_object::{ByteOrder, Section};
 
 use super::parsed::Parsed;
 use super::program_types::{self, Kind};
-use super::{KernelError, LinuxKernel, failed, maps, programs, sys};
+use super::version::Version;
+use super::{KernelError, LinuxKernel, externs, failed, maps, needs, programs, sys};
 use crate::globals;
 use crate::kernel::{LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProgramSpec};
-use crate::object::{Object, function_id};
+use crate::object::{
+    CONFIG_SECTION, Entry, Jump, KernelTypes, Object, Target, function_id, subset,
+};
 
 /// The running kernel's types.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -70,29 +75,47 @@ pub(super) fn load_with(
         wanted.push(program);
     }
     let names: Vec<&str> = wanted.iter().map(|wanted| wanted.function).collect();
-    let mut parsed = Parsed::parse(&object.normalise(&names)?)?;
+    let shared = spec.shared_maps.keys().map(String::as_str).collect();
+    let needs = object.needs(&names, &shared)?;
+    let targets = jump_targets(&object, spec, &wanted, &needs.jumps)?;
+    let resolved = externs::resolve(&needs.externs, &mut kernel_btf, kernel.version)?;
+    let all: Vec<&Wanted<'_>> = wanted.iter().chain(&targets).collect();
+    let names: Vec<&str> = all.iter().map(|wanted| wanted.function).collect();
+    let copy = object.normalise(&names, &resolved)?;
+    let mut parsed = Parsed::parse(&copy)?;
 
     for (name, value) in spec.globals {
         if let Some(variable) = object.variables().get(name) {
             parsed.set(variable, value);
         }
     }
-    let needs_btf =
-        parsed.needs_kernel_btf() || wanted.iter().any(|wanted| wanted.target.is_some());
+    let needs_btf = parsed.needs_kernel_btf()
+        || !resolved.is_empty()
+        || all.iter().any(|wanted| wanted.target.is_some());
     let btf = load_btf(kernel, &mut parsed, needs_btf)?;
     if parsed.needs_kernel_btf() {
-        parsed.relocate_types(kernel_btf.bytes()?)?;
+        match Object::parse(&copy)?.kernel_types()? {
+            KernelTypes::Named(names) => {
+                parsed.relocate_types(&subset(kernel_btf.bytes()?, &names)?)?;
+            }
+            KernelTypes::All => parsed.relocate_types(kernel_btf.bytes()?)?,
+        }
     }
-    let maps = maps::make(
-        parsed.take_maps(),
-        &spec.shared_maps,
-        btf.as_ref().map(AsFd::as_fd),
-    )?;
+    let entries = object.entries()?;
+    let making = maps::Making {
+        shared: &spec.shared_maps,
+        btf: btf.as_ref().map(AsFd::as_fd),
+        used: &needs.maps,
+        extra: &object.map_extra()?,
+        version: kernel.version,
+    };
+    let maps = maps::make(parsed.take_maps(), &making)?;
+    maps::fill_with_maps(&maps, &entries, &spec.shared_maps)?;
     parsed.relocate(&maps)?;
 
     let mut loaded = Vec::with_capacity(wanted.len());
     for program in &wanted {
-        let handle = load_program(&parsed, program, btf.as_ref())?;
+        let handle = load_program(kernel, &parsed, program, btf.as_ref())?;
         loaded.push(LoadedProgram {
             function: program.function.to_owned(),
             id: programs::id(handle.as_fd())?,
@@ -100,12 +123,30 @@ pub(super) fn load_with(
             xdp_frags: program.frags,
         });
     }
+    fill_with_programs(
+        kernel,
+        &parsed,
+        btf.as_ref(),
+        &targets,
+        &loaded,
+        &maps,
+        &Filling {
+            entries: &entries,
+            used: &needs.maps,
+            shared: &spec.shared_maps,
+        },
+    )?;
     let mut held = Vec::with_capacity(maps.len());
     for (name, handle, _) in maps {
         let info =
             sys::map_info(handle.as_fd()).map_err(failed(|| format!("reading map `{name}`")))?;
         held.push(LoadedMap {
-            name,
+            // As everybody else calls it.
+            name: if name == CONFIG_SECTION {
+                ".kconfig".to_owned()
+            } else {
+                name
+            },
             handle,
             id: info.id,
         });
@@ -114,6 +155,85 @@ pub(super) fn load_with(
         programs: loaded,
         maps: held,
     })
+}
+
+/// The programs that those asked for jump to: loaded as they are, so that one array takes them both.
+fn jump_targets<'a>(
+    object: &'a Object<'_>,
+    spec: &LoadSpec<'_, OwnedFd>,
+    wanted: &[Wanted<'a>],
+    jumps: &'a [Jump],
+) -> Result<Vec<Wanted<'a>>, KernelError> {
+    let mut targets = Vec::with_capacity(jumps.len());
+    for jump in jumps {
+        let (Some(found), Some(from), Some(asked)) = (
+            object.functions().get(&jump.target),
+            wanted.iter().find(|wanted| wanted.function == jump.from),
+            spec.programs
+                .iter()
+                .find(|program| program.function == jump.from),
+        ) else {
+            continue;
+        };
+        let section = Section::parse(&found.section_name);
+        let kind = program_types::kind(asked.program_type, &section);
+        let mut kind = kind.ok_or_else(|| KernelError::JumpTarget {
+            from: jump.from.clone(),
+            target: jump.target.clone().into(),
+            section: found.section_name.clone().into(),
+            program_type: asked.program_type,
+        })?;
+        // A member of a dispatcher may jump to programs of the dispatcher's type; an array compares attach types.
+        kind.attach_type = from.kind.attach_type;
+        targets.push(Wanted {
+            function: &jump.target,
+            kind,
+            frags: section == Section::Xdp { frags: true },
+            target: from.target.filter(|(_, program)| program.is_none()),
+        });
+    }
+    Ok(targets)
+}
+
+/// Entries of program arrays, and which of them are to be filled in.
+struct Filling<'a> {
+    entries: &'a [Entry],
+    used: &'a BTreeSet<String>,
+    shared: &'a BTreeMap<String, PathBuf>,
+}
+
+/// Loads the programs that are jumped to and puts them into the arrays, which keep them from then on.
+fn fill_with_programs(
+    kernel: &LinuxKernel,
+    parsed: &Parsed,
+    btf: Option<&OwnedFd>,
+    targets: &[Wanted<'_>],
+    loaded: &[LoadedProgram<OwnedFd>],
+    maps: &maps::Made,
+    filling: &Filling<'_>,
+) -> Result<(), KernelError> {
+    let mut held: BTreeMap<&str, OwnedFd> = BTreeMap::new();
+    for program in targets {
+        let handle = load_program(kernel, parsed, program, btf)?;
+        held.insert(program.function, handle);
+    }
+    for entry in filling.entries {
+        let Target::Program(name) = &entry.target else {
+            continue;
+        };
+        if !filling.used.contains(&entry.map) || filling.shared.contains_key(&entry.map) {
+            continue;
+        }
+        let asked = loaded.iter().find(|program| program.function == *name);
+        let program = match asked {
+            Some(program) => Some(program.handle.as_fd()),
+            None => held.get(name.as_str()).map(AsFd::as_fd),
+        };
+        if let (Some(map), Some(program)) = (maps::find(maps, &entry.map), program) {
+            maps::put(entry, map, program)?;
+        }
+    }
+    Ok(())
 }
 
 /// Finds a program in the object and what the kernel is to be asked for.
@@ -182,6 +302,7 @@ fn load_btf(
 }
 
 fn load_program(
+    kernel: &LinuxKernel,
     parsed: &Parsed,
     wanted: &Wanted<'_>,
     btf: Option<&OwnedFd>,
@@ -217,7 +338,8 @@ fn load_program(
     // Without a log first: writing it costs the verifier more than its work.
     match sys::program_load(&attributes, None) {
         Ok(program) => Ok(program),
-        Err(_) => with_log(&attributes).map_err(|(error, log)| refusal(wanted, error, log)),
+        Err(_) => with_log(&attributes)
+            .map_err(|(error, log)| refusal(wanted, kernel.version, error, log)),
     }
 }
 
@@ -240,7 +362,7 @@ fn with_log(attributes: &sys::ProgramAttributes<'_>) -> Result<OwnedFd, (io::Err
 }
 
 /// Which error a refused program is: the verifier says why, the rest of the kernel does not.
-fn refusal(wanted: &Wanted<'_>, source: io::Error, log: String) -> KernelError {
+fn refusal(wanted: &Wanted<'_>, version: Version, source: io::Error, log: String) -> KernelError {
     let function = wanted.function.to_owned();
     // Lockdown gives EPERM, an architecture without trampolines ENOTSUPP, a kernel before 5.6 EINVAL.
     let kind_refused = [libc::EPERM, libc::EINVAL, libc::EOPNOTSUPP, ENOTSUPP];
@@ -255,15 +377,22 @@ fn refusal(wanted: &Wanted<'_>, source: io::Error, log: String) -> KernelError {
         },
         bpf_prog_type::BPF_PROG_TYPE_EXT if kind_refused => KernelError::NoExtensions { source },
         bpf_prog_type::BPF_PROG_TYPE_TRACING if kind_refused => KernelError::NoTracing { source },
-        _ => failed(|| format!("loading program `{function}`"))(source),
+        program_type => KernelError::ProgramRefused {
+            function,
+            need: Some(source.raw_os_error())
+                .filter(|errno| *errno == Some(libc::EINVAL))
+                .and_then(|_| needs::program(program_type, version))
+                .map(Box::new),
+            source,
+        },
     }
 }
 
 /// The kernel's BTF, read when something needs it: it has some 6 MB.
-struct KernelBtf(Option<Vec<u8>>);
+pub(super) struct KernelBtf(Option<Vec<u8>>);
 
 impl KernelBtf {
-    fn bytes(&mut self) -> Result<&[u8], KernelError> {
+    pub(super) fn bytes(&mut self) -> Result<&[u8], KernelError> {
         match &mut self.0 {
             Some(bytes) => Ok(bytes),
             empty => {
@@ -293,18 +422,19 @@ mod tests {
                 frags: false,
                 target: None,
             };
-            match super::refusal(&wanted, io::Error::from_raw_os_error(errno), log.to_owned()) {
+            let source = io::Error::from_raw_os_error(errno);
+            match super::refusal(&wanted, Version(6, 1), source, log.to_owned()) {
                 KernelError::Rejected { .. } => "rejected",
                 KernelError::NoExtensions { .. } => "no extensions",
                 KernelError::NoTracing { .. } => "no tracing",
-                KernelError::Syscall { .. } => "syscall",
+                KernelError::ProgramRefused { .. } => "refused",
                 _ => "other",
             }
         };
         use bpf_prog_type::*;
         let cases = [
             (BPF_PROG_TYPE_XDP, libc::EACCES, "R0 !read_ok\n", "rejected"),
-            (BPF_PROG_TYPE_XDP, libc::EPERM, "", "syscall"),
+            (BPF_PROG_TYPE_XDP, libc::EPERM, "", "refused"),
             (BPF_PROG_TYPE_EXT, libc::EPERM, "", "no extensions"),
             (BPF_PROG_TYPE_EXT, ENOTSUPP, "", "no extensions"),
             (
@@ -313,7 +443,7 @@ mod tests {
                 "Subprog compat_test doesn't exist\n",
                 "rejected",
             ),
-            (BPF_PROG_TYPE_EXT, libc::ENOMEM, "", "syscall"),
+            (BPF_PROG_TYPE_EXT, libc::ENOMEM, "", "refused"),
             (BPF_PROG_TYPE_TRACING, libc::EPERM, "", "no tracing"),
         ];
         for (program_type, errno, log, expected) in cases {

@@ -1,14 +1,20 @@
 //! Maps of an object: made anew, or those of another program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use aya_obj::generated::BPF_F_RDONLY_PROG;
 use aya_obj::generated::bpf_map_type::{self, *};
 use aya_obj::{EbpfSectionKind, Map};
 
-use super::{KernelError, bpffs, failed, sys};
+use bytecode_object::map_type_name;
+
+use super::version::Version;
+use super::{KernelError, bpffs, failed, needs, sys};
+use crate::kernel::Need;
+use crate::object::{Entry, Target};
 
 /// Where the kernel lists the CPUs that there may ever be.
 const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
@@ -16,22 +22,82 @@ const POSSIBLE_CPUS: &str = "/sys/devices/system/cpu/possible";
 /// Maps with their names; what the object says of each is needed for its relocations.
 pub(super) type Made = Vec<(String, OwnedFd, Map)>;
 
+/// What maps are made with.
+pub(super) struct Making<'a> {
+    pub(super) shared: &'a BTreeMap<String, PathBuf>,
+    pub(super) btf: Option<BorrowedFd<'a>>,
+    /// Those that the programs use. A map that is refused and not among them is left out.
+    pub(super) used: &'a BTreeSet<String>,
+    /// `map_extra` by map, where aya did not read it.
+    pub(super) extra: &'a BTreeMap<String, u64>,
+    pub(super) version: Version,
+}
+
 /// Makes the maps, or opens those that are shared; sorted by name.
-pub(super) fn make(
-    maps: BTreeMap<String, Map>,
-    shared: &BTreeMap<String, PathBuf>,
-    btf: Option<BorrowedFd<'_>>,
-) -> Result<Made, KernelError> {
+pub(super) fn make(maps: BTreeMap<String, Map>, making: &Making<'_>) -> Result<Made, KernelError> {
     let mut made = Vec::with_capacity(maps.len());
     for (name, mut map) in maps {
         fit(&mut map)?;
-        let fd = match shared.get(&name) {
-            Some(pin) => open(&name, &map, pin)?,
-            None => create(&name, &map, btf)?,
+        let extra = making.extra.get(&name).copied();
+        let extra = extra.unwrap_or_else(|| map.map_extra());
+        let fd = match making.shared.get(&name) {
+            Some(pin) => open(&name, &map, pin),
+            None => create(&name, &map, extra, making),
         };
-        made.push((name, fd, map));
+        match fd {
+            Ok(fd) => made.push((name, fd, map)),
+            Err(error) if is_data(&map) || making.used.contains(&name) => return Err(error),
+            Err(error) => {
+                log::warn!("map `{name}`, which none of these programs uses, is left out: {error}");
+            }
+        }
     }
     Ok(made)
+}
+
+/// Puts other maps into those that have some of them as entries in the object.
+pub(super) fn fill_with_maps(
+    made: &Made,
+    entries: &[Entry],
+    shared: &BTreeMap<String, PathBuf>,
+) -> Result<(), KernelError> {
+    for entry in entries {
+        let Target::Map(inner) = &entry.target else {
+            continue;
+        };
+        if shared.contains_key(&entry.map) {
+            continue;
+        }
+        if let (Some(map), Some(inner)) = (find(made, &entry.map), find(made, inner)) {
+            put(entry, map, inner)?;
+        }
+    }
+    Ok(())
+}
+
+/// The handle of a map that was made.
+pub(super) fn find<'m>(made: &'m Made, name: &str) -> Option<BorrowedFd<'m>> {
+    let mut made = made.iter();
+    made.find(|(known, ..)| known == name)
+        .map(|(_, fd, _)| fd.as_fd())
+}
+
+/// Puts one entry into its map.
+pub(super) fn put(
+    entry: &Entry,
+    map: BorrowedFd<'_>,
+    value: BorrowedFd<'_>,
+) -> Result<(), KernelError> {
+    sys::descriptor_write(map, entry.index, value).map_err(failed(|| {
+        format!("putting entry {} into map `{}`", entry.index, entry.map)
+    }))
+}
+
+fn is_data(map: &Map) -> bool {
+    matches!(
+        map.section_kind(),
+        EbpfSectionKind::Data | EbpfSectionKind::Rodata | EbpfSectionKind::Bss
+    )
 }
 
 /// Sizes that depend on the machine.
@@ -73,24 +139,34 @@ fn ring_bytes(bytes: u32, page: u32) -> u32 {
         .unwrap_or(bytes)
 }
 
-fn create(name: &str, map: &Map, btf: Option<BorrowedFd<'_>>) -> Result<OwnedFd, KernelError> {
-    let call = || format!("making map `{name}`");
+fn create(name: &str, map: &Map, extra: u64, making: &Making<'_>) -> Result<OwnedFd, KernelError> {
+    let refused = |source| KernelError::MapRefused {
+        map: name.to_owned(),
+        map_type: type_name(map.map_type()).into(),
+        need: needs::map(map.map_type(), making.version)
+            .filter(|need| may_be_why(&source, *need))
+            .map(Box::new),
+        source,
+    };
+    let btf = making.btf;
     let inner = match map.inner() {
         Some(inner) => {
-            Some(sys::map_create(&attributes("inner", &inner, btf)).map_err(failed(call))?)
+            let attributes = attributes("inner", &inner, inner.map_extra(), btf);
+            Some(sys::map_create(&attributes).map_err(refused)?)
         }
         None => None,
     };
     let attributes = sys::MapAttributes {
         inner: inner.as_ref().map(AsFd::as_fd),
-        ..attributes(name, map, btf)
+        ..attributes(name, map, extra, btf)
     };
-    let fd = sys::map_create(&attributes).map_err(failed(call))?;
-    let kind = map.section_kind();
-    if !matches!(
-        kind,
-        EbpfSectionKind::Data | EbpfSectionKind::Rodata | EbpfSectionKind::Bss
-    ) {
+    let fd = sys::map_create(&attributes).map_err(refused)?;
+    if map.map_type() == BPF_MAP_TYPE_ARENA as u32 && extra == 0 {
+        let bytes = (map.max_entries() as usize).saturating_mul(rustix::param::page_size());
+        sys::arena_place(fd.as_fd(), bytes)
+            .map_err(failed(|| format!("finding a place for arena `{name}`")))?;
+    }
+    if !is_data(map) {
         return Ok(fd);
     }
     // A new map is all noughts.
@@ -98,13 +174,31 @@ fn create(name: &str, map: &Map, btf: Option<BorrowedFd<'_>>) -> Result<OwnedFd,
         sys::array_write(fd.as_fd(), map.data())
             .map_err(failed(|| format!("filling map `{name}`")))?;
     }
-    if kind == EbpfSectionKind::Rodata {
+    if map.section_kind() == EbpfSectionKind::Rodata {
         sys::map_freeze(fd.as_fd()).map_err(failed(|| format!("freezing map `{name}`")))?;
     }
     Ok(fd)
 }
 
-fn attributes<'a>(name: &'a str, map: &Map, btf: Option<BorrowedFd<'a>>) -> sys::MapAttributes<'a> {
+/// Whether a refusal can come from what a kernel lacks: a version always, an option only where the type is not known.
+fn may_be_why(error: &io::Error, need: Need) -> bool {
+    matches!(need, Need::Kernel { .. })
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS)
+        )
+}
+
+fn type_name(map_type: u32) -> String {
+    map_type_name(map_type).map_or_else(|| format!("type_{map_type}"), str::to_owned)
+}
+
+fn attributes<'a>(
+    name: &'a str,
+    map: &Map,
+    extra: u64,
+    btf: Option<BorrowedFd<'a>>,
+) -> sys::MapAttributes<'a> {
     let types = match map {
         Map::Btf(map) => types(
             map.def.btf_key_type_id,
@@ -119,7 +213,7 @@ fn attributes<'a>(name: &'a str, map: &Map, btf: Option<BorrowedFd<'a>>) -> sys:
         value_size: map.value_size(),
         max_entries: map.max_entries(),
         flags: map.map_flags(),
-        extra: map.map_extra(),
+        extra,
         name,
         inner: None,
         btf: btf.zip(types).map(|(btf, (key, value))| (btf, key, value)),
@@ -164,22 +258,32 @@ fn open(name: &str, map: &Map, pin: &Path) -> Result<OwnedFd, KernelError> {
     })?;
     let info =
         sys::map_info(fd.as_fd()).map_err(failed(|| format!("reading map {}", pin.display())))?;
-    let pairs = [
-        ("type", map.map_type(), info.type_),
-        ("key size", map.key_size(), info.key_size),
-        ("value size", map.value_size(), info.value_size),
-        ("number of entries", map.max_entries(), info.max_entries),
-    ];
-    match pairs
-        .into_iter()
-        .find(|(_, expected, found)| expected != found)
-    {
+    let number = |name, expected: u32, found: u32| {
+        (expected != found).then(|| (name, expected.to_string(), found.to_string()))
+    };
+    let differs = (map.map_type() != info.type_)
+        .then(|| ("type", type_name(map.map_type()), type_name(info.type_)))
+        .or_else(|| number("key size", map.key_size(), info.key_size))
+        .or_else(|| number("value size", map.value_size(), info.value_size))
+        .or_else(|| number("number of entries", map.max_entries(), info.max_entries))
+        .or_else(|| {
+            let flags = |flags: u32| flags & !BPF_F_RDONLY_PROG;
+            let (expected, found) = (flags(map.map_flags()), flags(info.map_flags));
+            (expected != found).then(|| {
+                (
+                    "set of flags",
+                    format!("{expected:#x}"),
+                    format!("{found:#x}"),
+                )
+            })
+        });
+    match differs {
         None => Ok(fd),
         Some((what, expected, found)) => Err(KernelError::MapMismatch {
-            map: name.to_owned(),
+            map: name.into(),
             what,
-            expected,
-            found,
+            expected: expected.into(),
+            found: found.into(),
         }),
     }
 }

@@ -103,6 +103,47 @@ pub(super) fn array_write(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
     unsafe { call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
 }
 
+/// Puts a map or a program into a map of descriptors (`BPF_MAP_TYPE_PROG_ARRAY`, a map of maps), whose keys are numbers.
+pub(super) fn descriptor_write(
+    map: BorrowedFd<'_>,
+    index: u32,
+    value: BorrowedFd<'_>,
+) -> io::Result<()> {
+    let info = map_info(map)?;
+    if info.key_size != 4 || info.value_size != 4 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let value = number(value);
+    let mut attr = attributes();
+    attr.__bindgen_anon_2.map_fd = number(map);
+    attr.__bindgen_anon_2.key = address(&index);
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = address(&value);
+    // SAFETY: the kernel reads a key and a value of 4 bytes each; the map's sizes were just compared.
+    unsafe { call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+}
+
+/// Maps an arena once: where it lies in a process is fixed by that, and the verifier wants it fixed.
+pub(super) fn arena_place(map: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping at a place of the kernel's choice; nothing of ours is replaced.
+    let place = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            access,
+            libc::MAP_SHARED,
+            map.as_raw_fd(),
+            0,
+        )
+    };
+    if place == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping that was just made, and that nobody else knows of.
+    unsafe { libc::munmap(place, bytes) };
+    Ok(())
+}
+
 /// Takes the right to write a map from user space, for good: its contents become constants to the verifier.
 pub(super) fn map_freeze(map: BorrowedFd<'_>) -> io::Result<()> {
     let mut attr = attributes();

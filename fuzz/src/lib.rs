@@ -1,0 +1,4 @@
+//! What several targets start from.
+
+#[cfg(feature = "signatures")]
+pub mod signatures;
