@@ -9,6 +9,7 @@
     clippy::print_stderr
 )]
 
+pub mod chapters;
 pub mod cli;
 pub mod engines;
 pub mod fixtures;

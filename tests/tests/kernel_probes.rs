@@ -5,8 +5,7 @@ mod probed;
 
 use std::path::Path;
 
-use bpfman_tests::lanes;
-use bpfman_tests::objects::Object;
+use bpfman_tests::chapters;
 use bpfman_tests::vm::{HELPERS, Vm, VmOutcome};
 
 use probed::{PROGRAMS, Probed};
@@ -353,92 +352,12 @@ left_behind | sed 's/^/LEFT /'
     assert_eq!(lines(&outcome, "LEFT "), Vec::<&str>::new());
 }
 
-/// A chapter of `docs/attach` as something to run: its C source, and its commands with the ids that come up for those
-/// that are printed.
-struct Chapter {
-    name: &'static str,
-    source: String,
-    script: String,
-}
-
-fn chapter(name: &'static str) -> Chapter {
-    let path = lanes::repository().join(format!("docs/attach/{name}.md"));
-    let text = std::fs::read_to_string(path).unwrap();
-    let block = |kind: &str| {
-        let blocks = text.split("```").skip(1).step_by(2);
-        let of_kind = blocks.filter_map(|block| block.strip_prefix(kind));
-        of_kind.last().unwrap().to_owned()
-    };
-    // The head that every test's source gets has the licence.
-    let source = block("c\n");
-    let lines = source.lines();
-    let source: String = lines
-        .filter(|line| !line.starts_with("char _license[]"))
-        .flat_map(|line| [line, "\n"])
-        .collect();
-    let commands = block("console\n");
-    let commands = commands
-        .lines()
-        .filter_map(|line| line.strip_prefix("$ sudo "));
-    let mut script = String::new();
-    let (mut program, mut link) = (String::new(), String::new());
-    for command in commands {
-        let words: Vec<&str> = command.split_whitespace().collect();
-        match words[..] {
-            ["bpfman", "attach", id, ..] => program = id.to_owned(),
-            ["bpfman", "detach", id] => link = id.to_owned(),
-            _ => {}
-        }
-        let mut command = command.to_owned();
-        for (printed, real) in [(&program, "$program"), (&link, "$link")] {
-            if !printed.is_empty() {
-                command = command.replace(printed, real);
-            }
-        }
-        script.push_str(&match words[1] {
-            "load" => format!("{command} >/tmp/made\nprogram=$(field \"Program ID\" </tmp/made)\n"),
-            "attach" => format!("{command} >/tmp/made\nlink=$(field \"Link ID\" </tmp/made)\n"),
-            _ => format!("{command}\n"),
-        });
-    }
-    Chapter {
-        name,
-        source,
-        script,
-    }
-}
-
 #[test]
 fn the_examples_of_the_chapters_work_as_they_stand() {
-    let chapters = ["kprobe", "uprobe", "fentry", "tracepoint"].map(chapter);
-    let Some(mut vm) = machine() else { return };
-    let mut script = format!("{HELPERS}\nldconfig\n");
-    let mut objects = Vec::new();
-    for chapter in &chapters {
-        let Some(object) = Object::compile(&chapter.source) else {
-            return;
-        };
-        let (_, file) = chapter.script.split_once("--path ").unwrap();
-        let file = file.split_whitespace().next().unwrap();
-        vm = vm.file(object.path(), &format!("/root/{file}"));
-        objects.push(object);
-        let name = chapter.name;
-        script.push_str(&format!(
-            "echo \"BEGIN {name}\"\n{}left_behind | sed 's/^/LEFT /'\n",
-            chapter.script
-        ));
-    }
-    let outcome = vm.run(&script);
-    let output = outcome.ok();
-    assert_eq!(output.matches("BEGIN ").count(), chapters.len(), "{output}");
-    for part in output.split("BEGIN ").skip(1) {
-        // What the commands themselves did was counted.
-        let count = part.split("\"value\": ").nth(1).unwrap_or_default();
-        let count = count
-            .split_whitespace()
-            .next()
-            .and_then(|count| count.parse::<u64>().ok());
-        assert!(count.is_some_and(|count| count > 0), "{part}");
-        assert!(!part.contains("LEFT "), "{part}");
-    }
+    let Some(vm) = machine() else { return };
+    chapters::work(
+        vm,
+        "ldconfig",
+        &["kprobe", "uprobe", "fentry", "tracepoint"],
+    );
 }

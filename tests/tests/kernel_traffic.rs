@@ -1,6 +1,7 @@
 //! TC chains, TCX links and network namespaces on a real kernel, with real packets: in a VM.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use bpfman_tests::chapters;
 use bpfman_tests::objects::Object;
 use bpfman_tests::vm::{HELPERS, Vm, VmOutcome};
 
@@ -367,4 +368,19 @@ left_behind | sed 's/^/LEFT /'
     says(&outcome, "GONE", &["veth1 in /run/netns/peer"]);
     assert_eq!(outcome.value("LINKS"), "0");
     assert_eq!(lines(&outcome, "LEFT "), Vec::<&str>::new());
+}
+
+#[test]
+fn the_examples_of_the_chapters_work_as_they_stand() {
+    let Some(vm) = Vm::new().and_then(|vm| vm.tool("bpftool")) else {
+        return;
+    };
+    // TCX is refused by kernels before 6.6, which is what its own test is about.
+    let has_tcx = std::env::var("KERNEL").as_deref() != Ok("6.1");
+    let names: &[_] = if has_tcx {
+        &["xdp", "tc", "tcx"]
+    } else {
+        &["xdp", "tc"]
+    };
+    chapters::work(vm, "ip link set lo up", names);
 }
