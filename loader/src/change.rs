@@ -5,49 +5,19 @@
 //! change that fails, or whose process dies, is undone before that line and finished after it. In the process that
 //! does the change, even a failing commit is undone: handles still hold what was taken away.
 
-use std::path::{Path, PathBuf};
+mod steps;
+
+use std::path::Path;
 
 use log::{error, warn};
 
 use crate::error::Doing;
-use crate::kernel::{Device, Kernel, KernelError};
+use crate::kernel::{Device, Kernel};
 use crate::state::{
     BuildStep, CommitStep, Direction, Guard, Line, Put, StateError, Store, Unfinished,
 };
 use crate::{LoaderError, TcDirection};
-
-/// A step of the commit that was done, with what is needed to take it back.
-enum Committed<H> {
-    Swapped {
-        link: H,
-        old: H,
-    },
-    SwappedFilter {
-        device: Device,
-        direction: TcDirection,
-        new: u32,
-        old: H,
-    },
-    RemovedFilter {
-        device: Device,
-        direction: TcDirection,
-        program: H,
-    },
-    RemovedClsact {
-        device: Device,
-    },
-    Recorded {
-        puts: Vec<Put>,
-    },
-    Unpinned {
-        path: PathBuf,
-        held: H,
-    },
-    RemovedDir {
-        path: PathBuf,
-    },
-    Nothing,
-}
+use steps::Committed;
 
 /// A change under way.
 pub(crate) struct Change<'a, K: Kernel> {
@@ -177,7 +147,7 @@ impl<K: Kernel> Change<'_, K> {
         self.journal(&Line::Commit(steps.clone()))?;
         self.has_commit = true;
         for step in steps {
-            let done = perform(self.kernel, self.guard, step)?;
+            let done = steps::perform(self.kernel, self.guard, step)?;
             self.committed.push(done);
         }
         Ok(())
@@ -210,45 +180,7 @@ impl<K: Kernel> Change<'_, K> {
     /// Takes the commit back, so that only what was built is left.
     fn take_back(&mut self) -> Result<(), LoaderError> {
         while let Some(done) = self.committed.pop() {
-            match done {
-                Committed::Swapped { link, old } => {
-                    let swapped = self.kernel.update_link(&link, &old);
-                    swapped.doing(|| "putting the former dispatcher back".to_owned())?;
-                }
-                Committed::SwappedFilter {
-                    device,
-                    direction,
-                    new,
-                    old,
-                } => {
-                    let swapped = self.kernel.replace_tc_filter(&device, direction, new, &old);
-                    swapped.doing(|| "putting the former dispatcher back".to_owned())?;
-                }
-                Committed::RemovedFilter {
-                    device,
-                    direction,
-                    program,
-                } => {
-                    let added = self.kernel.add_tc_filter(&device, direction, &program);
-                    added.doing(|| format!("adding the TC {direction} filter again"))?;
-                }
-                Committed::RemovedClsact { device } => {
-                    let added = self.kernel.add_clsact(&device);
-                    added.doing(|| "adding the clsact qdisc again".to_owned())?;
-                }
-                Committed::Recorded { puts } => {
-                    self.records()?.apply(&puts, Direction::Backward)?
-                }
-                Committed::Unpinned { path, held } => {
-                    let pinned = self.kernel.pin(&held, &path);
-                    pinned.doing(|| format!("pinning {} again", path.display()))?;
-                }
-                Committed::RemovedDir { path } => {
-                    let made = self.kernel.create_dir(&path);
-                    made.doing(|| format!("making the folder {} again", path.display()))?;
-                }
-                Committed::Nothing => {}
-            }
+            steps::take_back(self.kernel, self.guard, done)?;
         }
         if self.has_commit {
             self.guard.journal.write(&Line::Back)?;
@@ -257,154 +189,13 @@ impl<K: Kernel> Change<'_, K> {
     }
 }
 
-/// Does one step of a commit. Doing it once more does nothing.
-fn perform<K: Kernel>(
-    kernel: &K,
-    guard: &Guard,
-    step: CommitStep,
-) -> Result<Committed<K::Handle>, LoaderError> {
-    match step {
-        CommitStep::Swap {
-            link,
-            old,
-            new,
-            may_be_gone,
-        } => swap(kernel, &link, old, new, may_be_gone),
-        CommitStep::SwapFilter {
-            device,
-            direction,
-            old,
-            new,
-            may_be_gone,
-        } => swap_filter(kernel, device, direction, (old, new), may_be_gone),
-        CommitStep::RemoveFilter {
-            device,
-            direction,
-            program,
-        } => {
-            let what = || format!("removing the TC {direction} filter");
-            let held = kernel.program_by_id(program).doing(what)?;
-            let removed = kernel.remove_tc_filter(&device, direction, program);
-            let removed = removed.doing(what)?;
-            Ok(match held {
-                Some(program) if removed => Committed::RemovedFilter {
-                    device,
-                    direction,
-                    program,
-                },
-                _ => Committed::Nothing,
-            })
-        }
-        CommitStep::RemoveClsact { device } => {
-            let removed = kernel.remove_unused_clsact(&device);
-            let removed = removed.doing(|| "removing the clsact qdisc".to_owned())?;
-            Ok(if removed {
-                Committed::RemovedClsact { device }
-            } else {
-                Committed::Nothing
-            })
-        }
-        CommitStep::Records { puts } => {
-            guard
-                .records_of_change()?
-                .apply(&puts, Direction::Forward)?;
-            Ok(Committed::Recorded { puts })
-        }
-        CommitStep::Unpin { path } => {
-            let what = || format!("removing {}", path.display());
-            let held = kernel.open_pin(&path).doing(what)?;
-            kernel.unpin(&path).doing(what)?;
-            Ok(held.map_or(Committed::Nothing, |held| Committed::Unpinned {
-                path,
-                held,
-            }))
-        }
-        CommitStep::RemoveDir { path } => {
-            let removed = kernel.remove_dir(&path);
-            removed.doing(|| format!("removing the folder {}", path.display()))?;
-            Ok(Committed::RemovedDir { path })
-        }
-    }
-}
-
-fn swap<K: Kernel>(
-    kernel: &K,
-    path: &Path,
-    old: u32,
-    new: u32,
-    may_be_gone: bool,
-) -> Result<Committed<K::Handle>, LoaderError> {
-    let what = || format!("replacing the dispatcher at {}", path.display());
-    let link = kernel.open_pin(path).doing(what)?;
-    let old_program = kernel.program_by_id(old).doing(what)?;
-    let new_program = kernel.program_by_id(new).doing(what)?;
-    let (Some(link), Some(new_program)) = (link, new_program) else {
-        if may_be_gone {
-            return Ok(Committed::Nothing);
-        }
-        return Err(LoaderError::ProgramGone {
-            id: new,
-            path: path.to_owned(),
-        });
-    };
-    match kernel.update_link(&link, &new_program) {
-        Ok(()) => {
-            Ok(old_program.map_or(Committed::Nothing, |old| Committed::Swapped { link, old }))
-        }
-        Err(error) if may_be_gone && is_interface_gone(&error) => {
-            warn!("the interface of {} is gone", path.display());
-            Ok(Committed::Nothing)
-        }
-        Err(error) => Err(error).doing(what),
-    }
-}
-
-fn swap_filter<K: Kernel>(
-    kernel: &K,
-    device: Device,
-    direction: TcDirection,
-    (old, new): (u32, u32),
-    may_be_gone: bool,
-) -> Result<Committed<K::Handle>, LoaderError> {
-    let what = || format!("replacing the dispatcher of the TC {direction} filter");
-    let old_program = kernel.program_by_id(old).doing(what)?;
-    let new_program = kernel.program_by_id(new).doing(what)?;
-    let swapped = match &new_program {
-        Some(program) => kernel.replace_tc_filter(&device, direction, old, program),
-        None => Ok(false),
-    };
-    if swapped.doing(what)? {
-        return Ok(
-            old_program.map_or(Committed::Nothing, |old| Committed::SwappedFilter {
-                device,
-                direction,
-                new,
-                old,
-            }),
-        );
-    }
-    if may_be_gone {
-        return Ok(Committed::Nothing);
-    }
-    Err(LoaderError::FilterGone {
-        ifindex: device.ifindex,
-        direction,
-        program: old,
-    })
-}
-
-/// `bpf_xdp_link_update` gives ENOLINK once the device is unregistered (net/core/dev.c).
-fn is_interface_gone(error: &KernelError) -> bool {
-    matches!(error, KernelError::Syscall { source, .. } if source.raw_os_error() == Some(libc::ENOLINK))
-}
-
 /// Takes away what was built, last first, and returns what could not be.
 fn unbuild<K: Kernel>(kernel: &K, guard: &Guard, built: Vec<BuildStep>) -> Vec<BuildStep> {
     let mut kept: Vec<_> = built
         .into_iter()
         .rev()
         .filter(|step| {
-            let undone = unbuild_one(kernel, guard, step);
+            let undone = steps::unbuild(kernel, guard, step);
             if let Err(error) = &undone {
                 warn!(
                     "undoing: {}; the next command tries again",
@@ -416,36 +207,6 @@ fn unbuild<K: Kernel>(kernel: &K, guard: &Guard, built: Vec<BuildStep>) -> Vec<B
         .collect();
     kept.reverse();
     kept
-}
-
-fn unbuild_one<K: Kernel>(kernel: &K, guard: &Guard, step: &BuildStep) -> Result<(), LoaderError> {
-    match step {
-        BuildStep::CreateDir { path } => {
-            let removed = kernel.remove_dir(path);
-            removed.doing(|| format!("removing the folder {}", path.display()))
-        }
-        BuildStep::Pin { path } => kernel
-            .unpin(path)
-            .doing(|| format!("removing {}", path.display())),
-        BuildStep::Clsact { device } => {
-            let removed = kernel.remove_unused_clsact(device);
-            removed.doing(|| "removing the clsact qdisc".to_owned())?;
-            Ok(())
-        }
-        BuildStep::Filter {
-            device,
-            direction,
-            program,
-        } => {
-            let removed = kernel.remove_tc_filter(device, *direction, *program);
-            removed.doing(|| format!("removing the TC {direction} filter"))?;
-            Ok(())
-        }
-        BuildStep::Records { puts } => match guard.records()? {
-            Some(records) => Ok(records.apply(puts, Direction::Backward)?),
-            None => Ok(()),
-        },
-    }
 }
 
 /// Closes the journal over a change that was undone, but for the steps `kept`.
@@ -477,7 +238,7 @@ pub(crate) fn recover<K: Kernel>(kernel: &K, guard: &mut Guard) -> Result<(), Lo
             Some(steps) => {
                 warn!("finishing what an interrupted command left ({what})");
                 for step in steps {
-                    let done = perform(kernel, guard, tolerant(step));
+                    let done = steps::perform(kernel, guard, steps::tolerant(step));
                     done.map_err(|source| LoaderError::Recovery {
                         what: what.clone(),
                         source: Box::new(source),
@@ -495,32 +256,6 @@ pub(crate) fn recover<K: Kernel>(kernel: &K, guard: &mut Guard) -> Result<(), Lo
         }
     }
     Ok(guard.journal.keep(lines)?)
-}
-
-/// What a dead process was replacing may be gone by now.
-fn tolerant(step: CommitStep) -> CommitStep {
-    match step {
-        CommitStep::Swap { link, old, new, .. } => CommitStep::Swap {
-            link,
-            old,
-            new,
-            may_be_gone: true,
-        },
-        CommitStep::SwapFilter {
-            device,
-            direction,
-            old,
-            new,
-            ..
-        } => CommitStep::SwapFilter {
-            device,
-            direction,
-            old,
-            new,
-            may_be_gone: true,
-        },
-        step => step,
-    }
 }
 
 fn with_causes(error: &LoaderError) -> String {
