@@ -218,5 +218,7 @@ pub(crate) fn clap_message(message: &clap::Error) -> Result<(), Error> {
 
 /// <https://no-color.org>: a value that is not empty turns colour off.
 fn coloured(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    stream.is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
 }

@@ -149,6 +149,9 @@ fn hint_of(error: &KernelError) -> Option<String> {
         KernelError::MapMismatch { map, .. } => Some(format!(
             "give map `{map}` another name in one of the objects, or make the two alike"
         )),
+        KernelError::NoTracefs => {
+            Some("mount it: mount -t tracefs tracefs /sys/kernel/tracing".to_owned())
+        }
         _ => None,
     }
 }
