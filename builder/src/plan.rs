@@ -160,6 +160,7 @@ impl PlanError {
 
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Input(error) => error.hint(),
             Self::Differ { .. } => Some(
                 "build all from one source; `image build --allow-differences` gives each architecture labels of its own",
             ),
