@@ -82,6 +82,13 @@ impl LoaderError {
                 "raise max_retries or millisec_delay under [database] in the configuration"
                     .to_owned(),
             ),
+            Self::NoKernelTypes { plain, .. } => {
+                let mut hint = "load it on a kernel built with CONFIG_DEBUG_INFO_BTF".to_owned();
+                if !plain.is_empty() {
+                    hint.push_str(&format!("; programs of it that do without: {}", plain.join(", ")));
+                }
+                Some(hint)
+            }
             Self::Kernel { source, .. } if hint_of(source).is_some() => hint_of(source),
             Self::Kernel {
                 source: KernelError::NotANamespace { .. } | KernelError::NoNamespace { .. },
