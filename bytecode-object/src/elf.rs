@@ -97,7 +97,12 @@ impl ObjectInfo {
     pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
         let file = File::open(bytes)?;
         let btf = match file.section(".BTF") {
-            Some(section) => Some(Btf::parse(file.data(section)?, file.order)?),
+            Some(section) => match Btf::parse(file.data(section)?, file.order) {
+                Ok(btf) => Some(btf),
+                // A kind of type that is newer than this is no reason to refuse what needs none.
+                Err(_) if file.section(".maps").is_none() => None,
+                Err(error) => return Err(error),
+            },
             None => None,
         };
         let relocations = match (&btf, file.section(".BTF.ext")) {

@@ -248,6 +248,27 @@ fn an_object_at_any_alignment_is_read() {
 }
 
 #[test]
+fn types_that_cannot_be_read_are_needed_for_maps_alone() {
+    for (source, needed) in [("legacy", false), ("counter", true)] {
+        let Some(mut bytes) = object(source, "bpfel", &["-g"]) else {
+            return;
+        };
+        // The magic number and the version of `.BTF` and `.BTF.ext`.
+        let mut at = 0;
+        while let Some(found) = bytes[at..]
+            .windows(3)
+            .position(|found| found == [0x9f, 0xeb, 1])
+        {
+            at += found;
+            bytes[at] = 0;
+        }
+        assert!(at > 0);
+        let found = ObjectInfo::parse(&bytes);
+        assert_eq!(found.is_err(), needed, "{source}: {found:?}");
+    }
+}
+
+#[test]
 fn what_is_no_object_is_named() {
     let Some(good) = object("counter", "bpfel", &["-g"]) else {
         return;
