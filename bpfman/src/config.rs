@@ -155,9 +155,11 @@ impl Config {
             .map_err(|found| self.misplaced(found))
     }
 
-    /// The same with other roots of trust than the file's.
+    /// The same with other roots of trust than the file's, which are not read.
     pub(crate) fn trust_with(&self, root: TrustRoot) -> Result<Trust, ConfigError> {
-        Ok(Trust::new(self.trust()?.into_signing(), root))
+        let policies = self.signing.policies(self.folder());
+        let signing = policies.map_err(|found| self.misplaced(found))?;
+        Ok(Trust::new(signing, root))
     }
 
     /// The roots of trust, for policies that come from somewhere else.
