@@ -147,6 +147,7 @@ impl Bpfman {
             .args(arguments)
             .env("BPFMAN_RUNTIME_DIR", self.runtime())
             .env("BPFMAN_IMAGE_DIR", self.images())
+            .env("BPFMAN_ADMITTED_DIR", self.folder.path().join("admitted"))
             .env("HOME", self.folder.path())
             .env("NO_COLOR", "1")
             .env_remove("BPFMAN_CONFIG")

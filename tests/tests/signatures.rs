@@ -374,10 +374,10 @@ fn one_line_says_what_was_not_checked() {
     let image = registry.reference("unsigned:v1");
     let folder = TempDir::new().unwrap();
     let config = folder.path().join("bpfman.toml");
-    let stderr = |text: &str| {
+    let stderr = |text: &str, level: &str| {
         std::fs::write(&config, text).unwrap();
         let pulled = run(
-            &Bpfman::new(),
+            &Bpfman::new().env("RUST_LOG", level),
             Network::Registry,
             Some(&config),
             &["image", "pull", "-i", &image],
@@ -385,15 +385,20 @@ fn one_line_says_what_was_not_checked() {
         let _ = pulled.ok();
         pulled.stderr
     };
-    let warned = stderr("");
-    assert_eq!(warned.lines().count(), 1, "{warned}");
-    assert!(
-        warned.starts_with("warning: ") && warned.contains("no policy") && warned.contains(&image),
-        "{warned}"
-    );
-    let off = stderr("[signing]\nverify_enabled = false\n");
-    assert_eq!(off.lines().count(), 1, "{off}");
-    assert!(off.contains("verify_enabled = false"), "{off}");
+    // Whatever the log says: it is no part of the log.
+    for level in ["warn", "error", "off"] {
+        let warned = stderr("", level);
+        assert_eq!(warned.lines().count(), 1, "{warned}");
+        assert!(
+            warned.starts_with("warning: ")
+                && warned.contains("no policy")
+                && warned.contains(&image),
+            "{warned}"
+        );
+        let off = stderr("[signing]\nverify_enabled = false\n", level);
+        assert_eq!(off.lines().count(), 1, "{off}");
+        assert!(off.contains("verify_enabled = false"), "{off}");
+    }
 }
 
 /// A key pair of cosign's, and how it signs an image without any service.

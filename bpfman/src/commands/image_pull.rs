@@ -9,7 +9,7 @@ use super::image_store::store;
 use crate::args::{PullArgs, RegistryArgs};
 use crate::config::Config;
 use crate::error::Error;
-use crate::output::{Bar, Printer};
+use crate::output::{Bar, Printer, Stderr};
 
 /// `image pull`.
 pub(super) fn run(args: PullArgs) -> Result<(), Error> {
@@ -24,14 +24,19 @@ pub(super) fn pull(
     platform: Option<Platform>,
 ) -> Result<BytecodeImage, Error> {
     let image = pull_by(config.trust()?, args, platform)?;
+    // Not through the log, which can be switched off: that nothing was proven is never left unsaid.
     match &image.verdict {
         Verdict::Proven(_) => {}
-        Verdict::NotLookedAt => log::warn!(
-            "signatures are not looked at: the configuration says `verify_enabled = false`"
+        Verdict::NotLookedAt => Stderr::labelled(
+            "warning",
+            "signatures are not looked at: the configuration says `verify_enabled = false`",
         ),
-        Verdict::NotCovered => log::warn!(
-            "the signatures of {} prove nothing: no policy of the configuration covers it",
-            image.reference
+        Verdict::NotCovered => Stderr::labelled(
+            "warning",
+            &format!(
+                "the signatures of {} prove nothing: no policy of the configuration covers it",
+                image.reference
+            ),
         ),
     }
     Ok(image)

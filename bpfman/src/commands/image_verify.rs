@@ -53,16 +53,17 @@ fn trust(args: &VerifyArgs) -> Result<Trust, Error> {
         );
         identities.push(identity.map_err(Error::Identity)?);
     }
-    let config = Config::read()?;
+    let root = args.trusted_root.as_deref().map(named).transpose()?;
     if keys.is_empty() && identities.is_empty() {
-        return Ok(match &args.trusted_root {
-            Some(file) => config.trust_with(named(file)?)?,
+        let config = Config::read()?;
+        return Ok(match root {
+            Some(root) => config.trust_with(root)?,
             None => config.trust()?,
         });
     }
-    let root: TrustRoot = match &args.trusted_root {
-        Some(file) => named(file)?,
-        None => config.trust_root()?,
+    let root: TrustRoot = match root {
+        Some(root) => root,
+        None => Config::read()?.trust_root()?,
     };
     let policy = Policy::new(Scope::EVERYTHING, keys, identities).map_err(Error::Policy)?;
     let signing = Signing::new(true, false, vec![policy]).map_err(Error::Policy)?;

@@ -576,7 +576,6 @@ fn images_of_the_store() {
     let [identity, key] = proofs();
     let admission = |proof: &Proof| {
         Some(Admission {
-            manifest: Digest::of(b"manifest"),
             policy: Digest::of(b"policy"),
             proof: proof.clone(),
             at: Timestamp::from_second(LOADED_AT.try_into().unwrap()).unwrap(),

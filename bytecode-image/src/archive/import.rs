@@ -308,7 +308,8 @@ impl Load<'_> {
         Ok(bytes.and_then(|bytes| Links::of(&bytes).subject))
     }
 
-    /// Something that is said about an image: whatever it leads to.
+    /// Something that is said about an image: whatever it leads to. What is missing of it was missing where the archive
+    /// was made: one signature without its payload must not keep out the others, or the image.
     fn about(&mut self, name: &Reference, entry: &Entry) -> Result<(), ArchiveError> {
         let mut documents = vec![entry.digest];
         let mut seen = BTreeSet::new();
@@ -316,13 +317,19 @@ impl Load<'_> {
             if !seen.insert(digest) || seen.len() > MAX_ABOUT_DOCUMENTS {
                 continue;
             }
-            let bytes = self
-                .read(name, digest)?
-                .ok_or_else(|| Self::missing(name, digest))?;
+            let Some(bytes) = self.read(name, digest)? else {
+                if digest == entry.digest {
+                    return Err(Self::missing(name, digest));
+                }
+                continue;
+            };
             self.take(name, digest, MAX_MANIFEST_BYTES)?;
             let links = Links::of(&bytes);
             for content in links.contents {
-                self.take(name, content, MAX_LAYER_BYTES)?;
+                match self.take(name, content, MAX_LAYER_BYTES) {
+                    Err(ArchiveError::Missing { .. }) => {}
+                    taken => taken?,
+                }
             }
             documents.extend(links.documents);
         }

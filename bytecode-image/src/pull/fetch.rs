@@ -188,7 +188,7 @@ async fn fetch_from(
     names.extend(kept.named());
     writer.commit(pending, &names)?;
     if let (Needed::Proof(policy), Verdict::Proven(proof)) = (&needed, &verdict) {
-        request.trust.admit(store, manifest_digest, policy, proof);
+        request.trust.admit(store, policy, proof);
     }
     image.verdict = verdict;
     Ok(image)

@@ -1,19 +1,51 @@
 //! Images that the store has: no lock, no socket, no write.
 
+use std::fs::File;
+
 use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Wanted};
+use crate::digest::Digest;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
-use crate::manifest::{self, Document, ManifestError};
+use crate::manifest::{self, Document, ImageManifest, ManifestError};
 use crate::near::near;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::store::{Store, StoreError};
 
+/// An image of the store: every digest was checked, and nothing but its manifest was read. What is in it is looked at by
+/// [`open`](Self::open), when its signatures have passed.
+pub(super) struct Located {
+    pub(super) name: Reference,
+    /// What the name stands for: an index or a manifest.
+    pub(super) digest: Digest,
+    pub(super) manifest_digest: Digest,
+    manifest: Box<ImageManifest>,
+    config: Vec<u8>,
+    layer: File,
+}
+
+impl Located {
+    pub(super) fn open(self, platform: &Platform) -> Result<BytecodeImage, PullError> {
+        let contents = Contents {
+            digest: self.digest,
+            manifest_digest: self.manifest_digest,
+            manifest: &self.manifest,
+            config: &self.config,
+            layer: &self.layer,
+            from_store: true,
+        };
+        contents.open(&Wanted {
+            reference: &self.name,
+            platform: Some(platform),
+        })
+    }
+}
+
 /// The image, when the store has all of it.
-pub(super) fn find(
+pub(super) fn locate(
     store: &Store,
     name: &Reference,
     platform: &Platform,
-) -> Result<Option<BytecodeImage>, PullError> {
+) -> Result<Option<Located>, PullError> {
     let refused = |error| PullError::Refused {
         reference: name.clone(),
         part: Box::new(Part::Manifest(error)),
@@ -46,19 +78,14 @@ pub(super) fn find(
     let Some(layer) = store.blob(manifest.layer.digest, MAX_LAYER_BYTES)? else {
         return Ok(None);
     };
-    let contents = Contents {
+    Ok(Some(Located {
+        name: name.clone(),
         digest,
         manifest_digest,
-        manifest: &manifest,
-        config: &config,
-        layer: &layer,
-        from_store: true,
-    };
-    let wanted = Wanted {
-        reference: name,
-        platform: Some(platform),
-    };
-    contents.open(&wanted).map(Some)
+        manifest,
+        config,
+        layer,
+    }))
 }
 
 /// The error for an image that the store does not have, with the names that are like it.

@@ -15,6 +15,7 @@ pub use error::{Part, PullError};
 pub use signatures::MAX_FETCHED_BYTES;
 pub use trust::{Trust, Verdict};
 
+use self::local::Located;
 use crate::digest::Digest;
 use crate::labels::Labels;
 use crate::layer;
@@ -130,8 +131,13 @@ pub fn pull(
     }
     if request.policy != PullPolicy::Always {
         for name in &names {
-            match find_kept(store, name, request) {
-                Ok(Some(image)) => return signatures::of_kept(store, request, image),
+            match locate_kept(store, name, request) {
+                Ok(Some(located)) => {
+                    // Before anything of it is read.
+                    let verdict = signatures::of_kept(store, request, &located)?;
+                    let image = located.open(&request.platform)?;
+                    return Ok(BytecodeImage { verdict, ..image });
+                }
                 Ok(None) => {}
                 // What is damaged is fetched again where that is allowed.
                 Err(PullError::Store(error @ StoreError::Damaged { .. }))
@@ -177,18 +183,18 @@ fn in_time<T>(
 }
 
 /// The image, when the store has all of it.
-fn find_kept(
+fn locate_kept(
     store: &Store,
     name: &Reference,
     request: &PullRequest,
-) -> Result<Option<BytecodeImage>, PullError> {
+) -> Result<Option<Located>, PullError> {
     let reader = store.reader();
-    let found = local::find(store, name, &request.platform)?;
+    let found = local::locate(store, name, &request.platform)?;
     if found.is_none() && !reader.is_safe() {
         // The first removal ever makes the lock, and may have come between two blobs.
         let reader = store.reader();
         if reader.is_safe() {
-            return local::find(store, name, &request.platform);
+            return local::locate(store, name, &request.platform);
         }
     }
     Ok(found)

@@ -11,7 +11,8 @@ use futures_util::stream;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{BytecodeImage, PullError, PullPolicy, PullRequest, Trust, Verdict, in_time, local};
+use super::local::{self, Located};
+use super::{PullError, PullPolicy, PullRequest, Trust, Verdict, in_time};
 use crate::digest::Digest;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 use crate::reference::Reference;
@@ -47,9 +48,8 @@ struct Found {
     listed: bool,
     document: RawDocument,
     manifest: SignatureManifest,
+    /// What it names, as far as it could be had.
     contents: BTreeMap<Digest, Vec<u8>>,
-    /// Whether the contents are all that the manifest names.
-    whole: bool,
 }
 
 /// Bytes that may still be fetched.
@@ -129,7 +129,7 @@ pub(super) async fn fetch(
         }
         left = left.saturating_sub(signatures.len());
         let links = Links::of(&document.bytes).contents;
-        let (contents, whole) = beside
+        let contents = beside
             .contents(client, reference, &budget, &signatures, links)
             .await;
         beside.found.push(Found {
@@ -138,7 +138,6 @@ pub(super) async fn fetch(
             document,
             manifest,
             contents,
-            whole,
         });
     }
     beside
@@ -195,7 +194,7 @@ impl Beside {
         }
     }
 
-    /// What a manifest names, and whether that is all of it.
+    /// What a manifest names, as far as it can be had.
     async fn contents(
         &mut self,
         client: &Client,
@@ -203,14 +202,14 @@ impl Beside {
         budget: &Budget,
         signatures: &BTreeMap<Digest, u64>,
         links: Vec<Digest>,
-    ) -> (BTreeMap<Digest, Vec<u8>>, bool) {
-        let (mut contents, mut whole) = (BTreeMap::new(), true);
+    ) -> BTreeMap<Digest, Vec<u8>> {
+        let mut contents = BTreeMap::new();
         let mut wanted: Vec<Digest> = links;
         wanted.sort();
         wanted.dedup();
         // Other layers than signatures are not fetched beyond what a manifest of ours may have.
-        whole &= wanted.len() <= MAX_SIGNATURES + 1;
-        wanted.retain(|digest| whole || signatures.contains_key(digest));
+        let all = wanted.len() <= MAX_SIGNATURES + 1;
+        wanted.retain(|digest| all || signatures.contains_key(digest));
         let mut fetched = stream::iter(wanted)
             .map(async |digest| {
                 let limit = signatures.get(&digest).copied();
@@ -222,14 +221,11 @@ impl Beside {
             .buffered(AT_ONCE);
         while let Some((digest, bytes)) = fetched.next().await {
             let bytes = self.note(bytes);
-            match bytes.filter(|bytes| budget.spend(bytes.len())) {
-                Some(bytes) => {
-                    contents.insert(digest, bytes);
-                }
-                None => whole = false,
+            if let Some(bytes) = bytes.filter(|bytes| budget.spend(bytes.len())) {
+                contents.insert(digest, bytes);
             }
         }
-        (contents, whole)
+        contents
     }
 
     fn candidates(&self) -> Vec<Candidate> {
@@ -271,8 +267,8 @@ impl Beside {
         Err(unproven(reference, error))
     }
 
-    /// Blobs and names to be committed, so that the signatures lie in the store as they would in a registry. A manifest
-    /// that is not whole is left out: no tool could copy it.
+    /// Blobs and names to be committed, so that the signatures lie in the store as they do in the registry: with the
+    /// same gaps, or one signature that cannot be had would take a good one beside it along.
     pub(super) fn keep(
         &self,
         store: &Store,
@@ -281,7 +277,7 @@ impl Beside {
     ) -> Result<Kept, StoreError> {
         let mut kept = Kept::default();
         let mut lists: BTreeMap<Digest, Vec<&RawDocument>> = BTreeMap::new();
-        for found in self.found.iter().filter(|found| found.whole) {
+        for found in &self.found {
             kept.blob(store, writer, &found.document.bytes)?;
             for bytes in found.contents.values() {
                 kept.blob(store, writer, bytes)?;
@@ -384,23 +380,30 @@ impl Trust {
         }
     }
 
-    /// The admission of an image of the store by the policy that covers it now.
+    /// The admission of an image of the store by the policy that covers it now. `digests` are what its name stands for
+    /// and the manifest of its platform: who signed an index said nothing about a manifest that is named by itself.
     pub fn admission(
         &self,
         store: &Store,
         reference: &Reference,
-        manifest: Digest,
+        digests: [Digest; 2],
     ) -> Option<Admission> {
         match self.signing.requirement(reference) {
-            Requirement::Proof(policy) => store.admission(manifest, policy.id(&self.root)),
+            Requirement::Proof(policy) => self.admitted(store, policy, digests),
             _ => None,
         }
     }
 
-    /// Writes an admission down. A store that cannot be written is no reason to refuse what was proven.
-    pub(super) fn admit(&self, store: &Store, manifest: Digest, policy: &Policy, proof: &Proof) {
+    fn admitted(&self, store: &Store, policy: &Policy, digests: [Digest; 2]) -> Option<Admission> {
+        let policy = policy.id(&self.root);
+        digests
+            .into_iter()
+            .find_map(|signed| store.admission(signed, policy))
+    }
+
+    /// Writes an admission down. That it cannot be is no reason to refuse what was proven.
+    pub(super) fn admit(&self, store: &Store, policy: &Policy, proof: &Proof) {
         let admission = Admission {
-            manifest,
             policy: policy.id(&self.root),
             proof: proof.clone(),
             at: Timestamp::now(),
@@ -416,35 +419,26 @@ impl Trust {
 pub(super) fn of_kept(
     store: &Store,
     request: &PullRequest,
-    image: BytecodeImage,
-) -> Result<BytecodeImage, PullError> {
+    located: &Located,
+) -> Result<Verdict, PullError> {
     let trust = &request.trust;
-    let reference = image.reference.clone();
-    let manifest = image.manifest_digest;
-    let named_digest = image.digest;
-    let with = |verdict| BytecodeImage { verdict, ..image };
-    let policy = match trust.needed(&reference)? {
-        Needed::Verdict(verdict) => return Ok(with(verdict)),
+    let (reference, manifest) = (&located.name, located.manifest_digest);
+    let policy = match trust.needed(reference)? {
+        Needed::Verdict(verdict) => return Ok(verdict),
         Needed::Proof(policy) => policy,
     };
-    let reference = &reference;
     if !trust.anew
-        && let Some(admission) = store.admission(manifest, policy.id(&trust.root))
+        && let Some(admission) = trust.admitted(store, policy, [located.digest, manifest])
     {
-        return Ok(with(Verdict::Proven(Box::new(admission.proof))));
+        return Ok(Verdict::Proven(Box::new(admission.proof)));
     }
-    let subject = match store.read(named_digest, MAX_MANIFEST_BYTES)? {
+    let subject = match store.read(located.digest, MAX_MANIFEST_BYTES)? {
         Some(named) => subject(reference, &named, manifest)?,
         // Removed meanwhile.
         None => Subject::of(manifest),
     };
-    let here = verify::verify(
-        &subject,
-        &store.signatures_of(&subject)?,
-        policy,
-        &trust.root,
-    );
-    let verdict = match here {
+    let here = store.signatures_of(reference, &subject)?;
+    let verdict = match verify::verify(&subject, &here, policy, &trust.root) {
         Ok(proof) => Verdict::Proven(Box::new(proof)),
         Err(error) if request.policy == PullPolicy::Never => {
             return Err(unproven(reference, error));
@@ -466,9 +460,9 @@ pub(super) fn of_kept(
         }
     };
     if let Verdict::Proven(proof) = &verdict {
-        trust.admit(store, manifest, policy, proof);
+        trust.admit(store, policy, proof);
     }
-    Ok(with(verdict))
+    Ok(verdict)
 }
 
 /// Looks for the signatures of an image of the store at its servers, and keeps them when they prove something. The last

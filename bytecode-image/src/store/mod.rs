@@ -8,13 +8,14 @@
 //! .bpfman/lock                shared while somebody reads or writes, exclusive to remove what nobody needs
 //! .bpfman/index.lock          exclusive while index.json is changed
 //! .bpfman/tmp/                what is being written; renamed when it is whole and checked
-//! .bpfman/admitted/<hex>/     what signatures proved about the manifest of that digest, a file a policy
 //! .bpfman/damaged/<hex>       blobs whose content was not what their name says
 //! ```
 //!
 //! Reading writes nothing (but sets damaged blobs aside where it may), so that a store on read-only media works. It holds
 //! the lock where there is one: nothing is removed under a reader ([`Store::reader`]). Blobs are hashed at every read.
 //! An image is on disk before the index names it, so that a crash leaves the old index or a whole image.
+//!
+//! What signatures proved is not kept in the store, which may come from elsewhere: [`Store::with_admissions`].
 
 mod admission;
 mod catalog;
@@ -46,12 +47,17 @@ use crate::reference::Reference;
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
+    /// Where this host keeps what it admitted.
+    admissions: Option<PathBuf>,
 }
 
 impl Store {
     /// The store in this folder. Nothing is read or made yet: the folder is made (0700) at the first write.
     pub fn open(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self {
+            dir: dir.into(),
+            admissions: None,
+        }
     }
 
     /// The folder.

@@ -120,32 +120,7 @@ impl Writer<'_> {
     ///
     /// [`StoreError::Io`] when no file can be made.
     pub fn blob(&self) -> Result<NewBlob, StoreError> {
-        let tmp = self.store.tmp_dir();
-        loop {
-            let path = tmp.join(format!(
-                "{}-{}",
-                process::id(),
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            ));
-            match OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-            {
-                Ok(file) => {
-                    return Ok(NewBlob {
-                        file: Some(file),
-                        path,
-                        committed: false,
-                    });
-                }
-                // A process of the same number in another PID namespace.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(source) => return Err(StoreError::io(StoreAction::Write, &path, source)),
-            }
-        }
+        NewBlob::in_dir(&self.store.tmp_dir())
     }
 
     /// Puts images into the store: their blobs, and the names for them. The caller has checked that each blob has its
@@ -237,6 +212,35 @@ fn sync(files: &[(NewBlob, PathBuf)]) -> Result<(), StoreError> {
 }
 
 impl NewBlob {
+    /// A new file in this folder, empty, with a name that nobody else has.
+    pub(super) fn in_dir(dir: &Path) -> Result<Self, StoreError> {
+        loop {
+            let path = dir.join(format!(
+                "{}-{}",
+                process::id(),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            ));
+            match OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+            {
+                Ok(file) => {
+                    return Ok(Self {
+                        file: Some(file),
+                        path,
+                        committed: false,
+                    });
+                }
+                // A process of the same number in another PID namespace.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(StoreError::io(StoreAction::Write, &path, source)),
+            }
+        }
+    }
+
     /// The file, at its start: for reading what was written.
     ///
     /// # Errors

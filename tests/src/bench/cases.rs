@@ -59,6 +59,7 @@ impl Context {
             .args(arguments)
             .env("BPFMAN_RUNTIME_DIR", self.runtime.path().join(place))
             .env("BPFMAN_IMAGE_DIR", self.at(place).join("images"))
+            .env("BPFMAN_ADMITTED_DIR", self.at(place).join("admitted"))
             .env_remove("RUST_LOG");
         command
     }
