@@ -236,6 +236,9 @@ fn kept_manifest(
         return Ok(None);
     };
     // One that cannot be used is fetched again, and refused as what comes then.
+    if bytes.len() as u64 != chosen.size {
+        return Ok(None);
+    }
     Ok(match manifest::parse(&bytes, Some(&chosen.media_type)) {
         Ok((Document::Image(manifest), _)) => Some(manifest),
         _ => None,

@@ -18,7 +18,7 @@ pub use trust::{Trust, Verdict};
 use crate::digest::Digest;
 use crate::labels::Labels;
 use crate::layer;
-use crate::manifest::{ImageConfig, ImageManifest};
+use crate::manifest::{ImageConfig, ImageManifest, ManifestError};
 use crate::platform::Platform;
 pub use crate::progress::Progress;
 use crate::reference::Reference;
@@ -133,6 +133,14 @@ pub fn pull(
             match find_kept(store, name, request) {
                 Ok(Some(image)) => return signatures::of_kept(store, request, image),
                 Ok(None) => {}
+                // The tag may stand for more than what the store has of it: the registry knows.
+                Err(error)
+                    if request.policy != PullPolicy::Never && is_for_another(name, &error) =>
+                {
+                    log::info!(
+                        "the store has {name} for another platform only: asking the registry"
+                    );
+                }
                 // What is damaged is fetched again where that is allowed.
                 Err(PullError::Store(error @ StoreError::Damaged { .. }))
                     if request.policy != PullPolicy::Never =>
@@ -148,6 +156,19 @@ pub fn pull(
         return Err(local::absent(store, name, request)?);
     }
     in_time(request, fetch::fetch(store, request, progress))
+}
+
+/// Whether what the store has under a tag is for other platforms.
+fn is_for_another(name: &Reference, error: &PullError) -> bool {
+    let PullError::Refused { part, .. } = error else {
+        return false;
+    };
+    // A digest stands for the same wherever it is asked for.
+    name.digest().is_none()
+        && matches!(
+            **part,
+            Part::Platform { .. } | Part::Manifest(ManifestError::Platform { .. })
+        )
 }
 
 /// What requests to a registry run on.
@@ -221,6 +242,16 @@ impl Contents<'_> {
             reference: reference.clone(),
             part: Box::new(part),
         };
+        // What the store had already was not counted on its way here.
+        let layer_length = self.layer.metadata().map_or(0, |found| found.len());
+        for (what, descriptor, found) in [
+            ("config", &self.manifest.config, self.config.len() as u64),
+            ("layer", &self.manifest.layer, layer_length),
+        ] {
+            descriptor
+                .check_length(what, found)
+                .map_err(|error| refused(Part::Manifest(error)))?;
+        }
         let config =
             ImageConfig::parse(self.config).map_err(|error| refused(Part::Config(error)))?;
         let platform = match (wanted.platform, config.platform) {

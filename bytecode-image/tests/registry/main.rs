@@ -9,6 +9,7 @@
 )]
 
 mod auth;
+mod damage;
 mod elf;
 mod host;
 mod images;
