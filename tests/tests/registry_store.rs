@@ -314,10 +314,7 @@ fn beside_skopeo() {
     let bpfman = Bpfman::new();
     let ours = registry.reference("acme/xdp-counter:test");
     build(&bpfman, &object, &ours);
-    assert_eq!(
-        bpfman.run(&["image", "pull", "-i", &ours]).ok(),
-        DOWNLOADED
-    );
+    assert_eq!(bpfman.run(&["image", "pull", "-i", &ours]).ok(), DOWNLOADED);
     let theirs: Vec<String> = (0..20)
         .map(|number| registry.reference(&format!("acme/theirs:{number}")))
         .collect();

@@ -8,6 +8,7 @@ mod trust;
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -186,15 +187,24 @@ fn in_time<T>(
     asked: impl Future<Output = Result<T, PullError>>,
 ) -> Result<T, PullError> {
     let limit = request.reach.patience().deadline;
-    runtime()?.block_on(async {
-        let ended = tokio::time::timeout(limit, asked).await;
-        ended.unwrap_or_else(|_| {
-            Err(PullError::Deadline {
-                reference: Box::new(request.reference.clone()),
-                limit,
-            })
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async { tokio::time::timeout(limit, asked).await });
+    // Threads may still wait for a name server or a credential helper, and nobody waits for them.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|_| {
+        Err(PullError::Deadline {
+            reference: Box::new(request.reference.clone()),
+            limit,
         })
     })
+}
+
+/// Does on another thread what may wait, so that the deadline holds.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PullError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| PullError::Runtime(io::Error::other(error)))
 }
 
 /// The image, when the store has all of it.
@@ -290,5 +300,39 @@ impl Contents<'_> {
             from_store: self.from_store,
             verdict: Verdict::NotLookedAt,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::registry::Patience;
+
+    /// A name server that does not answer keeps a thread as long as it likes, but not the pull.
+    #[test]
+    fn a_thread_that_waits_does_not_outlast_the_deadline() {
+        let patience = Patience {
+            deadline: Duration::from_millis(20),
+            ..Patience::default()
+        };
+        let request = PullRequest {
+            reference: "quay.io/a/b".parse().unwrap(),
+            short: None,
+            policy: PullPolicy::Always,
+            reach: Reach::default().with_patience(patience),
+            platform: Platform::host(),
+            trust: Trust::unchecked().into(),
+        };
+        let (answer, answered) = mpsc::channel::<()>();
+        let waits = aside(move || answered.recv());
+        let ended = in_time(&request, async { waits.await.map(|_| ()) });
+        assert!(
+            matches!(ended, Err(PullError::Deadline { .. })),
+            "{ended:?}"
+        );
+        drop(answer);
     }
 }

@@ -60,6 +60,11 @@ impl Store {
     ///
     /// [`StoreError::Io`] when folders or files cannot be made or locked.
     pub fn writer(&self) -> Result<Writer<'_>, StoreError> {
+        Ok(Writer::holding(self, self.lock_to_write()?))
+    }
+
+    /// The lock of a [`writer`](Self::writer).
+    pub(crate) fn lock_to_write(&self) -> Result<File, StoreError> {
         let (path, lock) = self.prepare()?;
         let failed = |source| StoreError::io(StoreAction::Lock, &path, source);
         match lock.try_lock() {
@@ -71,10 +76,7 @@ impl Store {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         lock.lock_shared().map_err(failed)?;
-        Ok(Writer {
-            store: self,
-            _lock: lock,
-        })
+        Ok(lock)
     }
 
     /// Waits until nobody reads or writes, and keeps everybody out as long as the value lives.
@@ -116,6 +118,13 @@ impl Store {
 
     fn tmp_dir(&self) -> PathBuf {
         self.own_dir().join("tmp")
+    }
+}
+
+impl<'a> Writer<'a> {
+    /// With the lock of this store.
+    pub(crate) fn holding(store: &'a Store, lock: File) -> Self {
+        Self { store, _lock: lock }
     }
 }
 

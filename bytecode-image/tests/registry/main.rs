@@ -21,3 +21,5 @@ mod refused;
 mod server;
 mod signed;
 mod stores;
+mod time;
+mod tls;
