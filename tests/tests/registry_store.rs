@@ -300,3 +300,54 @@ fn a_full_disk_leaves_the_store_as_it_was() {
     assert!(stderr.contains("No space left on device"), "{stderr}");
     assert!(stderr.contains("make room on the disk"), "{stderr}");
 }
+
+/// skopeo holds no lock, and writes the index that it read at its start with its own name added: that one is never lost,
+/// and nothing of ours fails. (What it did not read it does not write, so that some of our names may be gone.)
+#[test]
+fn beside_skopeo() {
+    let Some(skopeo) = lanes::tool("skopeo") else {
+        return;
+    };
+    let (Some(registry), Some(object)) = (Registry::start(), Object::example("xdp-counter")) else {
+        return;
+    };
+    let bpfman = Bpfman::new();
+    let ours = registry.reference("acme/xdp-counter:test");
+    build(&bpfman, &object, &ours);
+    assert_eq!(bpfman.run(&["image", "pull", "-i", &ours]).ok(), DOWNLOADED);
+    let theirs: Vec<String> = (0..20)
+        .map(|number| registry.reference(&format!("acme/theirs:{number}")))
+        .collect();
+    let copied = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !copied.load(std::sync::atomic::Ordering::SeqCst) {
+                    let pull = ["image", "pull", "-p", "Always", "-i", &ours];
+                    assert_eq!(bpfman.run(&pull).ok(), DOWNLOADED);
+                    let _ = bpfman.run(&["image", "list"]).ok();
+                }
+            });
+        }
+        let outputs: Vec<_> = theirs
+            .iter()
+            .map(|name| {
+                Command::new(&skopeo)
+                    .args(["copy", "-q", "--insecure-policy"])
+                    .args(["--src-tls-verify=false", &format!("docker://{ours}")])
+                    .arg(format!("oci:{}:{name}", bpfman.images().display()))
+                    .output()
+                    .unwrap()
+            })
+            .collect();
+        copied.store(true, std::sync::atomic::Ordering::SeqCst);
+        for output in outputs {
+            assert!(output.status.success(), "{output:?}");
+        }
+    });
+    check(&bpfman.images());
+    for name in &theirs {
+        let pull = ["image", "pull", "-p", "Never", "-i", name];
+        assert_eq!(bpfman.run(&pull).ok(), DOWNLOADED);
+    }
+}

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use bytecode_image::labels::Labels;
-use bytecode_object::{MAX_OBJECT_BYTES, ProgramType};
+use bytecode_image::labels::{Labels, type_means};
+use bytecode_object::MAX_OBJECT_BYTES;
 use loader::kernel::linux::Capability;
 use loader::{LoadRequest, ProgramRequest, Source};
 
@@ -129,11 +129,7 @@ fn check_programs(image: &str, labels: &Labels, programs: &[ProgramRequest]) -> 
                 offered: offered.join(" "),
             });
         };
-        // Older images write the kernel's word, which stands for several of ours.
-        let kernel_type = found
-            .parse()
-            .map_or(found.as_str(), |kind: ProgramType| kind.kernel_type());
-        if kernel_type != program.program_type.kernel_type() {
+        if !type_means(found, program.program_type) {
             return Err(Error::OtherTypeInImage {
                 image: image.to_owned(),
                 function: program.function.clone(),
@@ -170,12 +166,22 @@ mod tests {
         };
         let new = labels(&[("count", "kprobe"), ("pass", "xdp"), ("stats", "tcx")]);
         let old = labels(&[("count", "probe"), ("stats", "tc")]);
+        let words = labels(&[
+            ("count", "kretprobe"),
+            ("drop", "XDP"),
+            ("pass", "ext"),
+            ("stats", "sched_cls"),
+        ]);
         for (labels, word) in [
             (&new, "xdp:pass"),
             (&new, "kprobe:count"),
             (&new, "tc:stats"),
             (&old, "uprobe:count"),
             (&old, "tcx:stats"),
+            (&words, "kprobe:count"),
+            (&words, "xdp:drop"),
+            (&words, "xdp:pass"),
+            (&words, "tc:stats"),
             (&labels(&[]), "xdp:anything"),
         ] {
             assert_eq!(check(labels, word), Ok(()), "{word}");

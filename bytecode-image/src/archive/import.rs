@@ -290,17 +290,25 @@ impl Load<'_> {
         name: &Reference,
         digest: Digest,
         media_type: &str,
+        size: u64,
     ) -> Result<Option<Document>, ArchiveError> {
         let Some(bytes) = self.read(name, digest)? else {
             return Ok(None);
         };
+        let refused = |source| ArchiveError::Manifest {
+            name: name.to_string(),
+            source,
+        };
+        let found = bytes.len() as u64;
+        if found != size {
+            return Err(refused(ManifestError::Length {
+                what: "manifest",
+                expected: size,
+                found,
+            }));
+        }
         let parsed = manifest::parse(&bytes, Some(media_type));
-        parsed
-            .map(|(document, _)| Some(document))
-            .map_err(|source| ArchiveError::Manifest {
-                name: name.to_string(),
-                source,
-            })
+        parsed.map(|(document, _)| Some(document)).map_err(refused)
     }
 
     fn subject(&self, name: &Reference, entry: &Entry) -> Result<Option<Digest>, ArchiveError> {
@@ -314,8 +322,15 @@ impl Load<'_> {
         let mut documents = vec![entry.digest];
         let mut seen = BTreeSet::new();
         while let Some(digest) = documents.pop() {
-            if !seen.insert(digest) || seen.len() > MAX_ABOUT_DOCUMENTS {
+            if !seen.insert(digest) {
                 continue;
+            }
+            // Some of it would be worth nothing.
+            if seen.len() > MAX_ABOUT_DOCUMENTS {
+                return Err(ArchiveError::TooManyDocuments {
+                    name: name.to_string(),
+                    limit: MAX_ABOUT_DOCUMENTS,
+                });
             }
             let Some(bytes) = self.read(name, digest)? else {
                 if digest == entry.digest {
@@ -338,7 +353,7 @@ impl Load<'_> {
 
     fn image(&mut self, name: &Reference, entry: &Entry) -> Result<Found, ArchiveError> {
         let document = self
-            .document(name, entry.digest, &entry.media_type)?
+            .document(name, entry.digest, &entry.media_type, entry.size)?
             .ok_or_else(|| Self::missing(name, entry.digest))?;
         self.take(name, entry.digest, MAX_MANIFEST_BYTES)?;
         let refused = |source| ArchiveError::Manifest {
@@ -363,7 +378,7 @@ impl Load<'_> {
                 let mut first_missing = None;
                 for descriptor in index.images() {
                     let digest = descriptor.digest;
-                    match self.document(name, digest, &descriptor.media_type)? {
+                    match self.document(name, digest, &descriptor.media_type, descriptor.size)? {
                         // Only the platforms that were asked for are in an archive.
                         None => first_missing = first_missing.or(Some(digest)),
                         Some(Document::Image(manifest)) => {

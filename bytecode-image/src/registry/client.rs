@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use oci_client::errors::OciEnvelope;
@@ -9,6 +10,7 @@ use reqwest::header::{
     ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use reqwest::{Method, Response, StatusCode, Url};
+use tokio::sync::OnceCell;
 
 use crate::digest::{Digest, Hasher};
 use crate::host::auth_file::Login;
@@ -38,7 +40,9 @@ pub struct Client {
     registries: Arc<Registries>,
     base: Mutex<Base>,
     /// Looked up when the registry asks.
-    login: OnceLock<Option<Known>>,
+    login: OnceCell<Option<Known>>,
+    /// When nobody waits for an answer any more.
+    until: Option<Instant>,
     /// What a registry has accepted, by repository and access: the `Authorization` header.
     accepted: Mutex<BTreeMap<(String, Access), HeaderValue>>,
     transport: Transport,
@@ -113,9 +117,16 @@ impl Client {
             reach: Arc::clone(reach),
             registries: Arc::clone(registries),
             base: Mutex::new(Base { url, other }),
-            login: OnceLock::new(),
+            login: OnceCell::new(),
+            until: None,
             accepted: Mutex::default(),
         })
+    }
+
+    /// Lets it make no pause that ends after this: what a registry that is to be left alone so long has said is worth more
+    /// than that the time is over.
+    pub(crate) fn until(&mut self, end: Instant) {
+        self.until = Some(end);
     }
 
     /// Turns a reference into a digest and the document that it names, in one request. By its digest where it has one,
@@ -209,7 +220,7 @@ impl Client {
     }
 
     /// Fetches a blob into `sink`, hashed and counted as it streams. A transfer that breaks off is taken up where it
-    /// broke, as often as a request is tried. When this fails, what the sink has is worthless.
+    /// broke; requests that get no answer and those that break off are counted together. When this fails, what the sink has is worthless.
     ///
     /// # Errors
     ///
@@ -231,14 +242,18 @@ impl Client {
         };
         let mut attempt = 1;
         while let Err(error) = self
-            .rest(&action, reference, descriptor, &mut transfer)
+            .rest(&action, reference, descriptor, &mut transfer, &mut attempt)
             .await
         {
+            // Only the end of the answer was lost, and there is nothing left to ask for.
+            if is_reset(&error.reason) && transfer.done == transfer.expected {
+                break;
+            }
             let again = is_reset(&error.reason).then(|| {
                 self.patience()
                     .after_failure(attempt, &Method::GET, &error.reason)
             });
-            let Some(pause) = again.flatten() else {
+            let Some(pause) = again.flatten().filter(|pause| self.has_time(*pause)) else {
                 return Err(error);
             };
             log::debug!(
@@ -263,6 +278,7 @@ impl Client {
         reference: &Reference,
         descriptor: &Descriptor,
         transfer: &mut BlobTransfer<'_>,
+        attempt: &mut u32,
     ) -> Result<(), RegistryError> {
         let refused = |reason| self.error(action, reason);
         let url = self.url(action, reference, &format!("blobs/{}", descriptor.digest))?;
@@ -273,7 +289,7 @@ impl Client {
             request = request.header(RANGE, range);
         }
         let mut response = self
-            .request(action, reference, Access::Pull, &request)
+            .counted(action, reference, Access::Pull, &request, attempt)
             .await?;
         // Bytes that came already, from a server that does not know ranges: they come again.
         let mut skipped = 0;
@@ -373,8 +389,23 @@ impl Client {
         access: Access,
         request: &Request,
     ) -> Result<Response, RegistryError> {
+        self.counted(action, reference, access, request, &mut 1)
+            .await
+    }
+
+    /// As [`request`](Self::request), from an attempt on, which is counted up.
+    async fn counted(
+        &self,
+        action: &Action,
+        reference: &Reference,
+        access: Access,
+        request: &Request,
+        attempt: &mut u32,
+    ) -> Result<Response, RegistryError> {
         let other = self.base().other.take();
-        let result = self.authorized(action, reference, access, request).await;
+        let result = self
+            .authorized(action, reference, access, request, attempt)
+            .await;
         let (Some(scheme), Err(error)) = (other, &result) else {
             return result;
         };
@@ -401,7 +432,9 @@ impl Client {
             return result;
         };
         let before = std::mem::replace(&mut self.base().url, base);
-        let again = self.authorized(action, reference, access, &request).await;
+        let again = self
+            .authorized(action, reference, access, &request, &mut 1)
+            .await;
         match again {
             // A server that said itself that it speaks TLS is told about by what TLS says.
             Err(error) if scheme == "http" && matches!(*error.reason, Reason::Connect(_)) => {
@@ -419,6 +452,7 @@ impl Client {
         reference: &Reference,
         access: Access,
         request: &Request,
+        attempt: &mut u32,
     ) -> Result<Response, RegistryError> {
         let key = (reference.repository().to_owned(), access);
         // An upload may lead to another host: what the registry accepted is not for that one.
@@ -429,7 +463,9 @@ impl Client {
         } else {
             None
         };
-        let mut response = self.send(action, request, accepted.as_ref()).await?;
+        let mut response = self
+            .send(action, request, accepted.as_ref(), attempt)
+            .await?;
         // Only the registry's own challenge is answered, never one of a host that it redirected to.
         if response.status() == StatusCode::UNAUTHORIZED
             && ours
@@ -438,7 +474,9 @@ impl Client {
             let authorization = self
                 .answer(action, &response, &key, accepted.as_ref())
                 .await?;
-            response = self.send(action, request, Some(&authorization)).await?;
+            response = self
+                .send(action, request, Some(&authorization), attempt)
+                .await?;
             if response.status() != StatusCode::UNAUTHORIZED {
                 self.lock().insert(key, authorization);
             }
@@ -452,8 +490,8 @@ impl Client {
         action: &Action,
         request: &Request,
         authorization: Option<&HeaderValue>,
+        attempt: &mut u32,
     ) -> Result<Response, RegistryError> {
-        let mut attempt = 1;
         loop {
             let sent = self.transport.send(request, authorization).await;
             let pause = match &sent {
@@ -461,13 +499,13 @@ impl Client {
                     let wait = header(response, RETRY_AFTER.as_str())
                         .and_then(|header| retry_after(header, Timestamp::now()));
                     self.patience()
-                        .after_answer(attempt, response.status(), wait)
+                        .after_answer(*attempt, response.status(), wait)
                 }
                 Err(reason) => self
                     .patience()
-                    .after_failure(attempt, &request.method, reason),
+                    .after_failure(*attempt, &request.method, reason),
             };
-            let Some(pause) = pause else {
+            let Some(pause) = pause.filter(|pause| self.has_time(*pause)) else {
                 return sent.map_err(|reason| self.error(action, reason));
             };
             log::debug!(
@@ -480,21 +518,30 @@ impl Client {
             );
             drop(sent);
             self.patience().pause(pause).await;
-            attempt += 1;
+            *attempt += 1;
         }
+    }
+
+    /// Whether a pause ends before nobody waits any more.
+    fn has_time(&self, pause: Duration) -> bool {
+        self.until
+            .is_none_or(|until| pause < until.saturating_duration_since(Instant::now()))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, Access), HeaderValue>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who we are to this registry: looked up once, when it asks.
-    fn login(&self) -> Result<Option<&Known>, Reason> {
-        if let Some(login) = self.login.get() {
-            return Ok(login.as_ref());
-        }
-        let found = self.reach.login(&self.endpoint, &self.registries)?;
-        Ok(self.login.get_or_init(|| found).as_ref())
+    /// Who we are to this registry: looked up once, when it asks. A helper may take its time, and the end of the pull must
+    /// not wait for it, so another thread does.
+    async fn login(&self) -> Result<Option<&Known>, Reason> {
+        let found = self.login.get_or_try_init(|| async {
+            let reach = Arc::clone(&self.reach);
+            let (endpoint, registries) = (self.endpoint.clone(), Arc::clone(&self.registries));
+            let found = tokio::task::spawn_blocking(move || reach.login(&endpoint, &registries));
+            Ok::<_, Reason>(found.await.map_err(Reason::Login)??)
+        });
+        Ok(found.await?.as_ref())
     }
 
     fn unauthorized(&self) -> Reason {
@@ -520,7 +567,8 @@ impl Client {
             .collect();
         let failed = |reason| self.error(action, reason);
         let challenge = Challenge::read(&challenges).map_err(failed)?;
-        let login = self.login().map_err(failed)?.map(|known| &known.login);
+        let login = self.login().await.map_err(failed)?;
+        let login = login.map(|known| &known.login);
         match challenge {
             Challenge::Basic => {
                 // An identity token is for token services only.
@@ -540,7 +588,7 @@ impl Client {
                     .request(&base, repository, *access, login)
                     .map_err(failed)?;
                 let action = Action::Token(origin(&request.url));
-                let response = self.send(&action, &request, basic.as_ref()).await?;
+                let response = self.send(&action, &request, basic.as_ref(), &mut 1).await?;
                 let response = self.successful(&action, response).await?;
                 let token = body(response, MAX_ANSWER_BYTES)
                     .await

@@ -1,13 +1,17 @@
 //! Taking things out of the store: names, and the blobs that no name leads to.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::digest::Digest;
 use crate::limits::MAX_MANIFEST_BYTES;
@@ -36,7 +40,8 @@ impl Store {
     /// removed image ([`Entry::about`]) goes with it.
     ///
     /// A reference with a digest stands for every name of its repository with that digest. Waits until nobody reads or
-    /// writes. The index is written first: a crash leaves blobs that [`prune`](Self::prune) removes.
+    /// writes. The index is written first: a crash leaves blobs that [`prune`](Self::prune) removes. Where a manifest that
+    /// stays cannot be read, the names go and every blob stays.
     ///
     /// # Errors
     ///
@@ -47,30 +52,32 @@ impl Store {
         let _lock = self.lock_index()?;
         // Again, now that nobody can change it.
         self.check_known(references)?;
-        let mut index = index::read(&self.index_path())?;
-        let before = self.reachable(index.roots())?;
-        let mut entries = index.remove(|entry| references.iter().any(|asked| names(asked, entry)));
-        // Signatures of signatures: as long as something lost what it is about.
-        loop {
-            let (images, about) = self.split(&index)?;
-            let kept = self.reachable(images.into_iter())?;
-            let lonely = index.remove(|entry| {
-                about
-                    .get(&entry.digest)
-                    .is_some_and(|subject| !kept.contains(subject))
-            });
-            if lonely.is_empty() {
-                break;
+        let before = self.reachable(index::read(&self.index_path())?.roots())?;
+        let mut entries = Vec::new();
+        let index = writer.change_index(|index| {
+            entries = index.remove(|entry| references.iter().any(|asked| names(asked, entry)));
+            // Signatures of signatures: as long as something lost what it is about.
+            loop {
+                let (images, about) = self.split(index)?;
+                let kept = self.reachable(images.into_iter())?;
+                let lonely = index.remove(|entry| {
+                    about
+                        .get(&entry.digest)
+                        .is_some_and(|subject| kept.lacks(subject))
+                });
+                if lonely.is_empty() {
+                    return Ok(true);
+                }
+                entries.extend(lonely);
             }
-            entries.extend(lonely);
-        }
-        writer.replace_index(&index)?;
+        })?;
         let kept = self.reachable(index.roots())?;
+        self.warn_of_unknown(&index, &kept);
         let mut freed = Freed {
             entries,
             ..Freed::default()
         };
-        for digest in before.difference(&kept) {
+        for digest in before.found.iter().filter(|digest| kept.lacks(digest)) {
             freed.file(&self.blob_path(*digest))?;
         }
         self.forget_admissions();
@@ -81,7 +88,7 @@ impl Store {
     /// killed; with `all` every entry too. Waits until nobody reads or writes.
     ///
     /// A young blob of another tool stays ([`FOREIGN_GRACE`]), as its name may be about to come; ours have their name
-    /// before the lock is given back.
+    /// before the lock is given back. Where a manifest that is needed cannot be read, no blob goes: it may be one of its.
     ///
     /// # Errors
     ///
@@ -96,13 +103,14 @@ impl Store {
         let mut index = index::read(&self.index_path())?;
         let mut named = BTreeSet::new();
         if all {
-            named = self.reachable(index.roots())?;
-            freed.entries = index.remove(|_| true);
-            if !freed.entries.is_empty() {
-                writer.replace_index(&index)?;
-            }
+            named = self.reachable(index.roots())?.found;
+            index = writer.change_index(|index| {
+                freed.entries = index.remove(|_| true);
+                Ok(!freed.entries.is_empty())
+            })?;
         }
         let kept = self.reachable(index.roots())?;
+        self.warn_of_unknown(&index, &kept);
         for path in files(&self.blob_dir())? {
             let Some(digest) = path
                 .file_name()
@@ -111,12 +119,19 @@ impl Store {
                 // Another tool's work in progress.
                 continue;
             };
-            if !kept.contains(&digest) && (named.contains(&digest) || !may_be_awaited(&path)) {
+            if kept.lacks(&digest) && (named.contains(&digest) || !may_be_awaited(&path)) {
                 freed.file(&path)?;
             }
         }
-        for path in files(&self.own_dir().join("damaged"))? {
-            freed.file(&path)?;
+        for path in files(&self.damaged_dir())? {
+            // One that is still needed is the mark of what is not known.
+            if !kept
+                .unknown
+                .iter()
+                .any(|digest| self.damaged_path(*digest) == path)
+            {
+                freed.file(&path)?;
+            }
         }
         self.forget_admissions();
         Ok(freed)
@@ -170,32 +185,69 @@ impl Store {
         Ok((images.collect(), about))
     }
 
-    /// The roots and everything that they lead to. A blob that is not there leads nowhere, and neither does one that is
-    /// damaged: no image can be read through it.
-    fn reachable(
-        &self,
-        roots: impl Iterator<Item = Digest>,
-    ) -> Result<BTreeSet<Digest>, StoreError> {
-        let mut found = BTreeSet::new();
+    /// The roots and everything that they lead to. A blob that is not there leads nowhere: of a pulled index only some
+    /// platforms are. Where one leads to that is damaged, was set aside or is too large is not known.
+    fn reachable(&self, roots: impl Iterator<Item = Digest>) -> Result<Reach, StoreError> {
+        let mut reach = Reach::default();
         let mut documents: Vec<Digest> = roots.collect();
         let mut read = BTreeSet::new();
         while let Some(digest) = documents.pop() {
-            found.insert(digest);
+            reach.found.insert(digest);
             if !read.insert(digest) {
                 continue;
             }
             let bytes = match self.read(digest, MAX_MANIFEST_BYTES) {
                 Ok(Some(bytes)) => bytes,
-                Ok(None) | Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. }) => {
+                Ok(None) => {
+                    if self.damaged_path(digest).exists() {
+                        reach.unknown.insert(digest);
+                    }
+                    continue;
+                }
+                Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. }) => {
+                    reach.unknown.insert(digest);
                     continue;
                 }
                 Err(error) => return Err(error),
             };
             let links = Links::of(&bytes);
-            found.extend(links.contents);
+            reach.found.extend(links.contents);
             documents.extend(links.documents);
         }
-        Ok(found)
+        Ok(reach)
+    }
+
+    /// Says why blobs stay.
+    fn warn_of_unknown(&self, index: &Index, reach: &Reach) {
+        if reach.unknown.is_empty() {
+            return;
+        }
+        let needs = |entry: &Entry| {
+            let reach = self.reachable(std::iter::once(entry.digest));
+            reach.is_ok_and(|reach| !reach.unknown.is_empty())
+        };
+        for entry in index.entries().into_iter().filter(needs) {
+            let digest = entry.digest.to_string();
+            let name = entry.name.as_ref().unwrap_or(&digest);
+            log::warn!(
+                "a manifest of {name} in the image store is damaged or too large, so what it needs is not known, and no blob is removed: pull it again, or remove it"
+            );
+        }
+    }
+}
+
+/// What is needed.
+#[derive(Debug, Default)]
+struct Reach {
+    found: BTreeSet<Digest>,
+    /// Those of them that cannot be read, and may lead to anything.
+    unknown: BTreeSet<Digest>,
+}
+
+impl Reach {
+    /// Whether nothing of it needs this for certain.
+    fn lacks(&self, digest: &Digest) -> bool {
+        self.unknown.is_empty() && !self.found.contains(digest)
     }
 }
 
@@ -227,25 +279,75 @@ pub(crate) struct Links {
 impl Links {
     /// Of any manifest or index (image-spec, manifest.md, image-index.md; artifacts too). What is no document leads
     /// nowhere.
+    ///
+    /// Nobody vouches for the bytes: what is of no use here is passed over as text and costs no memory.
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        let document: Map<String, Value> = serde_json::from_slice(bytes).unwrap_or_default();
-        let many = |key: &str| {
-            let list = document.get(key).and_then(Value::as_array);
-            list.into_iter().flatten()
-        };
-        let digest = |descriptor: &Value| {
-            let text = descriptor.get("digest")?.as_str()?;
-            Digest::parse(text).ok()
-        };
-        Self {
-            documents: many("manifests").filter_map(digest).collect(),
-            contents: many("layers")
-                .chain(many("blobs"))
-                .chain(document.get("config"))
-                .filter_map(digest)
-                .collect(),
-            subject: document.get("subject").and_then(digest),
+        let mut links = Self::default();
+        // What a document that breaks off led to until then is not less needed.
+        let _ = serde_json::Deserializer::from_slice(bytes).deserialize_map(Document(&mut links));
+        links
+    }
+}
+
+/// A descriptor, of which nothing else is read.
+#[derive(Deserialize)]
+pub(super) struct Descriptor<'a> {
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
+}
+
+impl Descriptor<'_> {
+    /// The sha256 of what may be a descriptor.
+    pub(super) fn digest(raw: &RawValue) -> Option<Digest> {
+        let descriptor: Descriptor<'_> = serde_json::from_str(raw.get()).ok()?;
+        Digest::parse(&descriptor.digest).ok()
+    }
+}
+
+/// Reads a document's links out of it.
+struct Document<'a>(&'a mut Links);
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a manifest or an index")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+            let value: &RawValue = map.next_value()?;
+            let many = |digests: &mut Vec<Digest>| {
+                let mut reader = serde_json::Deserializer::from_str(value.get());
+                let _ = reader.deserialize_seq(Descriptors(digests));
+            };
+            match key.as_ref() {
+                "manifests" => many(&mut self.0.documents),
+                "layers" | "blobs" => many(&mut self.0.contents),
+                "config" => self.0.contents.extend(Descriptor::digest(value)),
+                "subject" => self.0.subject = Descriptor::digest(value),
+                _ => {}
+            }
         }
+        Ok(())
+    }
+}
+
+/// Reads the digests out of a list, whatever else is in it.
+struct Descriptors<'a>(&'a mut Vec<Digest>);
+
+impl<'de> Visitor<'de> for Descriptors<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of descriptors")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(element) = list.next_element()? {
+            self.0.extend(Descriptor::digest(element));
+        }
+        Ok(())
     }
 }
 
@@ -314,11 +416,19 @@ mod tests {
         let links = |text: &str| Links::of(text.as_bytes());
         assert_eq!(links(&image).documents, []);
         assert_eq!(links(&image).subject, Some(digest("s")));
-        assert_eq!(links(&image).contents, [digest("l"), digest("c")]);
+        assert_eq!(links(&image).contents, [digest("c"), digest("l")]);
         assert_eq!(links(&index).documents, [digest("m")]);
         assert_eq!(links(&artifact).contents, [digest("b")]);
         for text in ["", "[]", "1", r#"{"layers":{}}"#] {
             assert_eq!(links(text), Links::default(), "{text}");
         }
+        // What is not understood hides nothing of the rest.
+        let odd = format!(
+            r#"{{"manifests":[1,[[]],{},{{"digest":7}}],"config":3,"layers":"x","blobs":[{}],"#,
+            descriptor("m"),
+            descriptor("b")
+        );
+        assert_eq!(links(&odd).documents, [digest("m")]);
+        assert_eq!(links(&odd).contents, [digest("b")]);
     }
 }

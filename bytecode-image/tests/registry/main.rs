@@ -9,6 +9,7 @@
 )]
 
 mod auth;
+mod damage;
 mod elf;
 mod host;
 mod images;
@@ -20,3 +21,5 @@ mod refused;
 mod server;
 mod signed;
 mod stores;
+mod time;
+mod tls;

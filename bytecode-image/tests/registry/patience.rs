@@ -13,7 +13,7 @@ use crate::images::{Parts, TestStore, blob_path, chain, platform, reference, ser
 use crate::server::{Answer, Registry};
 
 /// Pulls, and tells which pauses were due.
-fn patiently(
+pub(crate) fn patiently(
     store: &TestStore,
     name: &Reference,
     patience: Patience,
