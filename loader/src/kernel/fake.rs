@@ -58,6 +58,16 @@ impl FakeKernel {
         world.interfaces.insert(key, ifindex);
     }
 
+    /// Lets a namespace be at another path only, where nobody finds it who does not know the path: a mount in another
+    /// mount namespace, below `/proc/<pid>/root`.
+    pub fn hide_namespace(&self, from: &str, to: &str) {
+        let mut world = self.world.borrow_mut();
+        if let Some(nsid) = world.namespaces.remove(Path::new(from)) {
+            world.namespaces.insert(to.into(), nsid);
+            world.hidden.insert(to.into());
+        }
+    }
+
     /// Removes a network namespace with its interfaces.
     pub fn remove_namespace(&self, path: &str) {
         let mut world = self.world.borrow_mut();
@@ -127,8 +137,8 @@ impl FakeKernel {
         self.world.borrow_mut().refuse_extensions = refuse;
     }
 
-    /// Refuses these modes of XDP, as drivers do.
-    pub fn refuse_modes(&self, modes: &[Option<XdpMode>]) {
+    /// Refuses these modes of XDP, as drivers do (and the kernel, in the place of those without an XDP hook).
+    pub fn refuse_modes(&self, modes: &[XdpMode]) {
         self.world.borrow_mut().refused_modes = modes.to_vec();
     }
 

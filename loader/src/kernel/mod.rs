@@ -153,8 +153,9 @@ pub enum LinkSpec<'a, H> {
         program: &'a H,
         /// Interface index in that namespace.
         ifindex: u32,
-        /// `None`: no mode flag, the kernel takes the driver's hook where there is one and the generic one else.
-        mode: Option<XdpMode>,
+        /// Mode. There is always one: without its flag the kernel takes the generic hook where the driver has none,
+        /// and does not say so.
+        mode: XdpMode,
         /// Network namespace, `None` for ours.
         netns: Option<&'a Path>,
     },

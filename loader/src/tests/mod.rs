@@ -22,6 +22,7 @@ use object::{
 };
 use tempfile::TempDir;
 
+use crate::kernel::Kernel;
 use crate::kernel::fake::FakeKernel;
 use crate::state::Hook;
 use crate::{
@@ -122,6 +123,11 @@ impl Bench {
         self.loader.unload(&mut self.lock(), id).unwrap();
     }
 
+    /// Somebody removes a program's pin.
+    pub(crate) fn lose_program(&self, id: u32) {
+        self.kernel.unpin(&self.fs(&format!("prog_{id}"))).unwrap();
+    }
+
     pub(crate) fn records(&self) -> BTreeMap<String, String> {
         let guard = self.lock();
         guard
@@ -209,7 +215,15 @@ impl Bench {
         let mut clsacts = BTreeSet::new();
         for key in chains {
             let records = guard.records().unwrap().unwrap();
-            let chain = records.chain(key).unwrap().unwrap();
+            let Some(chain) = records.chain(key).unwrap() else {
+                // What is left of a chain that stopped: records of links.
+                let running = match key.hook {
+                    Hook::Tc(direction) => self.kernel.tc_chain(key.nsid, key.ifindex, direction),
+                    _ => self.kernel.xdp_chain_at(key.ifindex),
+                };
+                assert_eq!(running, None, "{context}: {key:?}");
+                continue;
+            };
             let mut members: Vec<_> = links
                 .values()
                 .filter(|link| link.chain() == Some(key))

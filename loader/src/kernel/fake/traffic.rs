@@ -46,7 +46,8 @@ impl World {
     }
 
     fn reach(&self, device: &Device) -> Result<(), KernelError> {
-        if self.is_there(device.nsid, device.ifindex) {
+        let found = self.finds(device.nsid, device.netns.as_deref());
+        if found && self.is_there(device.nsid, device.ifindex) {
             return Ok(());
         }
         Err(KernelError::InterfaceGone {

@@ -67,14 +67,13 @@ pub(super) fn link(
 fn xdp(
     program: &OwnedFd,
     ifindex: u32,
-    mode: Option<XdpMode>,
+    mode: XdpMode,
     netns: Option<&Path>,
 ) -> Result<OwnedFd, KernelError> {
     let flags = match mode {
-        None => 0,
-        Some(XdpMode::Driver) => XDP_FLAGS_DRV_MODE,
-        Some(XdpMode::Skb) => XDP_FLAGS_SKB_MODE,
-        Some(XdpMode::Hardware) => XDP_FLAGS_HW_MODE,
+        XdpMode::Driver => XDP_FLAGS_DRV_MODE,
+        XdpMode::Skb => XDP_FLAGS_SKB_MODE,
+        XdpMode::Hardware => XDP_FLAGS_HW_MODE,
     };
     // The kernel looks the index up in the namespace of the thread that asks.
     let made = Namespace::open(netns)?.run(|| {
