@@ -4,6 +4,7 @@
 //! first, so a build argument is never another label than the built image's.
 
 mod arch;
+mod bpf2go;
 mod build_args;
 mod engine;
 mod error;

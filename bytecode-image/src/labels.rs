@@ -474,6 +474,9 @@ mod tests {
             maps: BTreeMap::from([(
                 "stats".to_owned(),
                 MapInfo {
+                    key_size: None,
+                    value_size: None,
+                    max_entries: None,
                     map_type: hash,
                     pinned_by_name: false,
                 },
