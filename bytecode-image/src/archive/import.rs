@@ -12,8 +12,8 @@ use crate::platform::Platform;
 use crate::printable::printable;
 use crate::pull::{Contents, Wanted};
 use crate::reference::Reference;
-use crate::store::gc::Links;
 use crate::store::index;
+use crate::store::links::Links;
 use crate::store::{Entry, Named, NewBlob, Store, StoreAction, StoreError, Writer};
 
 /// Most files of an archive: 65536, some twenty thousand images.

@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::limits::MAX_STORE_INDEX_BYTES;
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::store::gc::Descriptor;
+use crate::store::links::Descriptor;
 use crate::store::{Named, StoreAction, StoreError};
 
 /// The annotation by which an image layout names an entry (image-spec, annotations.md).
