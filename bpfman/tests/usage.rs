@@ -377,3 +377,24 @@ fn what_the_configuration_says_of_signatures() {
         "{stderr}"
     );
 }
+
+/// Before the configuration is read, which is broken here, and before capabilities are looked for.
+#[test]
+fn a_login_that_is_none_is_wrong_usage_whatever_else_is_wrong() {
+    for command in [
+        "load image --programs xdp:pass",
+        "image pull",
+        "image verify",
+    ] {
+        let args = format!("{command} -i quay.io/acme/xdp -r s3cr3t");
+        let output = Command::new(env!("CARGO_BIN_EXE_bpfman"))
+            .args(args.split_whitespace())
+            .env("BPFMAN_CONFIG", "/")
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args}\n{stderr}");
+        assert!(stderr.contains("not base64"), "{args}\n{stderr}");
+        assert!(!stderr.contains("s3cr3t"), "{args}\n{stderr}");
+    }
+}

@@ -351,3 +351,49 @@ fn beside_skopeo() {
         assert_eq!(bpfman.run(&pull).ok(), DOWNLOADED);
     }
 }
+
+/// crane writes a name only when it is told to, oras writes the tag alone: such images are found by their digest.
+#[test]
+fn stores_that_crane_and_oras_filled() {
+    let (Some(crane), Some(oras)) = (lanes::foreign_tool("crane"), lanes::foreign_tool("oras"))
+    else {
+        return;
+    };
+    let (Some(registry), Some(object)) = (Registry::start(), Object::example("xdp-counter")) else {
+        return;
+    };
+    let builder = Bpfman::new();
+    let name = registry.reference("acme/xdp-counter:test");
+    build(&builder, &object, &name);
+    let _ = builder.run(&["image", "pull", "-i", &name]).ok();
+    let digest = builder.run(&["image", "inspect", &name]).field("Digest");
+    let by_digest = format!("{}@{digest}", registry.reference("acme/xdp-counter"));
+
+    let crane_pull = ["pull", "--insecure", "--format=oci"];
+    let (plain, named) = ([].as_slice(), ["--annotate-ref"].as_slice());
+    for (tool, more, found_by_name) in [
+        (&crane, Some(plain), false),
+        (&crane, Some(named), true),
+        (&oras, None, false),
+    ] {
+        let bpfman = Bpfman::new();
+        let store = bpfman.images().display().to_string();
+        let mut command = Command::new(tool);
+        match more {
+            Some(more) => command.args(crane_pull).args(more).args([&name, &store]),
+            None => command
+                .args(["copy", "--from-plain-http", &name, "--to-oci-layout"])
+                .arg(format!("{store}:test")),
+        };
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let never = |name: &str| bpfman.run(&["image", "pull", "-p", "Never", "-i", name]);
+        assert_eq!(never(&by_digest).ok(), DOWNLOADED);
+        match found_by_name {
+            true => assert_eq!(never(&name).ok(), DOWNLOADED),
+            false => assert!(never(&name).failure().contains("is not in the store")),
+        }
+        let list = bpfman.run(&["image", "list", "-o", "json"]);
+        assert!(list.ok().contains(&digest), "{list:#?}");
+    }
+}

@@ -27,7 +27,7 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
         annotations: metadata::collect(args.annotation, None)?,
         allow_differences: args.allow_differences,
     };
-    let built = builder::build(&request, &Bar::default())?;
+    let built = builder::build(&request, &Bar)?;
     if let Some(path) = args.digest_file {
         fs::write(&path, format!("{}\n", built.digest))
             .map_err(|source| Error::DigestFile { path, source })?;

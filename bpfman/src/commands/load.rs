@@ -8,7 +8,7 @@ use loader::kernel::linux::Capability;
 use loader::{LoadRequest, ProgramRequest, Source};
 
 use super::capabilities::{loader, to_load};
-use super::image_pull::pull;
+use super::image_pull::{pull, reach};
 use crate::args::{GlobalValue, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions};
 use crate::config::Config;
 use crate::error::Error;
@@ -35,9 +35,10 @@ fn file(args: LoadFileArgs) -> Result<(), Error> {
 
 fn image(args: LoadImageArgs) -> Result<(), Error> {
     let asked = Asked::new(args.programs.programs, args.options)?;
+    let reach = reach(args.registry.registry_auth.as_deref())?;
     let config = Config::read()?;
     let loader = loader(&asked.capabilities(), &config)?;
-    let image = pull(&config, &args.registry, None)?;
+    let image = pull(&config, &args.registry, reach, None)?;
     let url = args.registry.image_url.typed;
     check_programs(&url, &image.labels, &asked.programs)?;
     let source = Source::Image {

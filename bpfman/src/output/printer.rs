@@ -8,6 +8,7 @@ use loader::{Link, Program, ProgramSummary};
 use super::images::Shown;
 use super::images_json::StoredImageJson;
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
+use super::progress::without_bar;
 use super::proof::{self, Proven, ProvenJson};
 use super::table::printable;
 use super::{images, links, programs};
@@ -191,7 +192,9 @@ impl Stderr {
     }
 
     fn write(text: &str) {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        without_bar(|| {
+            let _ = io::stderr().lock().write_all(text.as_bytes());
+        });
     }
 }
 

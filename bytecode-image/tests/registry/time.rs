@@ -3,7 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use bytecode_image::pull::{PullError, PullPolicy};
@@ -114,7 +115,7 @@ fn a_silent_mirror_is_passed_over_in_time() {
         silent.local_addr().unwrap()
     ));
     let reach = host.reach().with_patience(Patience {
-        deadline: Duration::from_secs(4),
+        deadline: Duration::from_secs(6),
         ..Patience::default()
     });
     let pulled = host.pull("quay.example/acme/xdp:v1", PullPolicy::Always, reach);
@@ -173,12 +174,12 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream) {
 }
 
 /// A server before the registry that passes on plain http, and says nothing to TLS. Gives its address, and the
-/// connections that it holds.
-fn deaf_to_tls(registry: &Registry) -> (SocketAddr, Arc<Mutex<Vec<TcpStream>>>) {
+/// connections that it would hold, in the order in which they and the others came.
+fn deaf_to_tls(registry: &Registry) -> (SocketAddr, Receiver<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let held = Arc::new(Mutex::new(Vec::new()));
-    let (holds, behind) = (Arc::clone(&held), registry.address);
+    let (holds, held) = mpsc::channel();
+    let behind = registry.address;
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
@@ -188,7 +189,7 @@ fn deaf_to_tls(registry: &Registry) -> (SocketAddr, Arc<Mutex<Vec<TcpStream>>>) 
             };
             // The first byte of a TLS handshake record.
             if first == [0x16] {
-                holds.lock().unwrap().push(stream);
+                holds.send(stream).unwrap();
                 continue;
             }
             let mut registry = TcpStream::connect(behind).unwrap();
@@ -220,12 +221,13 @@ fn a_connection_that_takes_too_long_is_none() {
     };
     let error = chain(&pull().unwrap_err());
     assert!(error.contains("no connection to the registry"), "{error}");
-    assert_eq!(held.lock().unwrap().len(), attempts);
+    let mut open: Vec<_> = held.iter().take(attempts).collect();
 
     // Where plain http is allowed it is asked for then.
     host.registries(&format!(
         "[[registry]]\nlocation = '{place}'\ninsecure = true\n"
     ));
     pull().unwrap_or_else(|error| panic!("{}", chain(&error)));
-    assert_eq!(held.lock().unwrap().len(), 2 * attempts);
+    open.extend(held.try_iter());
+    assert_eq!(open.len(), 2 * attempts);
 }
