@@ -38,9 +38,6 @@ impl fmt::Display for HookPlace {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoaderError {
-    /// Parsed from the command line, built by a later issue.
-    #[error("not built yet: {0}")]
-    NotBuiltYet(&'static str),
     /// No such program, ours or the kernel's.
     #[error("there is no program with id {id}")]
     NoSuchProgram {

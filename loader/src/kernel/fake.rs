@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
 use super::{
-    Device, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError, LinkSpec, LoadAs,
-    LoadSpec, Loaded, LoadedMap, LoadedProgram, ProbeError, ProgramBrief, TcDispatcherConfig,
-    TcFilter, UprobePlace, XdpDispatcherConfig,
+    Description, Device, DirEntry, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError,
+    LinkSpec, LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProbeError, ProgramBrief,
+    TcDispatcherConfig, TcFilter, UprobePlace, XdpDispatcherConfig, kept_name,
 };
 use crate::near::nearest;
 use crate::{KernelState, TcDirection, UprobePoint, XdpMode};
@@ -231,7 +231,7 @@ fn errno(call: &str, code: i32) -> KernelError {
 fn brief(program: &Program) -> ProgramBrief {
     ProgramBrief {
         id: program.id,
-        name: program.name.chars().take(15).collect(),
+        name: kept_name(&program.name),
         program_type: program.kind.to_owned(),
     }
 }
@@ -244,6 +244,11 @@ impl Kernel for FakeKernel {
         world.mounted = true;
         world.dirs.insert(dir.to_owned());
         Ok(())
+    }
+
+    fn is_bpffs(&self, dir: &Path) -> Result<bool, KernelError> {
+        let world = self.call("statfs")?;
+        Ok(world.mounted && world.dirs.contains(dir))
     }
 
     fn load(&self, spec: &LoadSpec<'_, Object>) -> Result<Loaded<Object>, KernelError> {
@@ -343,6 +348,15 @@ impl Kernel for FakeKernel {
         Ok(program.map(Object::Program))
     }
 
+    fn map_by_id(&self, id: u32) -> Result<Option<Object>, KernelError> {
+        Ok(self.call("map by id")?.map(id).map(Object::Map))
+    }
+
+    fn describe(&self, handle: &Object) -> Result<Description, KernelError> {
+        let _world = self.call("describe")?;
+        handle.description()
+    }
+
     fn next_program_id(&self, id: u32) -> Result<Option<u32>, KernelError> {
         let world = self.call("next id")?;
         let mut later = world.programs.range(id.saturating_add(1)..);
@@ -369,6 +383,11 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
+    fn exists(&self, path: &Path) -> Result<bool, KernelError> {
+        let world = self.call("stat")?;
+        Ok(world.pins.contains_key(path) || world.dirs.contains(path))
+    }
+
     fn create_dir(&self, path: &Path) -> Result<(), KernelError> {
         let mut world = self.call("mkdir")?;
         if world.dirs.contains(path) {
@@ -389,16 +408,8 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
-    fn list_dir(&self, path: &Path) -> Result<Vec<String>, KernelError> {
-        let world = self.call("list")?;
-        let inside = world
-            .pins
-            .keys()
-            .filter(|other| other.parent() == Some(path));
-        let names = inside.filter_map(|path| path.file_name());
-        Ok(names
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect())
+    fn list_dir(&self, path: &Path) -> Result<Vec<DirEntry>, KernelError> {
+        Ok(self.call("list")?.entries(path))
     }
 
     fn link(&self, spec: &LinkSpec<'_, Object>) -> Result<Object, KernelError> {

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::record::{
-    ChainKey, ChainRecord, ClsactRecord, Key, LINKS, LinkRecord, PROGRAMS, ProgramRecord,
+    CLSACTS, ChainKey, ChainRecord, ClsactRecord, Hook, Key, LINKS, LinkRecord, PROGRAMS,
+    ProgramRecord,
 };
 use super::{StateError, lock};
 
@@ -90,15 +91,17 @@ impl Store {
         found.map(|bytes| decode(&key, &bytes)).transpose()
     }
 
-    /// Every record whose key begins with `prefix`, by the number after it.
-    fn scan<T: DeserializeOwned>(&self, prefix: &str) -> Result<BTreeMap<u32, T>, StateError> {
+    /// Every record whose key begins with `prefix`, by what `parse` makes of the rest.
+    fn scan<I: Ord, T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+        parse: impl Fn(&str) -> Option<I>,
+    ) -> Result<BTreeMap<I, T>, StateError> {
         let mut records = BTreeMap::new();
         for entry in self.db.scan_prefix(prefix) {
             let (key, value) = entry.map_err(self.failed("reading"))?;
             let key = String::from_utf8_lossy(&key);
-            let id = key
-                .strip_prefix(prefix)
-                .and_then(|number| number.parse().ok());
+            let id = key.strip_prefix(prefix).and_then(&parse);
             let id = id.ok_or_else(|| StateError::Key {
                 key: key.to_string(),
             })?;
@@ -112,7 +115,7 @@ impl Store {
     }
 
     pub(crate) fn programs(&self) -> Result<BTreeMap<u32, ProgramRecord>, StateError> {
-        self.scan(PROGRAMS)
+        self.scan(PROGRAMS, |id| id.parse().ok())
     }
 
     pub(crate) fn link(&self, id: u32) -> Result<Option<LinkRecord>, StateError> {
@@ -120,11 +123,31 @@ impl Store {
     }
 
     pub(crate) fn links(&self) -> Result<BTreeMap<u32, LinkRecord>, StateError> {
-        self.scan(LINKS)
+        self.scan(LINKS, |id| id.parse().ok())
     }
 
     pub(crate) fn chain(&self, key: ChainKey) -> Result<Option<ChainRecord>, StateError> {
         self.get(Key::Chain(key))
+    }
+
+    pub(crate) fn chains(&self) -> Result<BTreeMap<ChainKey, ChainRecord>, StateError> {
+        let mut chains = BTreeMap::new();
+        for hook in Hook::CHAINED {
+            chains.extend(self.scan(&format!("{}/", hook.folder()), |place| {
+                let (nsid, ifindex) = interface(place)?;
+                Some(ChainKey {
+                    hook,
+                    nsid,
+                    ifindex,
+                })
+            })?);
+        }
+        Ok(chains)
+    }
+
+    /// Every clsact that we made, by namespace and interface.
+    pub(crate) fn clsacts(&self) -> Result<BTreeMap<(u64, u32), ClsactRecord>, StateError> {
+        self.scan(CLSACTS, interface)
     }
 
     /// Whether clsact of that interface was made by us.
@@ -180,6 +203,12 @@ impl Store {
             .map(|entry| entry.map(|(key, value)| (text(key), text(value))).unwrap())
             .collect()
     }
+}
+
+/// `<inode of the namespace>/<interface index>`, as in keys.
+fn interface(place: &str) -> Option<(u64, u32)> {
+    let (nsid, ifindex) = place.split_once('/')?;
+    Some((nsid.parse().ok()?, ifindex.parse().ok()?))
 }
 
 fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StateError> {
