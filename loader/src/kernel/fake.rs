@@ -213,6 +213,14 @@ impl FakeKernel {
         }
     }
 
+    /// Somebody takes the filters away that others than we put there.
+    pub fn remove_foreign_filters(&self, interface: &str, direction: TcDirection) {
+        let mut world = self.world.borrow_mut();
+        if let Some(ifindex) = world.interface(interface) {
+            world.remove_foreign_filters(ifindex, direction);
+        }
+    }
+
     /// Counts a call, and fails it when it is its turn.
     fn call(&self, call: &'static str) -> Result<std::cell::RefMut<'_, World>, KernelError> {
         let mut world = self.world.borrow_mut();
@@ -507,9 +515,10 @@ impl Kernel for FakeKernel {
         device: &Device,
         direction: TcDirection,
         program: &Object,
+        handle: Option<u32>,
     ) -> Result<(), KernelError> {
         let mut world = self.call("add filter")?;
-        world.add_tc_filter(device, direction, program.of_kind("tc")?)
+        world.add_tc_filter(device, direction, program.of_kind("tc")?, handle)
     }
 
     fn replace_tc_filter(
@@ -530,8 +539,8 @@ impl Kernel for FakeKernel {
         device: &Device,
         direction: TcDirection,
         program: u32,
-    ) -> Result<bool, KernelError> {
+    ) -> Result<Option<u32>, KernelError> {
         let mut world = self.call("remove filter")?;
-        Ok(world.remove_tc_filter(device, direction, program).is_some())
+        Ok(world.remove_tc_filter(device, direction, program))
     }
 }

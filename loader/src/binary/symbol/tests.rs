@@ -278,7 +278,8 @@ fn no_table_is_read_because_a_header_says_so() {
         file[place..place + bytes.len()].copy_from_slice(bytes);
     };
     let huge = HUGE.to_le_bytes();
-    let cases: [(&str, &dyn Fn(&mut Vec<u8>)); 5] = [
+    type Spoil<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let cases: [(&str, Spoil<'_>); 5] = [
         ("symbols", &|file| set(file, at(1, size), &huge)),
         ("strings", &|file| set(file, at(2, size), &huge)),
         ("versions", &|file| {
