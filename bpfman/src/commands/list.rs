@@ -25,7 +25,7 @@ fn programs(args: ListProgramsArgs) -> Result<(), Error> {
         all: args.all,
     };
     let loader = loader(&READ, &Config::read()?)?;
-    let programs = loader.programs(&loader.lock()?, &filter)?;
+    let programs = loader.programs(&loader.lock_to_read()?, &filter)?;
     Printer::new(args.output.output).programs(&programs)
 }
 
@@ -38,6 +38,6 @@ fn links(args: ListLinksArgs) -> Result<(), Error> {
         metadata: metadata::collect(args.metadata_selector, args.application)?,
     };
     let loader = loader(&READ, &Config::read()?)?;
-    let links = loader.links(&loader.lock()?, &filter)?;
+    let links = loader.links(&loader.lock_to_read()?, &filter)?;
     Printer::new(args.output.output).links(&links)
 }
