@@ -2,7 +2,8 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use bytecode_image::archive::ArchiveError;
 use bytecode_image::pull::PullError;
@@ -46,6 +47,8 @@ pub(crate) enum Error {
     },
     #[error("global variable `{name}` is given twice")]
     GlobalTwice { name: String },
+    #[error("program `{function}` is asked for twice")]
+    ProgramTwice { function: String },
     #[error("--registry-auth: {0}")]
     RegistryAuth(CredentialsError),
     #[error("--tag: `{tag}` carries a digest, which only the finished image has")]
@@ -151,6 +154,7 @@ impl Error {
         match self {
             Self::TwoValues { .. }
             | Self::GlobalTwice { .. }
+            | Self::ProgramTwice { .. }
             | Self::RegistryAuth(_)
             | Self::TagWithDigest { .. }
             | Self::Identity(_)
@@ -213,6 +217,20 @@ impl Error {
                 Some("name a signer with --key, or with --certificate-identity and --certificate-oidc-issuer".to_owned())
             }
             Self::NoContainerFile => Some("--runtime builtin builds without one".to_owned()),
+            Self::Config(error) => Some(error.hint().to_owned()),
+            Self::ReadObject { path, source } => of_file(path, source),
+            Self::ObjectTooLarge { .. } => Some(
+                "is it an eBPF object? its debug sections go with `llvm-strip --strip-debug`".to_owned(),
+            ),
+            Self::ProgramTwice { .. } => Some(
+                "name it once: a program can be attached many times".to_owned(),
+            ),
+            Self::DigestFile { .. } => Some(
+                "name a file in a folder that exists and can be written; the image itself is built, and pushed unless \
+                 --no-push was given"
+                    .to_owned(),
+            ),
+            Self::Man { .. } => Some("name a folder that can be written".to_owned()),
             Self::RegistryAuth(_) => Some("printf %s USERNAME:PASSWORD | base64".to_owned()),
             _ => None,
         }
@@ -236,6 +254,21 @@ fn chain(error: &dyn StdError) -> Vec<String> {
         cause = error.source();
     }
     lines
+}
+
+/// What to do about an object file that cannot be read.
+fn of_file(path: &Path, source: &std::io::Error) -> Option<String> {
+    match source.kind() {
+        ErrorKind::NotFound if path.is_relative() => {
+            Some("is the path right? it begins in the folder that the command runs in".to_owned())
+        }
+        ErrorKind::NotFound => Some("is the path right?".to_owned()),
+        ErrorKind::IsADirectory => Some("name one object file of that folder".to_owned()),
+        ErrorKind::PermissionDenied => {
+            Some("let the user who runs the command read the file and its folders".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn end_of(log: &str, whole: bool) -> (usize, Vec<&str>) {
@@ -268,6 +301,31 @@ mod tests {
             Error::NoContainerFile.chain(),
             ["--container-file is missing: docker and podman build by it"]
         );
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_say_what_to_do() {
+        let hint = |path: &str, kind: ErrorKind| {
+            let (path, source) = (path.into(), kind.into());
+            Error::ReadObject { path, source }.hint()
+        };
+        let cases = [
+            ("x.o", ErrorKind::NotFound, Some("it begins in the folder")),
+            ("/x.o", ErrorKind::NotFound, Some("is the path right?")),
+            ("/tmp", ErrorKind::IsADirectory, Some("one object file")),
+            ("x.o", ErrorKind::PermissionDenied, Some("read the file")),
+            ("x.o", ErrorKind::TimedOut, None),
+        ];
+        for (path, kind, expected) in cases {
+            let found = hint(path, kind);
+            assert_eq!(found.is_some(), expected.is_some(), "{path} {kind}");
+            assert!(
+                found
+                    .unwrap_or_default()
+                    .contains(expected.unwrap_or_default()),
+                "{path} {kind}"
+            );
+        }
     }
 
     #[test]

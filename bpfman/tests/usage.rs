@@ -94,7 +94,12 @@ fn wrong_usage_is_status_2() {
             "image pull -i localhost:5000/a -r ===",
             "--registry-auth: the registry credentials are not base64",
         ),
+        (
+            "load file -p x.o --programs xdp:f tc:g xdp:f",
+            "`f` is asked for twice",
+        ),
         ("attach", "Usage: bpfman attach <PROGRAM_ID> <COMMAND>"),
+        ("attach 1 uprobe -t libc", "--fn-name <FN_NAME>"),
         ("attach 1", "Usage: bpfman attach <PROGRAM_ID> <COMMAND>"),
         ("attach x xdp -i eth0 -p 1", "invalid digit"),
         ("attach 1 xdp -i eth0", "--priority <PRIORITY>"),
