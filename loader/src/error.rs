@@ -318,6 +318,16 @@ pub enum LoaderError {
         /// The link that is there, where it is ours.
         link: Option<u32>,
     },
+    /// The kernel runs a program once on a tracepoint.
+    #[error("{what} (`{function}`): it is attached there already{}", by_link(.link))]
+    TracepointTwice {
+        /// What was being done.
+        what: String,
+        /// The program's function.
+        function: String,
+        /// The link that is there, where it is ours.
+        link: Option<u32>,
+    },
     /// Without EXT programs there are no chains, and the one place is taken.
     #[error(
         "attaching program {id} to {place}: program {holder} is attached there without a dispatcher, \

@@ -66,7 +66,7 @@ impl LoaderError {
                 place.iface,
                 place.direction.map_or("", TcDirection::as_str)
             )),
-            Self::TcxTwice { .. } => Some(
+            Self::TcxTwice { .. } | Self::TracepointTwice { .. } => Some(
                 "load it once more to run it twice: each load is a program of its own".to_owned(),
             ),
             Self::FilterGone { .. } => Some("attach again".to_owned()),
