@@ -4,6 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 EXAMPLES := $(patsubst %/Makefile,%,$(wildcard examples/*/Makefile))
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Where rustup puts cargo, and where Debian keeps bpftool and docker-registry from users.
+export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 
 .PHONY: help
 help: ## print these words
@@ -15,7 +17,8 @@ build: ## the release binary, in target/release
 	cargo build --release --locked -p bpfman
 
 .PHONY: install
-install: build ## the release binary, into $(DESTDIR)$(PREFIX)/bin (PREFIX: /usr/local)
+install: ## what `make build` built, into $(DESTDIR)$(PREFIX)/bin (PREFIX: /usr/local); needs no cargo
+	@test -x $(TARGET)/release/bpfman || { echo "nothing is built: make build" >&2; exit 1; }
 	install -D -m 0755 $(TARGET)/release/bpfman $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/bpfman
 
 .PHONY: demo

@@ -147,10 +147,11 @@ fn maps_removal<K: Kernel>(
         return Ok(steps);
     }
     let folder = pins.maps(record.maps_folder);
-    let names = change.kernel.list_dir(&folder);
-    let names = names.doing(|| format!("listing {}", folder.display()))?;
-    steps.extend(names.iter().map(|name| CommitStep::Unpin {
-        path: folder.join(name),
+    let entries = change.kernel.list_dir(&folder);
+    let entries = entries.doing(|| format!("listing {}", folder.display()))?;
+    let pinned = entries.iter().filter(|entry| !entry.is_dir);
+    steps.extend(pinned.map(|pin| CommitStep::Unpin {
+        path: folder.join(&pin.name),
     }));
     steps.push(CommitStep::RemoveDir { path: folder });
     Ok(steps)

@@ -153,3 +153,47 @@ left_behind | sed 's/^/LEFT /'
     assert_eq!(outcome.value("QDISC"), "");
     assert!(!outcome.output.contains("\nLEFT "), "{}", outcome.output);
 }
+
+#[test]
+fn without_the_jit_one_program_runs_alone_on_a_hook() {
+    let script = r#"
+echo 0 >/proc/sys/net/core/bpf_jit_enable
+for entry in xdp:pass tc:ok; do
+    echo "LOADED_${entry%:*}=$(said bpfman load file --path program.o --programs "$entry")"
+    id=$(field "Program ID" </tmp/out)
+    case $entry in
+        xdp:*) set -- xdp --iface veth0 ;;
+        *) set -- tc -d ingress --iface veth0 ;;
+    esac
+    link=$(attach "$id" "$@" --priority 5)
+    echo "LINK_${entry%:*}=$(bpfman get link "$link" | tr -s ' \n' ' ')"
+    echo "SECOND_${entry%:*}=$(refused bpfman attach "$id" "$@" --priority 6)"
+    bpfman unload "$id"
+done 2>&1
+left_behind | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(script, &[]) else {
+        return;
+    };
+    for (kind, proceed_on) in [
+        ("xdp", "pass, dispatcher_return"),
+        ("tc", "ok, pipe, dispatcher_return"),
+    ] {
+        says(
+            &outcome,
+            &format!("LOADED_{kind}"),
+            &["refuses EXT programs", "JIT", "without a dispatcher"],
+        );
+        says(
+            &outcome,
+            &format!("LINK_{kind}"),
+            &["Position: 0", proceed_on],
+        );
+        says(
+            &outcome,
+            &format!("SECOND_{kind}"),
+            &["without a dispatcher", "bpf_jit_enable"],
+        );
+    }
+    assert!(!outcome.output.contains("\nLEFT "), "{}", outcome.output);
+}

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
@@ -62,7 +62,7 @@ struct Asked {
 impl Asked {
     fn new(programs: Vec<ProgramRequest>, options: LoadOptions) -> Result<Self, Error> {
         Ok(Self {
-            programs,
+            programs: once_each(programs)?,
             globals: globals(options.global)?,
             metadata: metadata::collect(options.metadata, options.application)?,
             map_owner_id: options.map_owner_id,
@@ -82,6 +82,16 @@ impl Asked {
             metadata: self.metadata,
             map_owner_id: self.map_owner_id,
         }
+    }
+}
+
+fn once_each(programs: Vec<ProgramRequest>) -> Result<Vec<ProgramRequest>, Error> {
+    let mut seen = BTreeSet::new();
+    match programs.iter().find(|asked| !seen.insert(&asked.function)) {
+        Some(twice) => Err(Error::ProgramTwice {
+            function: twice.function.clone(),
+        }),
+        None => Ok(programs),
     }
 }
 

@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join, try_join};
+use futures_util::FutureExt as _;
+use futures_util::future::try_join;
 
 use super::signatures::{self, Needed};
 use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Verdict, Wanted, aside, local};
@@ -179,12 +180,13 @@ async fn fetch_from(
     pending.extend(new_document(store, &writer, &named)?);
 
     let subject = signatures::subject(name, &named.bytes, manifest_digest)?;
-    let (found, mut beside) = join(
+    let patience = request.reach.patience();
+    // Without its contents an image needs no signatures: they are not waited for then.
+    let ((mut config, mut layer), mut beside) = try_join(
         contents(&source, store, &writer, &manifest, progress),
-        signatures::fetch(client, reference, &subject, &needed),
+        signatures::fetch(client, reference, &subject, &needed, patience).map(Ok),
     )
-    .await;
-    let (mut config, mut layer) = found?;
+    .await?;
     // Before anything of it is read.
     let verdict = beside.judge(name, &subject, &needed, &request.trust)?;
     let mut config_bytes = Vec::new();

@@ -16,7 +16,7 @@ use super::{PullError, PullPolicy, PullRequest, Trust, Verdict, in_time};
 use crate::digest::Digest;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 use crate::reference::Reference;
-use crate::registry::{Client, RawDocument, ReachError, RegistryError};
+use crate::registry::{Client, Patience, RawDocument, ReachError, RegistryError};
 use crate::store::links::Links;
 use crate::store::{Admission, Named, NewBlob, Store, StoreAction, StoreError, Writer};
 use crate::verify::limits::MAX_SIGNATURES;
@@ -78,44 +78,59 @@ pub(super) fn subject(
     })
 }
 
-/// Fetches the signatures of an image, as far as they can be had; nothing when they are not to be looked at.
+/// Fetches the signatures of an image, as far as they can be had; nothing when they are not to be looked at. Those that
+/// nothing depends on are waited for only so long.
 pub(super) async fn fetch(
     client: &Client,
     reference: &Reference,
     subject: &Subject,
     needed: &Needed<'_>,
+    patience: &Patience,
 ) -> Beside {
     let mut beside = Beside::default();
-    if matches!(needed, Needed::Verdict(Verdict::NotLookedAt)) {
-        return beside;
+    match needed {
+        Needed::Verdict(Verdict::NotLookedAt) => {}
+        Needed::Proof(_) => look(client, reference, subject, &mut beside).await,
+        Needed::Verdict(_) => {
+            let looked = look(client, reference, subject, &mut beside);
+            if tokio::time::timeout(patience.optional, looked)
+                .await
+                .is_err()
+            {
+                log::info!(
+                    "what lies beside {reference} did not come within {} s; no policy needs it",
+                    patience.optional.as_secs()
+                );
+            }
+        }
     }
+    beside
+}
+
+async fn look(client: &Client, reference: &Reference, subject: &Subject, beside: &mut Beside) {
     let budget = Budget(Cell::new(MAX_FETCHED_BYTES));
     let mut documents = Vec::new();
     for about in subject.digests() {
         let (tagged, listed) = join(
-            by_tag(client, reference, about),
-            by_list(client, reference, about),
+            client.tagged(reference, &signature_tag(about)),
+            by_api(client, reference, about),
         )
         .await;
-        documents.extend(
-            beside
-                .note(tagged)
-                .flatten()
-                .map(|document| (about, false, document)),
-        );
-        let listed = beside.note(listed).unwrap_or_default();
-        let mut listed = stream::iter(listed)
-            .map(|digest| client.raw_document(reference, digest))
-            .buffered(AT_ONCE);
-        while let Some(document) = listed.next().await {
-            let Some(document) = beside.note(document) else {
-                continue;
-            };
-            if !budget.spend(document.bytes.len()) {
-                break;
+        let tagged = beside.note(tagged).flatten();
+        documents.extend(tagged.map(|document| (about, false, document)));
+        let mut listed = beside.note(listed).unwrap_or_default();
+        let mut found = beside.documents(client, reference, &budget, &listed).await;
+        // A list that has no signature, or cannot be had, is no reason to pass over the tag that stands for it.
+        if !found.iter().any(has_signatures) {
+            let known = std::mem::take(&mut listed);
+            let index = client.tagged(reference, &referrers_tag(about)).await;
+            if let Some(index) = beside.note(index).flatten() {
+                add_referrers(&mut listed, &index.bytes);
             }
-            documents.push((about, true, document));
+            listed.retain(|digest| !known.contains(digest));
+            found.extend(beside.documents(client, reference, &budget, &listed).await);
         }
+        documents.extend(found.into_iter().map(|document| (about, true, document)));
     }
     let mut left = MAX_SIGNATURES;
     for (about, listed, document) in documents {
@@ -123,7 +138,7 @@ pub(super) async fn fetch(
         let Ok(manifest) = SignatureManifest::parse(&document.bytes) else {
             continue;
         };
-        let signatures: BTreeMap<Digest, u64> = manifest.wanted().collect();
+        let signatures: BTreeMap<_, _> = manifest.wanted().collect();
         if signatures.is_empty() || left == 0 {
             continue;
         }
@@ -140,46 +155,33 @@ pub(super) async fn fetch(
             contents,
         });
     }
-    beside
 }
 
-async fn by_tag(
-    client: &Client,
-    reference: &Reference,
-    about: Digest,
-) -> Result<Option<RawDocument>, RegistryError> {
-    client.tagged(reference, &signature_tag(about)).await
-}
-
-/// Digests of what refers to an image: by the registry's list, else by the tag that stands for it.
-async fn by_list(
+/// Digests of what refers to an image, by the registry's list.
+async fn by_api(
     client: &Client,
     reference: &Reference,
     about: Digest,
 ) -> Result<Vec<Digest>, RegistryError> {
     let mut listed = Vec::new();
-    let mut add = |page: &[u8]| {
-        for (digest, _) in referrers(page).unwrap_or_default() {
-            if !listed.contains(&digest) && listed.len() < MAX_SIGNATURES {
-                listed.push(digest);
-            }
-        }
-    };
-    for page in client
-        .referrers(reference, about)
-        .await?
-        .unwrap_or_default()
-    {
-        add(&page);
+    let pages = client.referrers(reference, about).await?;
+    for page in pages.unwrap_or_default() {
+        add_referrers(&mut listed, &page);
     }
-    if listed.is_empty()
-        && let Some(index) = client.tagged(reference, &referrers_tag(about)).await?
-    {
-        for (digest, _) in referrers(&index.bytes).unwrap_or_default() {
+    Ok(listed)
+}
+
+fn add_referrers(listed: &mut Vec<Digest>, page: &[u8]) {
+    for (digest, _) in referrers(page).unwrap_or_default() {
+        if !listed.contains(&digest) && listed.len() < MAX_SIGNATURES {
             listed.push(digest);
         }
     }
-    Ok(listed)
+}
+
+fn has_signatures(document: &RawDocument) -> bool {
+    SignatureManifest::parse(&document.bytes)
+        .is_ok_and(|manifest| manifest.wanted().next().is_some())
 }
 
 impl Beside {
@@ -192,6 +194,30 @@ impl Beside {
                 None
             }
         }
+    }
+
+    /// Documents by their digests, as far as they can be had.
+    async fn documents(
+        &mut self,
+        client: &Client,
+        reference: &Reference,
+        budget: &Budget,
+        digests: &[Digest],
+    ) -> Vec<RawDocument> {
+        let mut found = Vec::new();
+        let mut fetched = stream::iter(digests)
+            .map(|digest| client.raw_document(reference, *digest))
+            .buffered(AT_ONCE);
+        while let Some(document) = fetched.next().await {
+            let Some(document) = self.note(document) else {
+                continue;
+            };
+            if !budget.spend(document.bytes.len()) {
+                break;
+            }
+            found.push(document);
+        }
+        found
     }
 
     /// What a manifest names, as far as it can be had.
@@ -486,7 +512,8 @@ async fn ask(
         };
         let reference = endpoint.reference.clone();
         let client = Client::of(endpoint, &reach, &registries)?;
-        let mut beside = fetch(&client, &reference, subject, &needed).await;
+        let patience = request.reach.patience();
+        let mut beside = fetch(&client, &reference, subject, &needed, patience).await;
         match beside.judge(name, subject, &needed, &request.trust) {
             Ok(verdict) => break (beside, verdict),
             Err(error) if servers.peek().is_some() => log::info!("{error}"),

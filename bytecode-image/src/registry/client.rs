@@ -35,6 +35,8 @@ pub struct Client {
     reach: Arc<Reach>,
     registries: Arc<Registries>,
     base: Mutex<Base>,
+    /// Held by the request that finds out which scheme is spoken; the others wait for what it finds.
+    settling: futures_util::lock::Mutex<()>,
     /// Looked up when the registry asks.
     login: OnceCell<Option<Known>>,
     /// When nobody waits for an answer any more.
@@ -49,6 +51,23 @@ struct Base {
     url: Url,
     /// The scheme that is tried when the first request shows that the other is not spoken.
     other: Option<&'static str>,
+    /// Where it was taken to be before that.
+    before: Option<Url>,
+}
+
+impl Base {
+    /// A request that was made before the scheme was known, as it is to be sent now.
+    fn rebased(&self, request: &Request) -> Request {
+        let mut request = request.clone();
+        if let Some(before) = &self.before
+            && request.url.origin() == before.origin()
+            && let Some(path) = request.url.as_str().strip_prefix(before.as_str())
+            && let Ok(url) = self.url.join(path)
+        {
+            request.url = url;
+        }
+        request
+    }
 }
 
 /// A document whose digest was checked.
@@ -112,7 +131,12 @@ impl Client {
             endpoint,
             reach: Arc::clone(reach),
             registries: Arc::clone(registries),
-            base: Mutex::new(Base { url, other }),
+            base: Mutex::new(Base {
+                url,
+                other,
+                before: None,
+            }),
+            settling: futures_util::lock::Mutex::default(),
             login: OnceCell::new(),
             until: None,
             accepted: Mutex::default(),
@@ -256,13 +280,19 @@ impl Client {
         Ok(location)
     }
 
+    /// Whether an address is at the registry itself.
+    pub(super) fn is_ours(&self, url: &Url) -> bool {
+        self.base().url.origin() == url.origin()
+    }
+
     fn base(&self) -> MutexGuard<'_, Base> {
         self.base.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request; answers a 401 once, with what its challenge asks for. Gives only successes.
     ///
-    /// The first request finds out whether the registry speaks https or plain http, where both are allowed.
+    /// The first request finds out whether the registry speaks https or plain http, where both are allowed; those that
+    /// are sent beside it wait for that.
     pub(super) async fn request(
         &self,
         action: &Action,
@@ -283,11 +313,35 @@ impl Client {
         request: &Request,
         attempt: &mut u32,
     ) -> Result<Response, RegistryError> {
-        let other = self.base().other.take();
+        if self.base().other.is_some() {
+            let _settling = self.settling.lock().await;
+            let other = self.base().other;
+            if let Some(scheme) = other {
+                return self
+                    .first(action, reference, access, request, scheme, attempt)
+                    .await;
+            }
+        }
+        let request = self.base().rebased(request);
+        self.authorized(action, reference, access, &request, attempt)
+            .await
+    }
+
+    /// The request that settles the scheme, in whichever way it ends.
+    async fn first(
+        &self,
+        action: &Action,
+        reference: &Reference,
+        access: Access,
+        request: &Request,
+        scheme: &'static str,
+        attempt: &mut u32,
+    ) -> Result<Response, RegistryError> {
         let result = self
             .authorized(action, reference, access, request, attempt)
             .await;
-        let (Some(scheme), Err(error)) = (other, &result) else {
+        self.base().other = None;
+        let Err(error) = &result else {
             return result;
         };
         let wrong_scheme = match &*error.reason {
@@ -303,24 +357,25 @@ impl Client {
         }
         let registry = &self.registry;
         log::debug!("{error}: trying {scheme}");
-        let mut request = request.clone();
-        let url = Url::parse(&format!("{scheme}://{}/v2/", reference.api_host()));
-        let moved = url.ok().and_then(|base| {
-            request.url = base.join(request.url.path().strip_prefix("/v2/")?).ok()?;
-            Some(base)
-        });
-        let Some(base) = moved else {
+        let Ok(url) = Url::parse(&format!("{scheme}://{}/v2/", reference.api_host())) else {
             return result;
         };
-        let before = std::mem::replace(&mut self.base().url, base);
+        let moved = {
+            let mut base = self.base();
+            base.before = Some(std::mem::replace(&mut base.url, url));
+            base.rebased(request)
+        };
         let again = self
-            .authorized(action, reference, access, &request, &mut 1)
+            .authorized(action, reference, access, &moved, &mut 1)
             .await;
         match again {
             // A server that said itself that it speaks TLS is told about by what TLS says.
             Err(error) if scheme == "http" && matches!(*error.reason, Reason::Connect(_)) => {
                 log::debug!("{registry} speaks neither https nor plain http");
-                self.base().url = before;
+                let mut base = self.base();
+                if let Some(before) = base.before.take() {
+                    base.url = before;
+                }
                 result
             }
             again => again,

@@ -21,6 +21,10 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a pull may take in all: 80 s, so that whoever waits 90 s for the command hears why it failed.
 pub const PULL_DEADLINE: Duration = Duration::from_secs(80);
 
+/// How long the signatures of an image are waited for that no policy covers: 5 s. They are fetched for policies to come,
+/// and the image is used without them.
+pub const OPTIONAL_DEADLINE: Duration = Duration::from_secs(5);
+
 /// How often a request is sent at most: 4 times, within some 2 s where the registry does not say how long to wait.
 pub const MAX_ATTEMPTS: u32 = 4;
 
@@ -45,6 +49,8 @@ pub struct Patience {
     pub read: Duration,
     /// As [`PULL_DEADLINE`].
     pub deadline: Duration,
+    /// As [`OPTIONAL_DEADLINE`].
+    pub optional: Duration,
     /// As [`MAX_ATTEMPTS`].
     pub attempts: u32,
     /// `None`: pauses are made as they are due.
@@ -57,6 +63,7 @@ impl Default for Patience {
             connect: CONNECT_TIMEOUT,
             read: READ_TIMEOUT,
             deadline: PULL_DEADLINE,
+            optional: OPTIONAL_DEADLINE,
             attempts: MAX_ATTEMPTS,
             pauses: None,
         }
@@ -69,6 +76,7 @@ impl fmt::Debug for Patience {
             .field("connect", &self.connect)
             .field("read", &self.read)
             .field("deadline", &self.deadline)
+            .field("optional", &self.optional)
             .field("attempts", &self.attempts)
             .finish_non_exhaustive()
     }

@@ -164,8 +164,11 @@ struct LogRecord {
 #[serde(rename_all = "snake_case")]
 enum NotCountedRecord {
     UnknownLog(String),
+    UnsupportedEntry(String),
+    Future,
     UnusualScheme,
     UnknownAuthority,
+    Certificate,
 }
 
 impl Record {
@@ -214,8 +217,13 @@ impl Record {
                 .iter()
                 .map(|what| match what {
                     NotCounted::UnknownLog { id } => NotCountedRecord::UnknownLog(id.clone()),
+                    NotCounted::UnsupportedEntry { kind } => {
+                        NotCountedRecord::UnsupportedEntry(kind.clone())
+                    }
+                    NotCounted::Future => NotCountedRecord::Future,
                     NotCounted::UnusualScheme => NotCountedRecord::UnusualScheme,
                     NotCounted::UnknownAuthority => NotCountedRecord::UnknownAuthority,
+                    NotCounted::Certificate => NotCountedRecord::Certificate,
                 })
                 .collect(),
         }
@@ -279,8 +287,13 @@ impl Record {
                     .into_iter()
                     .map(|what| match what {
                         NotCountedRecord::UnknownLog(id) => NotCounted::UnknownLog { id },
+                        NotCountedRecord::UnsupportedEntry(kind) => {
+                            NotCounted::UnsupportedEntry { kind }
+                        }
+                        NotCountedRecord::Future => NotCounted::Future,
                         NotCountedRecord::UnusualScheme => NotCounted::UnusualScheme,
                         NotCountedRecord::UnknownAuthority => NotCounted::UnknownAuthority,
+                        NotCountedRecord::Certificate => NotCounted::Certificate,
                     })
                     .collect(),
             },
@@ -318,8 +331,13 @@ mod tests {
                     NotCounted::UnknownLog {
                         id: "00".to_owned(),
                     },
+                    NotCounted::UnsupportedEntry {
+                        kind: "dsse 0.0.2".to_owned(),
+                    },
+                    NotCounted::Future,
                     NotCounted::UnusualScheme,
                     NotCounted::UnknownAuthority,
+                    NotCounted::Certificate,
                 ],
             },
         };

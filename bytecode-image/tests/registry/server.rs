@@ -21,6 +21,8 @@ pub(crate) struct Answer {
     pub(crate) repeated: Option<usize>,
     /// No answer at all: the connection is closed.
     pub(crate) reset: bool,
+    /// No answer at all: the connection stays open until the client closes it.
+    pub(crate) silent: bool,
 }
 
 impl Answer {
@@ -42,6 +44,13 @@ impl Answer {
     pub(crate) fn reset(mut self) -> Self {
         self.reset = true;
         self
+    }
+
+    pub(crate) fn silent() -> Self {
+        Self {
+            silent: true,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -198,6 +207,10 @@ fn connection(stream: &TcpStream, state: &State) -> Option<()> {
             .unwrap_or_else(|| answer(state, &method, &path, &headers, body));
         if answer.reset {
             return stream.shutdown(std::net::Shutdown::Both).ok();
+        }
+        if answer.silent {
+            let _ = reader.read_to_end(&mut Vec::new());
+            return None;
         }
         send(stream, &method, &answer)?;
         if answer.announced.is_some() || answer.repeated.is_some() {

@@ -1,6 +1,7 @@
 //! Signatures on their way: from a registry that can misbehave into the store, and out of the store without one.
 
 use std::path::Path;
+use std::time::Duration;
 
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
@@ -9,10 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytecode_image::archive::{self, Platforms};
 use bytecode_image::digest::Digest;
+use bytecode_image::host::environment::Environment;
+use bytecode_image::host::proxy::Proxies;
 use bytecode_image::pull::{
     BytecodeImage, PullError, PullPolicy, PullRequest, Trust, Verdict, pull,
 };
 use bytecode_image::reference::Reference;
+use bytecode_image::registry::{Patience, Reach};
 use bytecode_image::store::Store;
 use bytecode_image::verify::{
     Covered, Format, Policy, PublicKey, Scope, Signer, Signing, TrustRoot, referrers_tag,
@@ -623,6 +627,146 @@ fn the_referrers_api_goes_before_its_tag() {
         PullPolicy::Never,
         by_key("good").anew(),
     ));
+}
+
+#[test]
+fn the_tag_of_referrers_counts_unless_the_list_has_a_signature() {
+    let fixture = Fixture::open("v3");
+    let api = format!("/v2/acme/xdp/referrers/{}", fixture.image);
+    // What is no signature, and what is listed and not there.
+    let sbom = r#"{"schemaVersion":2,"artifactType":"application/spdx+json","layers":[]}"#;
+    let list = |documents: &[&str]| {
+        let entries: Vec<_> = documents
+            .iter()
+            .map(|text| descriptor(MANIFEST, text.as_bytes(), ""))
+            .collect();
+        Answer::ok(format!(
+            r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{}]}}"#,
+            entries.join(",")
+        ))
+    };
+    for answer in [
+        list(&[]),
+        list(&[sbom]),
+        list(&["nowhere"]),
+        list(&["nowhere", sbom]),
+        Answer::ok("no JSON"),
+        Answer::status(403),
+        Answer::status(404),
+        Answer::status(405),
+        Answer::status(500),
+        Answer::status(503),
+    ] {
+        let registry = Registry::start();
+        fixture.serve(&registry);
+        serve_document(&registry, sbom.as_bytes(), MANIFEST, &[]);
+        registry.route("GET", &api, answer.clone());
+        let store = TestStore::new();
+        let image = reference(&registry, ":v1");
+        let found = pulled(&store.store, &image, PullPolicy::Always, by_key("good"));
+        assert_eq!(proven(found), Format::Bundle, "{answer:?}");
+    }
+    // Without the tag, a list that could not be had is not an empty one.
+    let registry = Registry::start();
+    fixture.serve_blobs(&registry);
+    serve_document(&registry, fixture.tagged("v1"), MANIFEST, &["v1"]);
+    registry.route("GET", &api, Answer::status(500));
+    let store = TestStore::new();
+    let image = reference(&registry, ":v1");
+    refused(
+        pulled(&store.store, &image, PullPolicy::Always, by_key("good")),
+        "HTTP status 500",
+    );
+}
+
+#[test]
+fn signatures_that_nothing_depends_on_are_not_waited_for() {
+    let fixture = Fixture::open("unsigned");
+    let tag = format!("/v2/acme/xdp/manifests/{}", signature_tag(fixture.image));
+    let api = format!("/v2/acme/xdp/referrers/{}", fixture.image);
+    let busy = || Answer::status(429).header("Retry-After", "30");
+    // Pauses are made as they are due; the deadline is over before the second attempt.
+    let reach = Reach::default().with_patience(Patience {
+        optional: Duration::from_millis(50),
+        deadline: Duration::from_secs(20),
+        ..Patience::default()
+    });
+    let pulled = |registry: &Registry, store: &Store, trust: Trust| {
+        let request = PullRequest {
+            reference: reference(registry, ":v1"),
+            short: None,
+            policy: PullPolicy::Always,
+            reach: reach.clone(),
+            platform: platform(),
+            trust: trust.into(),
+        };
+        pull(store, &request, &())
+    };
+    for answer in [Answer::silent(), busy()] {
+        for path in [&tag, &api] {
+            let registry = Registry::start();
+            fixture.serve(&registry);
+            registry.route("GET", path, answer.clone());
+            let store = TestStore::new();
+            let found = pulled(&registry, &store.store, Trust::default()).unwrap();
+            assert_eq!(found.verdict, Verdict::NotCovered);
+        }
+    }
+    // Without its contents there is no image to wait for signatures of, needed or not.
+    let manifest: Value = serde_json::from_slice(fixture.tagged("v1")).unwrap();
+    let config = manifest["config"]["digest"].as_str().unwrap();
+    let registry = Registry::start();
+    fixture.serve(&registry);
+    registry.route("GET", &api, Answer::silent());
+    registry.route(
+        "GET",
+        &format!("/v2/acme/xdp/blobs/{config}"),
+        Answer::status(404),
+    );
+    for trust in [Trust::default(), by_key("good")] {
+        let store = TestStore::new();
+        refused(pulled(&registry, &store.store, trust), "not found");
+    }
+}
+
+#[test]
+fn requests_side_by_side_find_one_scheme() {
+    // An address that is not taken for loopback and leads there: https is tried first.
+    let registry = Registry::start();
+    let fixture = Fixture::open("v3");
+    fixture.serve_blobs(&registry);
+    serve_document(&registry, fixture.tagged("v1"), MANIFEST, &["v1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let conf = folder.path().join("etc/containers/registries.conf");
+    std::fs::create_dir_all(conf.parent().unwrap()).unwrap();
+    let text = format!(
+        "[[registry]]\nprefix = 'quay.example/acme'\nlocation = '[::ffff:127.0.0.1]:{}/acme'\ninsecure = true\n",
+        registry.address.port()
+    );
+    std::fs::write(&conf, text).unwrap();
+    let mut environment = Environment::default();
+    environment.root = folder.path().to_owned();
+    let ask = |store: &Store, policy, trust: Trust| {
+        let request = PullRequest {
+            reference: "quay.example/acme/xdp:v1".parse().unwrap(),
+            short: None,
+            policy,
+            reach: crate::images::reach()
+                .with_environment(environment.clone())
+                .with_proxies(Proxies::default()),
+            platform: platform(),
+            trust: trust.into(),
+        };
+        pull(store, &request, &())
+    };
+    let store = TestStore::new();
+    ask(&store.store, PullPolicy::Always, Trust::default()).unwrap();
+    // The image is here; its signatures are asked for by two requests at once, by a client that knows nothing yet. They
+    // are only in the list, which the second of them asks for.
+    let api = format!("/v2/acme/xdp/referrers/{}", fixture.image);
+    let list = fixture.tagged(&referrers_tag(fixture.image));
+    registry.route("GET", &api, Answer::ok(list));
+    proven(ask(&store.store, PullPolicy::IfNotPresent, by_key("good")));
 }
 
 #[test]

@@ -152,7 +152,7 @@ impl<K: Kernel> Loader<K> {
         }
         let pins = self.pins();
         let (program, revision, program_id) = if extension {
-            let revision = chain::next_revision(0);
+            let revision = chain::next_revision(&self.kernel, &pins, place.key, 0)?;
             let programs = chain::open_programs(&self.kernel, &pins, members)?;
             let built = chain::build(change, &pins, place.key, revision, members, &programs)?;
             (built.dispatcher, revision, built.id)
@@ -187,7 +187,7 @@ impl<K: Kernel> Loader<K> {
         members: &[Member],
     ) -> Result<(), LoaderError> {
         let pins = self.pins();
-        let revision = chain::next_revision(chain.revision);
+        let revision = chain::next_revision(&self.kernel, &pins, place.key, chain.revision)?;
         let programs = chain::open_programs(&self.kernel, &pins, members)?;
         let built = chain::build(change, &pins, place.key, revision, members, &programs)?;
         let next = ChainRecord {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::error::{Doing, HookPlace};
-use crate::kernel::{Kernel, KernelError, LinkSpec, Side};
+use crate::kernel::{Kernel, LinkSpec, Side};
 use crate::state::{ChainKey, Guard, Hook, LinkRecord, PlaceRecord};
 use crate::{Link, Loader, LoaderError, TcDirection};
 
@@ -87,7 +87,7 @@ impl<K: Kernel> Loader<K> {
             };
             match self.kernel.link(&spec) {
                 // Somebody else attached it.
-                Err(error) if is_there_already(&error) => Err(refused(None)),
+                Err(error) if super::is_there_already(&error) => Err(refused(None)),
                 link => link.doing(|| what.clone()),
             }
         };
@@ -146,11 +146,6 @@ impl<K: Kernel> Loader<K> {
 /// How many of those that are there, in order, come before a newcomer.
 fn place_among(there: impl Iterator<Item = (u32, u64)>, newcomer: (u32, u64)) -> usize {
     there.take_while(|other| *other < newcomer).count()
-}
-
-/// `bpf_mprog_attach` in kernel/bpf/mprog.c.
-fn is_there_already(error: &KernelError) -> bool {
-    matches!(error, KernelError::Syscall { source, .. } if source.raw_os_error() == Some(libc::EEXIST))
 }
 
 #[cfg(test)]

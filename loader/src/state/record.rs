@@ -20,6 +20,13 @@ pub(crate) enum Hook {
 }
 
 impl Hook {
+    /// Those with dispatchers.
+    pub(crate) const CHAINED: [Self; 3] = [
+        Self::Xdp,
+        Self::Tc(TcDirection::Ingress),
+        Self::Tc(TcDirection::Egress),
+    ];
+
     /// Name of it in keys and in bpffs.
     pub(crate) const fn folder(self) -> &'static str {
         match self {
@@ -57,6 +64,8 @@ pub(crate) enum Key {
 
 /// What the keys of programs begin with.
 pub(crate) const PROGRAMS: &str = "program/";
+/// What the keys of our clsacts begin with.
+pub(crate) const CLSACTS: &str = "clsact/";
 /// What the keys of links begin with.
 pub(crate) const LINKS: &str = "link/";
 
@@ -68,7 +77,7 @@ impl fmt::Display for Key {
             Self::Chain(key) => {
                 write!(f, "{}/{}/{}", key.hook.folder(), key.nsid, key.ifindex)
             }
-            Self::Clsact { nsid, ifindex } => write!(f, "clsact/{nsid}/{ifindex}"),
+            Self::Clsact { nsid, ifindex } => write!(f, "{CLSACTS}{nsid}/{ifindex}"),
         }
     }
 }

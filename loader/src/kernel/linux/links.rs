@@ -5,6 +5,7 @@ use std::path::Path;
 
 use aya_obj::generated::bpf_attach_type;
 
+use super::load::ENOTSUPP;
 use super::netns::Namespace;
 use super::{KernelError, LinuxKernel, failed, probes, sys, tracepoints};
 use crate::kernel::{LinkSpec, Side};
@@ -121,7 +122,7 @@ fn tcx(
     })
 }
 
-fn extension(
+pub(super) fn extension(
     kernel: &LinuxKernel,
     program: &OwnedFd,
     target: &OwnedFd,
@@ -136,9 +137,13 @@ fn extension(
         bpf_attach_type::BPF_CGROUP_INET_INGRESS,
         0,
     )
-    .map_err(failed(|| {
-        format!("linking a program to `{function}` of a dispatcher")
-    }))
+    .map_err(|source| {
+        // A machine that cannot rewrite a running program's calls (`bpf_arch_text_poke`).
+        if source.raw_os_error() == Some(ENOTSUPP) {
+            return KernelError::NoExtensions { source };
+        }
+        failed(|| format!("linking a program to `{function}` of a dispatcher"))(source)
+    })
 }
 
 /// A program on a perf event; the link holds the event.
