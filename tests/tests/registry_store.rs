@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bpfman_tests::cli::{Bpfman, binary};
-use bpfman_tests::images::digest;
+use bpfman_tests::images::{digest, gzip, tar};
 use bpfman_tests::lanes;
 use bpfman_tests::objects::Object;
 use bpfman_tests::registry::Registry;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const DOWNLOADED: &str = "Successfully downloaded bytecode\n";
 
@@ -395,5 +395,109 @@ fn stores_that_crane_and_oras_filled() {
         }
         let list = bpfman.run(&["image", "list", "-o", "json"]);
         assert!(list.ok().contains(&digest), "{list:#?}");
+    }
+}
+
+/// Of an index with variants we take what skopeo takes.
+#[test]
+fn variants_as_skopeo_chooses() {
+    let Some(skopeo) = lanes::tool("skopeo") else {
+        return;
+    };
+    let Some(object) = Object::example("xdp-counter") else {
+        return;
+    };
+    let layer = gzip(&tar(&[("program.o", &object.bytes())]));
+    let config = json!({
+        "architecture": "arm", "os": "linux", "config": {},
+        "rootfs": { "type": "layers", "diff_ids": [digest(&tar(&[("program.o", &object.bytes())]))] },
+    });
+    let name = "quay.io/acme/variants:1";
+    for offered in [
+        &["", "v5", "v6", "v7", "v8"][..],
+        &["v8", "", "v6"],
+        &["v5", "v7"],
+        &["v8"],
+    ] {
+        let bpfman = Bpfman::new();
+        let store = bpfman.images();
+        let blobs = store.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).unwrap();
+        let blob = |media_type: &str, bytes: &[u8]| {
+            let digest = digest(bytes);
+            std::fs::write(blobs.join(digest.trim_start_matches("sha256:")), bytes).unwrap();
+            json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
+        };
+        let config = blob(
+            "application/vnd.oci.image.config.v1+json",
+            config.to_string().as_bytes(),
+        );
+        let layer = blob("application/vnd.oci.image.layer.v1.tar+gzip", &layer);
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifests: Vec<Value> = offered
+            .iter()
+            .map(|variant| {
+                let manifest = json!({
+                    "schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer],
+                    "annotations": { "variant": variant },
+                });
+                let mut entry = blob(kind, manifest.to_string().as_bytes());
+                entry["platform"] = json!({ "os": "linux", "architecture": "arm" });
+                if !variant.is_empty() {
+                    entry["platform"]["variant"] = json!(variant);
+                }
+                entry
+            })
+            .collect();
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let list = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": manifests });
+        let mut entry = blob(kind, list.to_string().as_bytes());
+        entry["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
+        let index = json!({ "schemaVersion": 2, "manifests": [entry] });
+        std::fs::write(store.join("index.json"), index.to_string()).unwrap();
+        std::fs::write(
+            store.join("oci-layout"),
+            r#"{"imageLayoutVersion":"1.0.0"}"#,
+        )
+        .unwrap();
+
+        for wanted in ["v8", "v7", "v6", "v5", ""] {
+            let mut command = Command::new(&skopeo);
+            command.args(["--override-os", "linux", "--override-arch", "arm"]);
+            let mut platform = "linux/arm".to_owned();
+            if !wanted.is_empty() {
+                command.args(["--override-variant", wanted]);
+                platform += &format!("/{wanted}");
+            }
+            let copy = tempfile::TempDir::new().unwrap();
+            let output = command
+                .args(["--insecure-policy", "copy", "-q"])
+                .arg(format!("oci:{}:{name}", store.display()))
+                .arg(format!("dir:{}", copy.path().display()))
+                .output()
+                .unwrap();
+            let ours = bpfman.run(&[
+                "image",
+                "pull",
+                "-p",
+                "Never",
+                "-i",
+                name,
+                "-o",
+                "json",
+                "--platform",
+                &platform,
+            ]);
+            if !output.status.success() {
+                assert!(
+                    ours.failure().contains("is refused"),
+                    "{platform} of {offered:?}: {output:?}"
+                );
+                continue;
+            }
+            let theirs = digest(&std::fs::read(copy.path().join("manifest.json")).unwrap());
+            let ours: Value = serde_json::from_str(ours.ok()).unwrap();
+            assert_eq!(ours["manifest_digest"], theirs, "{platform} of {offered:?}");
+        }
     }
 }
