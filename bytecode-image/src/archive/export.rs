@@ -11,8 +11,8 @@ use crate::digest::Digest;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::store::gc::Links;
 use crate::store::index::Index;
+use crate::store::links::Links;
 use crate::store::{Entry, LAYOUT, Named, Store, StoreError, StoredImage, StoredPlatform};
 
 /// Which platforms of an image go into an archive.

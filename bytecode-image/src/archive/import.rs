@@ -12,8 +12,8 @@ use crate::platform::Platform;
 use crate::printable::printable;
 use crate::pull::{Contents, Wanted};
 use crate::reference::Reference;
-use crate::store::gc::Links;
 use crate::store::index;
+use crate::store::links::Links;
 use crate::store::{Entry, Named, NewBlob, Store, StoreAction, StoreError, Writer};
 
 /// Most files of an archive: 65536, some twenty thousand images.
@@ -42,7 +42,7 @@ pub struct Imported {
 /// When the file is no OCI archive, an image in it is incomplete, damaged or no bytecode image, or the store cannot be
 /// written. The store's index is then as it was.
 pub fn import(store: &Store, file: &Path) -> Result<Vec<Imported>, ArchiveError> {
-    let archive = Archive::open(file)?;
+    let mut archive = Archive::open(file)?;
     let entries = archive.entries()?;
     let named: Vec<(&Reference, &Entry)> = entries
         .iter()
@@ -200,12 +200,15 @@ impl Archive {
         })
     }
 
-    fn entries(&self) -> Result<Vec<Entry>, ArchiveError> {
-        let index = index::parse(&self.index).map_err(|source| ArchiveError::Part {
+    /// The entries of its index, whose text is not needed any more then.
+    fn entries(&mut self) -> Result<Vec<Entry>, ArchiveError> {
+        let bytes = std::mem::take(&mut self.index);
+        let index = index::parse(&bytes).map_err(|source| ArchiveError::Part {
             file: self.path.clone(),
             part: INDEX,
             source,
         })?;
+        drop(bytes);
         Ok(index.entries())
     }
 

@@ -132,13 +132,8 @@ pub fn pull(
     }
     if request.policy != PullPolicy::Always {
         for name in &names {
-            match locate_kept(store, name, request) {
-                Ok(Some(located)) => {
-                    // Before anything of it is read.
-                    let verdict = signatures::of_kept(store, request, &located)?;
-                    let image = located.open(&request.platform)?;
-                    return Ok(BytecodeImage { verdict, ..image });
-                }
+            match kept(store, name, request) {
+                Ok(Some(image)) => return Ok(image),
                 Ok(None) => {}
                 // The tag may stand for more than what the store has of it: the registry knows.
                 Err(error)
@@ -163,6 +158,21 @@ pub fn pull(
         return Err(local::absent(store, name, request)?);
     }
     in_time(request, fetch::fetch(store, request, progress))
+}
+
+/// The image as the store has it, if it has all of it.
+fn kept(
+    store: &Store,
+    name: &Reference,
+    request: &PullRequest,
+) -> Result<Option<BytecodeImage>, PullError> {
+    let Some(located) = locate_kept(store, name, request)? else {
+        return Ok(None);
+    };
+    // Before anything of it is read.
+    let verdict = signatures::of_kept(store, request, &located)?;
+    let image = located.open(&request.platform)?;
+    Ok(Some(BytecodeImage { verdict, ..image }))
 }
 
 /// Whether what the store has under a tag is for other platforms.

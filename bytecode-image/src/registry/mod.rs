@@ -10,6 +10,7 @@
 //! `Content-Type` that differs from `mediaType`, checks no lengths, and follows a descriptor's `urls`.
 
 pub mod auth;
+mod blob;
 mod client;
 mod error;
 mod http;

@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::limits::MAX_STORE_INDEX_BYTES;
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::store::gc::Descriptor;
+use crate::store::links::Descriptor;
 use crate::store::{Named, StoreAction, StoreError};
 
 /// The annotation by which an image layout names an entry (image-spec, annotations.md).
@@ -51,8 +51,9 @@ impl Entry {
     }
 }
 
-/// Most entries of an `index.json`, and most other fields: 65536 and 64. With them its memory is some twice its length.
-const MAX_ENTRIES: usize = 65_536;
+/// Most entries of an `index.json`, what [`MAX_STORE_INDEX_BYTES`] has room for, and most other fields. With them an index
+/// takes some three times its length of memory.
+const MAX_ENTRIES: usize = 40_000;
 const MAX_OTHER_FIELDS: usize = 64;
 
 /// `index.json`. What other tools wrote into it is kept as it is, known here or not: as text, so that what nobody
@@ -468,7 +469,7 @@ mod tests {
         };
         assert!(read(&many("{}", MAX_ENTRIES)).is_ok());
         let cases = [
-            (many("{}", MAX_ENTRIES + 1), "more than 65536 entries"),
+            (many("{}", MAX_ENTRIES + 1), "more than 40000 entries"),
             (many("1", 8 << 20), "an entry that is no descriptor"),
             (
                 r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#.to_owned(),
