@@ -365,8 +365,16 @@ pub enum LoaderError {
         /// What the kernel said.
         source: KernelError,
     },
-    /// What a process that died had left cannot be finished.
-    #[error("finishing what an interrupted command left ({what})")]
+    /// A path of ours is taken by something that no record has.
+    #[error("{what}: {} is there already, and no record of bpfman has it", .path.display())]
+    InTheWay {
+        /// What was being done to what.
+        what: String,
+        /// Pin or folder.
+        path: PathBuf,
+    },
+    /// What a process that died had left can be neither finished nor undone.
+    #[error("settling what an interrupted command left ({what})")]
     Recovery {
         /// That command.
         what: String,

@@ -32,7 +32,7 @@ pub use config::Config;
 pub use doctor::{Diagnosis, Finding, FindingKind, Outcome, Remedy};
 pub use error::{HookPlace, LoaderError};
 pub use link::{Attachment, Link};
-pub use loader::Loader;
+pub use loader::{Loader, ReadGuard};
 pub use program::{KernelState, ManagedState, ManagedSummary, Program, ProgramSummary};
 pub use request::{
     AttachPoint, AttachRequest, LinkFilter, LoadRequest, ProceedOn, ProgramFilter, ProgramRequest,

@@ -154,7 +154,7 @@ impl<K: Kernel> Loader<K> {
         }
         let pins = self.pins();
         let (program, revision, program_id) = if extension {
-            let revision = chain::next_revision(0);
+            let revision = chain::next_revision(&self.kernel, &pins, place.key, 0)?;
             let built = chain::build(change, &pins, place.key, revision, members)?;
             (built.dispatcher, revision, built.id)
         } else {
@@ -188,7 +188,7 @@ impl<K: Kernel> Loader<K> {
         members: &[Member],
     ) -> Result<(), LoaderError> {
         let pins = self.pins();
-        let revision = chain::next_revision(chain.revision);
+        let revision = chain::next_revision(&self.kernel, &pins, place.key, chain.revision)?;
         let built = chain::build(change, &pins, place.key, revision, members)?;
         let next = ChainRecord {
             revision,

@@ -123,9 +123,23 @@ pub(crate) fn removal<K: Kernel>(
     Ok(steps)
 }
 
-/// The revision after this one. Numbers are used again only after four thousand millions.
-pub(crate) fn next_revision(revision: u32) -> u32 {
-    revision.checked_add(1).unwrap_or(1)
+/// The first revision after this one whose folder is not there: one may be left over from records that were removed.
+/// Numbers are used again only after four thousand millions.
+pub(crate) fn next_revision<K: Kernel>(
+    kernel: &K,
+    pins: &Pins,
+    key: ChainKey,
+    revision: u32,
+) -> Result<u32, LoaderError> {
+    let mut revision = revision;
+    loop {
+        revision = revision.checked_add(1).unwrap_or(1);
+        let folder = pins.revision(key, revision);
+        let there = kernel.exists(&folder);
+        if !there.doing(|| format!("looking at {}", folder.display()))? {
+            return Ok(revision);
+        }
+    }
 }
 
 impl ChainRecord {
@@ -253,7 +267,7 @@ pub(crate) fn shrink<K: Kernel>(
         // Nothing of the chain runs any more, only its records are left.
         return Ok(Shrunk::default());
     }
-    let revision = next_revision(chain.revision);
+    let revision = next_revision(kernel, pins, key, chain.revision)?;
     let built = build(change, pins, key, revision, &left)?;
     let rest = removal(kernel, pins, key, chain.revision)?;
     let next = ChainRecord {

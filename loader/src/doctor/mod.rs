@@ -10,9 +10,12 @@ use compare::{Difference, compare};
 pub use finding::{Diagnosis, Finding, FindingKind, Outcome, Remedy};
 use recorded::Recorded;
 
+use repair::Repair;
+
+use crate::change::{self, Left, with_causes};
 use crate::kernel::Kernel;
 use crate::state::{Guard, Missing};
-use crate::{Loader, LoaderError, change};
+use crate::{Loader, LoaderError};
 
 impl<K: Kernel> Loader<K> {
     /// Finishes or undoes what an interrupted command left, then names every difference between records, kernel and
@@ -42,10 +45,80 @@ impl<K: Kernel> Loader<K> {
 
     /// Every difference there is, in the order in which they are to be repaired.
     fn examine(&self, guard: &mut Guard) -> Result<Vec<Difference>, LoaderError> {
-        change::recover(&self.kernel, guard)?;
+        let mut differences = self.interrupted(guard);
         let pins = self.pins();
-        let recorded = Recorded::read(guard.records()?)?;
+        let recorded = match guard.records().and_then(Recorded::read) {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                // Without all of them, what they are of would look like left over.
+                differences.push(unreadable(
+                    FindingKind::RecordsUnreadable,
+                    self.config.runtime_dir.join("state").display().to_string(),
+                    "records of bpfman",
+                    LoaderError::State(error),
+                    None,
+                ));
+                return Ok(differences);
+            }
+        };
         let found = found::look(&self.kernel, &pins, &recorded)?;
-        Ok(compare(&recorded, &found, &pins))
+        differences.extend(compare(&recorded, &found, &pins));
+        Ok(differences)
+    }
+
+    /// Finishes or undoes what interrupted commands left, and names what could not be.
+    fn interrupted(&self, guard: &mut Guard) -> Vec<Difference> {
+        if !guard.is_locked() {
+            return Vec::new();
+        }
+        match change::recover(&self.kernel, guard) {
+            Ok(left) => left.into_iter().map(unfinished).collect(),
+            Err(error) => {
+                let journal = self.config.runtime_dir.join("journal");
+                vec![unreadable(
+                    FindingKind::JournalUnreadable,
+                    journal.display().to_string(),
+                    "the steps of an interrupted command",
+                    error,
+                    Some(Repair::SetJournalAside),
+                )]
+            }
+        }
+    }
+}
+
+fn unfinished(left: Left) -> Difference {
+    let repair = Repair::SetJournalAside;
+    Difference {
+        finding: Finding {
+            kind: FindingKind::ChangeUnfinished,
+            place: format!("an interrupted command ({})", left.what),
+            expected: "it to be finished or undone".to_owned(),
+            found: with_causes(&left.error),
+            remedy: Remedy::Repair(repair.to_string()),
+        },
+        repair: Some(repair),
+    }
+}
+
+fn unreadable(
+    kind: FindingKind,
+    place: String,
+    expected: &str,
+    error: LoaderError,
+    repair: Option<Repair>,
+) -> Difference {
+    let by_hand = || Remedy::ByHand(error.hint().unwrap_or_default());
+    Difference {
+        finding: Finding {
+            kind,
+            place,
+            expected: expected.to_owned(),
+            found: with_causes(&error),
+            remedy: repair
+                .as_ref()
+                .map_or_else(by_hand, |repair| Remedy::Repair(repair.to_string())),
+        },
+        repair,
     }
 }

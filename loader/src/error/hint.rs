@@ -78,10 +78,8 @@ impl LoaderError {
                 Some("leave --mode out, or detach the programs that are there first".to_owned())
             }
             Self::ModeRefused { .. } => Some("try --mode skb, or leave --mode out".to_owned()),
-            Self::State(StateError::Locked { .. }) => Some(
-                "raise max_retries or millisec_delay under [database] in the configuration"
-                    .to_owned(),
-            ),
+            Self::Recovery { .. } | Self::InTheWay { .. } => Some(DOCTOR.to_owned()),
+            Self::State(error) => hint_of_state(error),
             Self::Kernel { source, .. } if hint_of(source).is_some() => hint_of(source),
             Self::Kernel {
                 source: KernelError::NotANamespace { .. } | KernelError::NoNamespace { .. },
@@ -133,6 +131,33 @@ impl LoaderError {
             } => error.hint(),
             _ => None,
         }
+    }
+}
+
+/// What names every difference and mends most.
+const DOCTOR: &str = "`bpfman doctor` names what is wrong, `bpfman doctor --repair` mends it";
+
+/// What to do about lock, journal and records.
+fn hint_of_state(error: &StateError) -> Option<String> {
+    match error {
+        StateError::Locked { .. } => Some(
+            "raise max_retries or millisec_delay under [database] in the configuration".to_owned(),
+        ),
+        StateError::Journal { path, .. } => Some(format!(
+            "`bpfman doctor --repair` sets {} aside and mends what the command left",
+            path.display()
+        )),
+        StateError::Database { path, .. } => Some(format!(
+            "a disk that is full? Where the database is damaged: move {} away, then `bpfman doctor --repair` removes what \
+             was loaded and attached",
+            path.display()
+        )),
+        StateError::Record { path, .. } | StateError::Key { path, .. } => Some(format!(
+            "written by another version of bpfman? Use that one, or move {} away, then `bpfman doctor --repair` removes \
+             what was loaded and attached",
+            path.display()
+        )),
+        _ => None,
     }
 }
 

@@ -143,6 +143,27 @@ impl FakeKernel {
         drop(pins);
     }
 
+    /// Answers `BPF_LINK_UPDATE` with that errno, as a driver does that cannot take the new program.
+    pub fn refuse_updates(&self, code: Option<i32>) {
+        self.world.borrow_mut().refuse_updates = code;
+    }
+
+    /// Pins a program of somebody else.
+    pub fn pin_foreign(&self, path: &Path) {
+        let id = self.load_foreign("foreign", "tracepoint");
+        let mut world = self.world.borrow_mut();
+        if let Some(program) = world.programs.get(&id).and_then(Weak::upgrade) {
+            world.pins.insert(path.to_owned(), Object::Program(program));
+        }
+    }
+
+    /// From the `n`th call from now on, from 1, bpffs is mounted read-only. 0 is never.
+    pub fn read_only_at(&self, n: usize) {
+        let mut world = self.world.borrow_mut();
+        world.calls = 0;
+        world.read_only_at = (n > 0).then_some(n);
+    }
+
     /// The `n`th call from now, from 1, fails with EIO. Returns to normal after it; 0 is never.
     pub fn fail_at(&self, n: usize) {
         let mut world = self.world.borrow_mut();
@@ -201,6 +222,15 @@ impl FakeKernel {
         if let Some(ifindex) = world.interface(interface) {
             world.add_foreign_filter(ifindex, direction, preference, kind);
         }
+    }
+
+    /// As [`FakeKernel::call`], for calls that write to bpffs.
+    fn write(&self, call: &'static str) -> Result<std::cell::RefMut<'_, World>, KernelError> {
+        let world = self.call(call)?;
+        if world.read_only_at.is_some_and(|from| world.calls >= from) {
+            return Err(errno(call, libc::EROFS));
+        }
+        Ok(world)
     }
 
     /// Counts a call, and fails it when it is its turn.
@@ -366,7 +396,7 @@ impl Kernel for FakeKernel {
     }
 
     fn pin(&self, handle: &Object, path: &Path) -> Result<(), KernelError> {
-        let mut world = self.call("pin")?;
+        let mut world = self.write("pin")?;
         world.free_name("pin", path)?;
         world.pins.insert(path.to_owned(), handle.again());
         Ok(())
@@ -378,7 +408,7 @@ impl Kernel for FakeKernel {
     }
 
     fn unpin(&self, path: &Path) -> Result<(), KernelError> {
-        let object = self.call("unpin")?.pins.remove(path);
+        let object = self.write("unpin")?.pins.remove(path);
         drop(object);
         Ok(())
     }
@@ -389,7 +419,7 @@ impl Kernel for FakeKernel {
     }
 
     fn create_dir(&self, path: &Path) -> Result<(), KernelError> {
-        let mut world = self.call("mkdir")?;
+        let mut world = self.write("mkdir")?;
         if world.dirs.contains(path) {
             return Ok(());
         }
@@ -399,7 +429,7 @@ impl Kernel for FakeKernel {
     }
 
     fn remove_dir(&self, path: &Path) -> Result<(), KernelError> {
-        let mut world = self.call("rmdir")?;
+        let mut world = self.write("rmdir")?;
         let inside = |other: &PathBuf| other.parent() == Some(path);
         if world.pins.keys().any(inside) || world.dirs.iter().any(inside) {
             return Err(errno("rmdir", libc::ENOTEMPTY));
@@ -417,7 +447,10 @@ impl Kernel for FakeKernel {
     }
 
     fn update_link(&self, link: &Object, program: &Object) -> Result<(), KernelError> {
-        let _world = self.call("update link")?;
+        let world = self.call("update link")?;
+        if let Some(code) = world.refuse_updates {
+            return Err(errno("update link", code));
+        }
         let Object::Link(link) = link else {
             return Err(errno("update link", libc::EINVAL));
         };

@@ -37,6 +37,16 @@ pub(crate) enum Direction {
     Backward,
 }
 
+impl Put {
+    /// The record as it is when the change was applied in that direction.
+    fn side(&self, direction: Direction) -> &Option<Value> {
+        match direction {
+            Direction::Forward => &self.after,
+            Direction::Backward => &self.before,
+        }
+    }
+}
+
 /// The open database.
 pub(crate) struct Store {
     path: PathBuf,
@@ -85,10 +95,23 @@ impl Store {
         }
     }
 
+    fn decode<T: DeserializeOwned>(&self, key: &str, bytes: &[u8]) -> Result<T, StateError> {
+        serde_json::from_slice(bytes).map_err(self.spoiled(key))
+    }
+
+    fn encode(&self, key: &str, value: &Value) -> Result<Vec<u8>, StateError> {
+        serde_json::to_vec(value).map_err(self.spoiled(key))
+    }
+
+    fn spoiled(&self, key: &str) -> impl FnOnce(serde_json::Error) -> StateError {
+        let (path, key) = (self.path.clone(), key.to_owned());
+        |source| StateError::Record { path, key, source }
+    }
+
     fn get<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, StateError> {
         let key = key.to_string();
         let found = self.db.get(&key).map_err(self.failed("reading"))?;
-        found.map(|bytes| decode(&key, &bytes)).transpose()
+        found.map(|bytes| self.decode(&key, &bytes)).transpose()
     }
 
     /// Every record whose key begins with `prefix`, by what `parse` makes of the rest.
@@ -103,9 +126,10 @@ impl Store {
             let key = String::from_utf8_lossy(&key);
             let id = key.strip_prefix(prefix).and_then(&parse);
             let id = id.ok_or_else(|| StateError::Key {
+                path: self.path.clone(),
                 key: key.to_string(),
             })?;
-            records.insert(id, decode(&key, &value)?);
+            records.insert(id, self.decode(&key, &value)?);
         }
         Ok(records)
     }
@@ -164,10 +188,7 @@ impl Store {
         let before = self.get::<Value>(key)?;
         let key = key.to_string();
         let after = after.map(serde_json::to_value).transpose();
-        let after = after.map_err(|source| StateError::Record {
-            key: key.clone(),
-            source,
-        })?;
+        let after = after.map_err(self.spoiled(&key))?;
         Ok(Put { key, before, after })
     }
 
@@ -180,18 +201,26 @@ impl Store {
     pub(crate) fn apply(&self, puts: &[Put], direction: Direction) -> Result<(), StateError> {
         let mut batch = sled::Batch::default();
         for put in puts {
-            let value = match direction {
-                Direction::Forward => &put.after,
-                Direction::Backward => &put.before,
-            };
-            match value {
-                Some(value) => batch.insert(put.key.as_str(), encode(&put.key, value)?),
+            match put.side(direction) {
+                Some(value) => batch.insert(put.key.as_str(), self.encode(&put.key, value)?),
                 None => batch.remove(put.key.as_str()),
             }
         }
         self.db.apply_batch(batch).map_err(self.failed("writing"))?;
         self.db.flush().map_err(self.failed("flushing"))?;
         Ok(())
+    }
+
+    /// Whether the records are what applying the changes in that direction makes of them.
+    pub(crate) fn are(&self, puts: &[Put], direction: Direction) -> Result<bool, StateError> {
+        for put in puts {
+            let found = self.db.get(&put.key).map_err(self.failed("reading"))?;
+            let found = found.map(|bytes| self.decode::<Value>(&put.key, &bytes));
+            if found.transpose()? != *put.side(direction) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Everything there is, for comparing.
@@ -209,18 +238,4 @@ impl Store {
 fn interface(place: &str) -> Option<(u64, u32)> {
     let (nsid, ifindex) = place.split_once('/')?;
     Some((nsid.parse().ok()?, ifindex.parse().ok()?))
-}
-
-fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StateError> {
-    serde_json::from_slice(bytes).map_err(|source| StateError::Record {
-        key: key.to_owned(),
-        source,
-    })
-}
-
-fn encode(key: &str, value: &Value) -> Result<Vec<u8>, StateError> {
-    serde_json::to_vec(value).map_err(|source| StateError::Record {
-        key: key.to_owned(),
-        source,
-    })
 }

@@ -8,6 +8,7 @@ mod life;
 mod locking;
 mod netns;
 mod probes;
+mod recovery;
 mod tc;
 mod tcx;
 

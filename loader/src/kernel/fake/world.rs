@@ -32,7 +32,9 @@ pub(super) struct World {
     pub(super) binaries: BTreeMap<String, PathBuf>,
     pub(super) refuse_extensions: bool,
     pub(super) refused_modes: Vec<Option<XdpMode>>,
+    pub(super) refuse_updates: Option<i32>,
     pub(super) calls: usize,
+    pub(super) read_only_at: Option<usize>,
     pub(super) fail_at: Option<usize>,
     pub(super) crash_at: Option<usize>,
 }
