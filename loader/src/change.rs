@@ -144,7 +144,9 @@ impl<K: Kernel> Change<'_, K> {
             program: id,
         };
         self.build(step, |change| {
-            let added = change.kernel.add_tc_filter(device, direction, program);
+            let added = change
+                .kernel
+                .add_tc_filter(device, direction, program, None);
             added.doing(|| format!("adding a TC {direction} filter"))
         })
     }

@@ -1,6 +1,7 @@
 //! Taking links and programs away.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use log::warn;
 
@@ -31,6 +32,7 @@ impl<K: Kernel> Loader<K> {
                 &self.pins(),
                 BTreeMap::from([(link_id, link)]),
                 None,
+                None,
             )
         })
     }
@@ -46,7 +48,13 @@ impl<K: Kernel> Loader<K> {
         links.retain(|_, link| link.program_id == program_id);
         let what = format!("unloading program {program_id}");
         change::run(&self.kernel, guard, &what, |change| {
-            remove(change, &self.pins(), links, Some((program_id, program)))
+            remove(
+                change,
+                &self.pins(),
+                links,
+                Some((program_id, program)),
+                None,
+            )
         })
     }
 
@@ -64,17 +72,19 @@ impl<K: Kernel> Loader<K> {
         );
         let what = format!("forgetting links {ids}");
         change::run(&self.kernel, guard, &what, |change| {
-            remove(change, &self.pins(), links, None)
+            remove(change, &self.pins(), links, None, place.netns.as_deref())
         })
     }
 }
 
-/// Removes links and, with them, the program that they are of: one change for all.
+/// Removes links and, with them, the program that they are of: one change for all. `netns` is a path that leads to the
+/// namespace of all of them, where one is known.
 fn remove<K: Kernel>(
     change: &mut Change<'_, K>,
     pins: &Pins,
     links: BTreeMap<u32, LinkRecord>,
     program: Option<(u32, ProgramRecord)>,
+    netns: Option<&Path>,
 ) -> Result<(), LoaderError> {
     let mut steps = Vec::new();
     let mut puts = Vec::new();
@@ -91,7 +101,7 @@ fn remove<K: Kernel>(
     }
     let mut ended = Vec::new();
     for (key, gone) in chains {
-        let shrunk = chain::shrink(change, pins, key, &gone)?;
+        let shrunk = chain::shrink(change, pins, key, &gone, netns)?;
         steps.extend(shrunk.swaps);
         puts.extend(shrunk.puts);
         rest.extend(shrunk.rest);

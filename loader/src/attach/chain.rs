@@ -1,6 +1,5 @@
 //! Attaching to a hook that has a dispatcher: XDP and TC.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::change::{self, Change};
@@ -40,7 +39,7 @@ pub(super) struct Place<'a> {
 /// How the first program of a chain came onto its hook.
 #[derive(Default)]
 pub(super) struct Founded {
-    /// Of an XDP link; `None` for the kernel's choice.
+    /// Of an XDP link.
     pub(super) mode: Option<XdpMode>,
     /// Records of what else was made.
     pub(super) puts: Vec<Put>,
@@ -80,7 +79,9 @@ impl<K: Kernel> Loader<K> {
         let loaded = attaching.program.member.unwrap_or_default();
         let mut chain = guard.records_of_change()?.chain(key)?;
         let mut members = chain::members(guard.records_of_change()?, attaching.links.clone(), key)?;
-        if let Some(found) = &chain {
+        if let Some(found) = &mut chain {
+            // A path that it was reached at before may lead there no more.
+            found.netns.clone_from(&device.netns);
             match chain::pulse(&self.kernel, &self.pins(), key, found)? {
                 Pulse::Runs => join(found, &members, id, loaded.extension, &joining, &name)?,
                 Pulse::Unpinned => {
@@ -90,17 +91,14 @@ impl<K: Kernel> Loader<K> {
                         links: members.iter().map(|member| member.link_id).collect(),
                     });
                 }
-                Pulse::Stopped => {
-                    let stale: BTreeMap<u32, LinkRecord> = attaching
-                        .links
-                        .into_iter()
-                        .filter(|(_, link)| link.chain() == Some(key))
-                        .collect();
-                    self.forget(guard, &name, stale)?;
-                    chain = None;
-                    members.clear();
-                }
+                Pulse::Stopped => chain = None,
             }
+        }
+        if chain.is_none() && !members.is_empty() {
+            let stale = attaching.links.into_iter();
+            let stale = stale.filter(|(_, link)| link.chain() == Some(key));
+            self.forget(guard, &name, stale.collect())?;
+            members.clear();
         }
         members.push(Member {
             link_id: attaching.link_id,
@@ -155,7 +153,8 @@ impl<K: Kernel> Loader<K> {
         let pins = self.pins();
         let (program, revision, program_id) = if extension {
             let revision = chain::next_revision(&self.kernel, &pins, place.key, 0)?;
-            let built = chain::build(change, &pins, place.key, revision, members)?;
+            let programs = chain::open_programs(&self.kernel, &pins, members)?;
+            let built = chain::build(change, &pins, place.key, revision, members, &programs)?;
             (built.dispatcher, revision, built.id)
         } else {
             let program = chain::open_program(&self.kernel, &pins, place.program_id)?;
@@ -189,7 +188,8 @@ impl<K: Kernel> Loader<K> {
     ) -> Result<(), LoaderError> {
         let pins = self.pins();
         let revision = chain::next_revision(&self.kernel, &pins, place.key, chain.revision)?;
-        let built = chain::build(change, &pins, place.key, revision, members)?;
+        let programs = chain::open_programs(&self.kernel, &pins, members)?;
+        let built = chain::build(change, &pins, place.key, revision, members, &programs)?;
         let next = ChainRecord {
             revision,
             program_id: built.id,

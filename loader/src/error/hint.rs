@@ -72,7 +72,7 @@ impl LoaderError {
             Self::FilterGone { .. } => Some("attach again".to_owned()),
             Self::NoChain { holder, .. } => Some(format!(
                 "detach program {holder} first; several programs on one interface need a kernel with EXT programs: \
-                 not in lockdown, 5.10 or newer, with BPF trampolines; reload both programs there"
+                 not in lockdown, 5.10 or newer, with BPF trampolines and the JIT (net.core.bpf_jit_enable); reload both programs there"
             )),
             Self::ModeDiffers { .. } => {
                 Some("leave --mode out, or detach the programs that are there first".to_owned())
@@ -98,7 +98,7 @@ impl LoaderError {
                 source: KernelError::NoExtensions { .. },
                 ..
             } => Some(
-                "EXT programs need kernel 5.10 or newer with BPF trampolines, and no lockdown"
+                "EXT programs need kernel 5.10 or newer with BPF trampolines, the JIT (net.core.bpf_jit_enable) and no lockdown"
                     .to_owned(),
             ),
             Self::KretprobeOffset { .. } => {

@@ -58,6 +58,16 @@ impl FakeKernel {
         world.interfaces.insert(key, ifindex);
     }
 
+    /// Lets a namespace be at another path only, where nobody finds it who does not know the path: a mount in another
+    /// mount namespace, below `/proc/<pid>/root`.
+    pub fn hide_namespace(&self, from: &str, to: &str) {
+        let mut world = self.world.borrow_mut();
+        if let Some(nsid) = world.namespaces.remove(Path::new(from)) {
+            world.namespaces.insert(to.into(), nsid);
+            world.hidden.insert(to.into());
+        }
+    }
+
     /// Removes a network namespace with its interfaces.
     pub fn remove_namespace(&self, path: &str) {
         let mut world = self.world.borrow_mut();
@@ -127,8 +137,8 @@ impl FakeKernel {
         self.world.borrow_mut().refuse_extensions = refuse;
     }
 
-    /// Refuses these modes of XDP, as drivers do.
-    pub fn refuse_modes(&self, modes: &[Option<XdpMode>]) {
+    /// Refuses these modes of XDP, as drivers do (and the kernel, in the place of those without an XDP hook).
+    pub fn refuse_modes(&self, modes: &[XdpMode]) {
         self.world.borrow_mut().refused_modes = modes.to_vec();
     }
 
@@ -231,6 +241,14 @@ impl FakeKernel {
             return Err(errno(call, libc::EROFS));
         }
         Ok(world)
+    }
+
+    /// Somebody takes the filters away that others than we put there.
+    pub fn remove_foreign_filters(&self, interface: &str, direction: TcDirection) {
+        let mut world = self.world.borrow_mut();
+        if let Some(ifindex) = world.interface(interface) {
+            world.remove_foreign_filters(ifindex, direction);
+        }
     }
 
     /// Counts a call, and fails it when it is its turn.
@@ -541,9 +559,10 @@ impl Kernel for FakeKernel {
         device: &Device,
         direction: TcDirection,
         program: &Object,
+        handle: Option<u32>,
     ) -> Result<(), KernelError> {
         let mut world = self.call("add filter")?;
-        world.add_tc_filter(device, direction, program.of_kind("tc")?)
+        world.add_tc_filter(device, direction, program.of_kind("tc")?, handle)
     }
 
     fn replace_tc_filter(
@@ -564,8 +583,8 @@ impl Kernel for FakeKernel {
         device: &Device,
         direction: TcDirection,
         program: u32,
-    ) -> Result<bool, KernelError> {
+    ) -> Result<Option<u32>, KernelError> {
         let mut world = self.call("remove filter")?;
-        Ok(world.remove_tc_filter(device, direction, program).is_some())
+        Ok(world.remove_tc_filter(device, direction, program))
     }
 }

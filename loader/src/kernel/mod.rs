@@ -153,8 +153,9 @@ pub enum LinkSpec<'a, H> {
         program: &'a H,
         /// Interface index in that namespace.
         ifindex: u32,
-        /// `None`: no mode flag, the kernel takes the driver's hook where there is one and the generic one else.
-        mode: Option<XdpMode>,
+        /// Mode. There is always one: without its flag the kernel takes the generic hook where the driver has none,
+        /// and does not say so.
+        mode: XdpMode,
         /// Network namespace, `None` for ours.
         netns: Option<&'a Path>,
     },
@@ -417,12 +418,14 @@ pub trait Kernel {
         device: &Device,
         direction: TcDirection,
     ) -> Result<Vec<TcFilter>, KernelError>;
-    /// Adds a direct-action filter for every protocol at [`TC_PREFERENCE`].
+    /// Adds a direct-action filter for every protocol at [`TC_PREFERENCE`], before those that are there; without a
+    /// handle, with the lowest that is free.
     fn add_tc_filter(
         &self,
         device: &Device,
         direction: TcDirection,
         program: &Self::Handle,
+        handle: Option<u32>,
     ) -> Result<(), KernelError>;
     /// Puts another program into the filter at [`TC_PREFERENCE`] that runs program `old`, in one step: no packet sees
     /// none of the two or both. Whether there was such a filter.
@@ -433,11 +436,11 @@ pub trait Kernel {
         old: u32,
         program: &Self::Handle,
     ) -> Result<bool, KernelError>;
-    /// Removes the filter at [`TC_PREFERENCE`] that runs `program`. Whether there was one.
+    /// Removes the filter at [`TC_PREFERENCE`] that runs `program`. Its handle, where there was one.
     fn remove_tc_filter(
         &self,
         device: &Device,
         direction: TcDirection,
         program: u32,
-    ) -> Result<bool, KernelError>;
+    ) -> Result<Option<u32>, KernelError>;
 }

@@ -277,7 +277,7 @@ pub(crate) struct ChainRecord {
     pub(crate) revision: u32,
     /// Kernel id of the program that is attached: the dispatcher, or the one member itself.
     pub(crate) program_id: u32,
-    /// Mode that an XDP link was made with, `None` for the kernel's choice.
+    /// Mode that an XDP link was made with; `None` for TC.
     pub(crate) mode: Option<ModeRecord>,
     /// The one member is attached without a dispatcher.
     pub(crate) direct: bool,

@@ -23,6 +23,37 @@ fn three_members(bench: &Bench) -> Vec<u32> {
 
 const NETNS: &str = "/run/netns/blue";
 
+/// Filters of others at our preference on both directions of `eth0`, ours among them: of ingress, two members; of egress
+/// one. Ours on ingress has not the lowest handle that is free.
+fn beside_filters_of_others(bench: &Bench) -> Vec<u32> {
+    use TcDirection::{Egress, Ingress};
+    let others = |direction| {
+        bench
+            .kernel
+            .add_foreign_filter("eth0", direction, 50, "bpf");
+    };
+    bench.kernel.set_qdisc("eth0", Some("clsact"));
+    others(Ingress);
+    others(Egress);
+    let mut all = bench.load(&["tc:tc_pass"]);
+    all.push(bench.attach(all[0], tc("eth0", Ingress, 1)));
+    all.push(bench.attach(all[0], tc("eth0", Egress, 1)));
+    bench.kernel.remove_foreign_filters("eth0", Ingress);
+    all
+}
+
+/// An owner of maps and a guest, both attached.
+fn shared_maps(bench: &Bench) -> Vec<u32> {
+    let mut all = bench.load(&["tracepoint:on_switch"]);
+    let mut guest = request(&["tracepoint:on_kill_with_a_long_name"]);
+    guest.map_owner_id = Some(all[0]);
+    all.extend(ids(&bench.loader.load(&mut bench.lock(), guest).unwrap()));
+    for id in all.clone() {
+        all.push(bench.attach(id, tracepoint("sched/sched_switch")));
+    }
+    all
+}
+
 /// Programs: a classifier, another, one for TCX, another, one for XDP. Links: two on ingress of `eth0` and one on its
 /// egress, one of TCX, and one each of TC, TCX and XDP on the interface of a namespace.
 fn traffic(bench: &Bench) -> Vec<u32> {
@@ -64,7 +95,7 @@ pub(super) fn attach(
         .map(|_| ())
 }
 
-const CASES: [Case; 22] = [
+const CASES: [Case; 27] = [
     Case {
         name: "load of three programs",
         prepare: |bench| {
@@ -196,6 +227,35 @@ const CASES: [Case; 22] = [
     Case {
         name: "unload of a program in two TC chains",
         prepare: traffic,
+        act: |bench, guard, ids| bench.loader.unload(guard, ids[1]),
+    },
+    Case {
+        name: "attach of the second TC member beside a filter of others",
+        prepare: beside_filters_of_others,
+        act: |bench, guard, ids| attach(bench, guard, ids[0], tc("eth0", TcDirection::Egress, 5)),
+    },
+    Case {
+        name: "detach of the last TC member, whose handle is not the lowest",
+        prepare: beside_filters_of_others,
+        act: |bench, guard, ids| bench.loader.detach(guard, ids[1]),
+    },
+    Case {
+        name: "unload of a program on both directions beside a filter of others",
+        prepare: beside_filters_of_others,
+        act: |bench, guard, ids| bench.loader.unload(guard, ids[0]),
+    },
+    Case {
+        name: "unload of an owner of maps with a guest",
+        prepare: shared_maps,
+        act: |bench, guard, ids| bench.loader.unload(guard, ids[0]),
+    },
+    Case {
+        name: "unload of the last guest after the owner",
+        prepare: |bench| {
+            let ids = shared_maps(bench);
+            bench.unload(ids[0]);
+            ids
+        },
         act: |bench, guard, ids| bench.loader.unload(guard, ids[1]),
     },
     Case {

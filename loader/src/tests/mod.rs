@@ -23,6 +23,7 @@ use object::{
 };
 use tempfile::TempDir;
 
+use crate::kernel::Kernel;
 use crate::kernel::fake::FakeKernel;
 use crate::{
     AttachPoint, AttachRequest, Attachment, Config, Guard, Link, LinkFilter, LoadRequest, Loader,
@@ -120,6 +121,11 @@ impl Bench {
 
     pub(crate) fn unload(&self, id: u32) {
         self.loader.unload(&mut self.lock(), id).unwrap();
+    }
+
+    /// Somebody removes a program's pin.
+    pub(crate) fn lose_program(&self, id: u32) {
+        self.kernel.unpin(&self.fs(&format!("prog_{id}"))).unwrap();
     }
 
     pub(crate) fn records(&self) -> BTreeMap<String, String> {

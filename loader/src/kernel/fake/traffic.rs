@@ -47,7 +47,8 @@ impl World {
     }
 
     fn reach(&self, device: &Device) -> Result<(), KernelError> {
-        if self.is_there(device.nsid, device.ifindex) {
+        let found = self.finds(device.nsid, device.netns.as_deref());
+        if found && self.is_there(device.nsid, device.ifindex) {
             return Ok(());
         }
         Err(KernelError::InterfaceGone {
@@ -136,11 +137,18 @@ impl World {
         });
     }
 
+    pub(super) fn remove_foreign_filters(&mut self, ifindex: u32, direction: TcDirection) {
+        if let Some(filters) = self.traffic.filters.get_mut(&(ifindex, direction)) {
+            filters.retain(|filter| filter.program.is_some());
+        }
+    }
+
     pub(super) fn add_tc_filter(
         &mut self,
         device: &Device,
         direction: TcDirection,
         program: Rc<Program>,
+        handle: Option<u32>,
     ) -> Result<(), KernelError> {
         self.reach(device)?;
         if self.traffic.qdiscs.get(&device.ifindex) != Some(&"clsact") {
@@ -152,9 +160,12 @@ impl World {
         if same().any(|filter| filter.kind != "bpf") {
             return Err(errno("add filter", libc::EINVAL));
         }
-        let handle = (1..)
-            .find(|handle| same().all(|filter| filter.handle != *handle))
-            .unwrap_or(0);
+        let is_free = |handle: &u32| same().all(|filter| filter.handle != *handle);
+        let handle = match handle {
+            Some(handle) if !is_free(&handle) => return Err(errno("add filter", libc::EEXIST)),
+            Some(handle) => handle,
+            None => (1..).find(is_free).unwrap_or(0),
+        };
         // The newest of a preference comes first.
         let filter = Filter {
             preference: TC_PREFERENCE,
@@ -199,10 +210,9 @@ impl World {
         device: &Device,
         direction: TcDirection,
         program: u32,
-    ) -> Option<()> {
+    ) -> Option<u32> {
         let (filters, place) = self.own(device, direction, program)?;
-        filters.remove(place);
-        Some(())
+        Some(filters.remove(place).handle)
     }
 
     /// The program of a filter at our preference.

@@ -19,6 +19,8 @@ pub(super) struct World {
     pub(super) interfaces: BTreeMap<(u64, String), u32>,
     /// Namespaces other than ours, by path.
     pub(super) namespaces: BTreeMap<PathBuf, u64>,
+    /// Paths of those that are found at them only by who knows them.
+    pub(super) hidden: BTreeSet<PathBuf>,
     pub(super) traffic: Traffic,
     /// What others attached: keeps them alive.
     pub(super) foreign: Vec<Rc<LinkObject>>,
@@ -31,7 +33,7 @@ pub(super) struct World {
     /// Binaries of user space: the name asked for → path.
     pub(super) binaries: BTreeMap<String, PathBuf>,
     pub(super) refuse_extensions: bool,
-    pub(super) refused_modes: Vec<Option<XdpMode>>,
+    pub(super) refused_modes: Vec<XdpMode>,
     pub(super) refuse_updates: Option<i32>,
     pub(super) calls: usize,
     pub(super) read_only_at: Option<usize>,
@@ -72,6 +74,13 @@ impl World {
             path: path.to_owned(),
             source: std::io::Error::from_raw_os_error(libc::ENOENT),
         })
+    }
+
+    /// Whether the namespace of an interface is found: ours, or one at the path that it was found at or at another one.
+    pub(super) fn finds(&self, nsid: u64, known: Option<&Path>) -> bool {
+        let mut others = self.namespaces.iter().filter(|(_, id)| **id == nsid);
+        nsid == NSID
+            || others.any(|(path, _)| known == Some(path.as_path()) || !self.hidden.contains(path))
     }
 
     /// Whether that interface is in that namespace.

@@ -227,8 +227,9 @@ impl Kernel for LinuxKernel {
         device: &Device,
         direction: TcDirection,
         program: &OwnedFd,
+        handle: Option<u32>,
     ) -> Result<(), KernelError> {
-        tc::add_filter(device, direction, program)
+        tc::add_filter(device, direction, program, handle)
     }
 
     fn replace_tc_filter(
@@ -246,7 +247,7 @@ impl Kernel for LinuxKernel {
         device: &Device,
         direction: TcDirection,
         program: u32,
-    ) -> Result<bool, KernelError> {
+    ) -> Result<Option<u32>, KernelError> {
         tc::remove_filter(device, direction, program)
     }
 }

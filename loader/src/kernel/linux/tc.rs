@@ -105,9 +105,10 @@ pub(super) fn add_filter(
     device: &Device,
     direction: TcDirection,
     program: &OwnedFd,
+    handle: Option<u32>,
 ) -> Result<(), KernelError> {
     // Handle 0: the kernel takes the lowest that is free.
-    let request = || with_program(device, direction, 0, program);
+    let request = || with_program(device, direction, handle.unwrap_or(0), program);
     run(device, "adding a filter", || {
         request()?.change(NLM_F_CREATE | NLM_F_EXCL)
     })
@@ -138,19 +139,19 @@ pub(super) fn remove_filter(
     device: &Device,
     direction: TcDirection,
     program: u32,
-) -> Result<bool, KernelError> {
+) -> Result<Option<u32>, KernelError> {
     let result = run(device, "removing a filter", || {
         let Some(filter) = ours(device, direction, program)? else {
-            return Ok(false);
+            return Ok(None);
         };
         let header = tcmsg(device.ifindex, filter.handle, parent(direction), info())?;
         let request = Request::new(RTM_DELTFILTER, &header).attribute(TCA_KIND, b"bpf\0");
         match request.change(0) {
-            Err(error) if is_gone(&error) => Ok(false),
-            result => result.map(|()| true),
+            Err(error) if is_gone(&error) => Ok(None),
+            result => result.map(|()| Some(filter.handle)),
         }
     });
-    gone_is(result, false)
+    gone_is(result, None)
 }
 
 /// The filter at our preference that runs a program.
