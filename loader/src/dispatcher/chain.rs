@@ -276,7 +276,7 @@ pub(crate) fn pulse<K: Kernel>(
 }
 
 /// Whether the filter of a TC chain is where it was put.
-fn has_filter<K: Kernel>(
+pub(crate) fn has_filter<K: Kernel>(
     kernel: &K,
     key: ChainKey,
     direction: TcDirection,
