@@ -264,6 +264,11 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
+    fn is_bpffs(&self, dir: &Path) -> Result<bool, KernelError> {
+        let world = self.call("is bpffs")?;
+        Ok(world.mounted && world.dirs.contains(dir))
+    }
+
     fn load(&self, spec: &LoadSpec<'_, Object>) -> Result<Loaded<Object>, KernelError> {
         let mut world = self.call("load")?;
         let extension = |program: &super::ProgramSpec<'_, Object>| {

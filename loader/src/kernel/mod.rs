@@ -292,6 +292,8 @@ pub trait Kernel {
 
     /// Mounts a bpffs at `dir` unless one is there; makes `dir` when absent.
     fn mount_bpffs(&self, dir: &Path) -> Result<(), KernelError>;
+    /// Whether a bpffs is mounted there.
+    fn is_bpffs(&self, dir: &Path) -> Result<bool, KernelError>;
     /// Makes maps, loads programs. All or nothing: on failure no handle outlives the call.
     fn load(&self, spec: &LoadSpec<'_, Self::Handle>) -> Result<Loaded<Self::Handle>, KernelError>;
     /// Loads an embedded dispatcher.

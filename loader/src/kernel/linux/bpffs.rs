@@ -25,15 +25,21 @@ pub(super) fn mount(dir: &Path) -> Result<(), KernelError> {
         .mode(MOUNT_MODE)
         .create(dir)
         .map_err(failed(|| format!("making the folder {}", dir.display())))?;
-    let found =
-        rustix::fs::statfs(dir).map_err(failed(|| format!("looking at {}", dir.display())))?;
-    // The kernel's word is signed on some architectures.
-    if found.f_type as u64 & 0xffff_ffff == BPF_FS_MAGIC {
+    if is_mounted(dir)? {
         return Ok(());
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("bpf", dir, "bpf", flags, c"mode=0700")
         .map_err(failed(|| format!("mounting a bpffs at {}", dir.display())))
+}
+
+pub(super) fn is_mounted(dir: &Path) -> Result<bool, KernelError> {
+    match rustix::fs::statfs(dir) {
+        // The kernel's word is signed on some architectures.
+        Ok(found) => Ok(found.f_type as u64 & 0xffff_ffff == BPF_FS_MAGIC),
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        Err(error) => Err(failed(|| format!("looking at {}", dir.display()))(error)),
+    }
 }
 
 pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<(), KernelError> {
