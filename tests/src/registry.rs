@@ -139,7 +139,7 @@ fn guarded(folder: &Path, line: &str) -> String {
 }
 
 /// A CA in `ca.crt`, and the paths of a certificate for loopback by it and of its key.
-fn certificate(openssl: &Path, folder: &Path) -> (String, String) {
+pub(crate) fn certificate(openssl: &Path, folder: &Path) -> (String, String) {
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let make = |name: &str, more: &[&str]| {
         let (certificate, key) = (path(&format!("{name}.crt")), path(&format!("{name}.key")));
