@@ -15,10 +15,6 @@ const PASSWORD: &str = "s3cr3t";
 /// `tester:s3cr3t`.
 const LOGIN: &str = "dGVzdGVyOnMzY3IzdA==";
 
-fn home(bpfman: &Bpfman) -> std::path::PathBuf {
-    bpfman.images().parent().unwrap().to_owned()
-}
-
 fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
@@ -26,13 +22,14 @@ fn write(path: &Path, text: &str) {
 
 fn registries(bpfman: &Bpfman, text: &str) {
     write(
-        &home(bpfman).join(".config/containers/registries.conf"),
+        &bpfman.home().join(".config/containers/registries.conf"),
         text,
     );
 }
 
 fn trust(bpfman: &Bpfman, registry: &Registry) {
-    let folder = home(bpfman)
+    let folder = bpfman
+        .home()
         .join(".config/containers/certs.d")
         .join(registry.address());
     std::fs::create_dir_all(&folder).unwrap();
@@ -117,11 +114,11 @@ fn a_private_ca_and_every_source_of_a_login() {
     for (file, variable) in sources {
         let bpfman = Bpfman::new();
         trust(&bpfman, &registry);
-        let path = home(&bpfman).join(file);
+        let path = bpfman.home().join(file);
         write(&path, &auth);
         let value = match variable {
             Some("REGISTRY_AUTH_FILE") => path.clone(),
-            Some("XDG_RUNTIME_DIR") => home(&bpfman).join("run"),
+            Some("XDG_RUNTIME_DIR") => bpfman.home().join("run"),
             _ => path.parent().unwrap().to_owned(),
         };
         let value = value.to_string_lossy().into_owned();
@@ -133,8 +130,8 @@ fn a_private_ca_and_every_source_of_a_login() {
     }
     let bpfman = Bpfman::new();
     trust(&bpfman, &registry);
-    write(&home(&bpfman).join(".docker/config.json"), &helper);
-    let program = home(&bpfman).join("bin/docker-credential-of-a-test");
+    write(&bpfman.home().join(".docker/config.json"), &helper);
+    let program = bpfman.home().join("bin/docker-credential-of-a-test");
     write(
         &program,
         &format!(
