@@ -18,8 +18,9 @@ mod pulls;
 mod pushes;
 mod real;
 mod refused;
-mod server;
 mod signed;
 mod stores;
 mod time;
 mod tls;
+
+use bpfman_tests::faulty as server;
