@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+use crate::lanes;
+
 /// The binary under test: `BPFMAN_BIN`, else the one that was built beside this test.
 ///
 /// # Panics
@@ -24,6 +26,16 @@ pub fn binary() -> PathBuf {
     found.expect("bpfman is built: cargo build --workspace --all-targets")
 }
 
+/// A `bpfman` that kills itself at the moment that `BPFMAN_FAILPOINT` names, or `None` after the test was skipped.
+#[must_use]
+pub fn failpoints_binary() -> Option<PathBuf> {
+    let path = std::env::var_os("BPFMAN_FAILPOINTS_BIN").map(PathBuf::from);
+    if path.is_none() {
+        lanes::skip_or_fail("no build with failpoints: `tests/lanes kernel` makes it");
+    }
+    path
+}
+
 /// What a run of the command ended with.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -36,7 +48,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn of(output: &Output) -> Self {
+    /// Of any process.
+    #[must_use]
+    pub fn of(output: &Output) -> Self {
         Self {
             status: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
