@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::StateError;
+use super::moment::moment;
 use super::store::Put;
 use crate::TcDirection;
 use crate::kernel::Device;
@@ -133,8 +134,7 @@ impl Journal {
 
     /// Writes one line.
     pub(crate) fn write(&mut self, line: &Line) -> Result<(), StateError> {
-        #[cfg(test)]
-        crate::tests::kill::moment();
+        moment();
         let bytes = encode(std::slice::from_ref(line)).map_err(|source| StateError::Record {
             key: "journal".to_owned(),
             source,
@@ -156,8 +156,7 @@ impl Journal {
         };
         file.write_all(&bytes)
             .map_err(|source| self.failed("writing", source))?;
-        #[cfg(test)]
-        crate::tests::kill::moment();
+        moment();
         Ok(())
     }
 
@@ -169,8 +168,7 @@ impl Journal {
             };
             file.set_len(0)
                 .map_err(|source| self.failed("clearing", source))?;
-            #[cfg(test)]
-            crate::tests::kill::moment();
+            moment();
             return Ok(());
         }
         self.replace()
