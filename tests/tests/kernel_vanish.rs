@@ -133,6 +133,7 @@ over
     }
     assert_eq!(outcome.value("REST"), "0");
     assert_eq!(outcome.value("AGAIN"), "yes");
+    told(&outcome, "TAKES_OVER", 0, 1, &[]);
     told(&outcome, "UNLOAD", 0, 1, &[]);
     nothing_left(&outcome);
 }
