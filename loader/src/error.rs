@@ -38,9 +38,6 @@ impl fmt::Display for HookPlace {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoaderError {
-    /// Parsed from the command line, built by a later issue.
-    #[error("not built yet: {0}")]
-    NotBuiltYet(&'static str),
     /// No such program, ours or the kernel's.
     #[error("there is no program with id {id}")]
     NoSuchProgram {
@@ -378,8 +375,16 @@ pub enum LoaderError {
         /// What the kernel said.
         source: KernelError,
     },
-    /// What a process that died had left cannot be finished.
-    #[error("finishing what an interrupted command left ({what})")]
+    /// A path of ours is taken by something that no record has.
+    #[error("{what}: {} is there already, and no record of bpfman has it", .path.display())]
+    InTheWay {
+        /// What was being done to what.
+        what: String,
+        /// Pin or folder.
+        path: PathBuf,
+    },
+    /// What a process that died had left can be neither finished nor undone.
+    #[error("settling what an interrupted command left ({what})")]
     Recovery {
         /// That command.
         what: String,
