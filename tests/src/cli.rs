@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 use wait4::Wait4 as _;
 
+use crate::lanes;
+
 /// The binary under test: `BPFMAN_BIN`, else the one that was built beside this test.
 ///
 /// # Panics
@@ -23,6 +25,16 @@ pub fn binary() -> PathBuf {
         .map(|folder| folder.join("bpfman"))
         .find(|path| path.is_file());
     found.expect("bpfman is built: cargo build --workspace --all-targets")
+}
+
+/// A `bpfman` that kills itself at the moment that `BPFMAN_FAILPOINT` names, or `None` after the test was skipped.
+#[must_use]
+pub fn failpoints_binary() -> Option<PathBuf> {
+    let path = std::env::var_os("BPFMAN_FAILPOINTS_BIN").map(PathBuf::from);
+    if path.is_none() {
+        lanes::skip_or_fail("no build with failpoints: `tests/lanes kernel` makes it");
+    }
+    path
 }
 
 /// What a run of the command ended with.

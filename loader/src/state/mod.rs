@@ -3,6 +3,7 @@
 mod error;
 mod journal;
 mod lock;
+mod moment;
 mod record;
 mod store;
 
