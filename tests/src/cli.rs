@@ -139,6 +139,12 @@ impl Bpfman {
         self.folder.path().join("images")
     }
 
+    /// What signatures proved, apart from the store (`BPFMAN_ADMITTED_DIR`).
+    #[must_use]
+    pub fn admitted(&self) -> PathBuf {
+        self.folder.path().join("admitted")
+    }
+
     /// The command, ready to be run.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -147,7 +153,7 @@ impl Bpfman {
             .args(arguments)
             .env("BPFMAN_RUNTIME_DIR", self.runtime())
             .env("BPFMAN_IMAGE_DIR", self.images())
-            .env("BPFMAN_ADMITTED_DIR", self.folder.path().join("admitted"))
+            .env("BPFMAN_ADMITTED_DIR", self.admitted())
             .env("HOME", self.folder.path())
             .env("NO_COLOR", "1")
             .env_remove("BPFMAN_CONFIG")

@@ -398,6 +398,45 @@ fn nothing_unproven_reaches_the_kernel_and_what_is_proven_needs_no_network() {
             assert!(again.failure().contains("it is by none"), "{again:#?}");
         }
     }
+
+    // A store with an image by somebody else and the record that it was admitted, which anybody can write.
+    let (signed, wrong) = (
+        fixtures::push(&registry, "signed"),
+        fixtures::push(&registry, "wrongkey"),
+    );
+    let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+    let theirs = Bpfman::new();
+    let image = registry_name(&registry, "wrongkey");
+    let _ = theirs.run(&["image", "pull", "-i", &image]).ok();
+    let records = bpfman.admitted().join(hex(&signed));
+    let record = std::fs::read_dir(records).unwrap().next().unwrap().unwrap();
+    let forged = std::fs::read_to_string(record.path()).unwrap();
+    let forged = forged.replace(&hex(&signed), &hex(&wrong));
+    let place = theirs.images().join(".bpfman/admitted").join(hex(&wrong));
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join(record.file_name()), forged).unwrap();
+    let refused = load(&theirs, Network::None, &config, "wrongkey", "Never");
+    assert!(refused.failure().contains("it is by none"), "{refused:#?}");
+    assert_eq!(theirs.pins(), Vec::<PathBuf>::new());
+
+    // Where nothing can be written an image is proven each time.
+    let bare = Bpfman::new().env("BPFMAN_ADMITTED_DIR", "/proc/bpfman");
+    let arguments = [
+        "image",
+        "pull",
+        "-i",
+        &registry_name(&registry, "signed"),
+        "-p",
+    ];
+    for policy in ["Always", "Never", "Never"] {
+        let mut arguments = arguments.to_vec();
+        arguments.push(policy);
+        let pulled = run(&bare, Network::Registry, Some(&config), &arguments);
+        assert_eq!(
+            (pulled.ok(), &*pulled.stderr),
+            ("Successfully downloaded bytecode\n", "")
+        );
+    }
 }
 
 fn registry_name(registry: &Registry, name: &str) -> String {
