@@ -978,7 +978,9 @@ fn archives_carry_signatures_and_removal_takes_them() {
         "it is by none of the policy's 1 keys",
     );
 
+    assert_eq!(admissions(&from), 1);
     from.store.remove(&[image]).unwrap();
+    assert_eq!(admissions(&from), 0);
     let left: Vec<_> = from.files();
     assert_eq!(left, ["index.json", "oci-layout"]);
 }
