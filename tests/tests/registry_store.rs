@@ -343,7 +343,7 @@ fn stores_that_crane_and_oras_filled() {
     };
     let builder = Bpfman::new();
     let name = registry.reference("acme/xdp-counter:test");
-    build(&builder, &object, &name);
+    built(&name, ["--bytecode", object.arg()]);
     let _ = builder.run(&["image", "pull", "-i", &name]).ok();
     let digest = builder.run(&["image", "inspect", &name]).field("Digest");
     let by_digest = format!("{}@{digest}", registry.reference("acme/xdp-counter"));
