@@ -84,11 +84,13 @@ impl<K: Kernel> Loader<K> {
             found.netns.clone_from(&device.netns);
             match chain::pulse(&self.kernel, &self.pins(), key, found)? {
                 Pulse::Runs => join(found, &members, id, loaded.extension, &joining, &name)?,
+                // bpffs was unmounted: what is left of the chain leads nowhere.
+                Pulse::Unpinned if !self.is_held(&device, key, found)? => chain = None,
                 Pulse::Unpinned => {
-                    return Err(LoaderError::ChainGone {
+                    return Err(LoaderError::ChainHeld {
                         place: name,
-                        path: chain::pinned_at(&self.pins(), key, found),
-                        links: members.iter().map(|member| member.link_id).collect(),
+                        path: self.pins().xdp_link(key),
+                        program: found.program_id,
                     });
                 }
                 Pulse::Stopped => chain = None,
@@ -224,6 +226,23 @@ impl<K: Kernel> Loader<K> {
             chain.revision,
         )?);
         change.commit(steps)
+    }
+
+    /// Whether an XDP link without its pin still runs, because some process has it open.
+    fn is_held(
+        &self,
+        device: &Device,
+        key: ChainKey,
+        chain: &ChainRecord,
+    ) -> Result<bool, LoaderError> {
+        if key.hook != Hook::Xdp {
+            return Ok(false);
+        }
+        let there = self
+            .kernel
+            .xdp_program_on(key.ifindex, device.netns.as_deref());
+        let there = there.doing(|| format!("looking at interface {}", key.ifindex))?;
+        Ok(there == Some(chain.program_id))
     }
 
     /// Looks an interface up.

@@ -1,7 +1,7 @@
 //! Building, replacing and removing the revisions of a chain.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use log::warn;
 
@@ -233,14 +233,6 @@ pub(crate) enum Pulse {
     Stopped,
     /// Its pin is gone: bpffs was unmounted.
     Unpinned,
-}
-
-/// What is pinned as long as a chain is.
-pub(crate) fn pinned_at(pins: &Pins, key: ChainKey, chain: &ChainRecord) -> PathBuf {
-    match key.hook {
-        Hook::Xdp => pins.xdp_link(key),
-        Hook::Tc(_) | Hook::Tcx(_) => pins.revision(key, chain.revision),
-    }
 }
 
 /// Looks for what a chain's record says is on its hook.
