@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod admitted;
 mod auth;
 mod elf;
 mod host;
