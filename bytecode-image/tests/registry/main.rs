@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod admitted;
 mod auth;
 mod damage;
 mod elf;
