@@ -195,6 +195,7 @@ mod tests {
                 netns: netns.map(Into::into),
             },
             metadata: BTreeMap::new(),
+            gone: false,
         }
     }
 
