@@ -226,7 +226,9 @@ fn the_programs_that_run_are_those_of_the_model() {
         );
 
         // What is no action is in no mask.
-        let dispatcher = kernel.load_dispatcher(&hook.config(u32::MAX, 1)).unwrap();
+        let dispatcher = kernel
+            .load_dispatcher(&hook.config([u32::MAX; 3], 1))
+            .unwrap();
         let spec = LinkSpec::Extension {
             program: &loaded.programs[0].handle,
             target: &dispatcher,
