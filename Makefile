@@ -9,7 +9,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 
 .PHONY: help
 help: ## print these words
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## the release binary, in target/release
@@ -30,6 +30,13 @@ demo: ## from a .o file to counted packets: a real registry, a real kernel in a 
 .PHONY: test
 test: ## every lane of tests; LANES="lint unit" for some of them
 	@tests/lanes $(LANES)
+
+.PHONY: test-kernels
+test-kernels: ## the kernel lane on Debian's 6.1, 6.12 and newest kernel; KERNELS="6.1" for some
+	@failed=; for kernel in $(or $(KERNELS),6.1 6.12 newest); do \
+		echo "=== kernel $$kernel"; \
+		KERNEL=$$kernel tests/lanes kernel || failed="$$failed $$kernel"; \
+	done; [ -z "$$failed" ] || { echo "failed on:$$failed" >&2; exit 1; }
 
 .PHONY: fuzz
 fuzz: ## a minute of bytes that nobody meant; FUZZ="object_info 600" for longer

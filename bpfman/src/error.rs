@@ -149,9 +149,13 @@ impl From<builder::BuildError> for Error {
 }
 
 impl Error {
-    /// 2 for wrong usage, else 1.
+    /// 2 for wrong usage, what shells give for a signal, else 1.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
+            Self::Build(error) => match &**error {
+                builder::BuildError::Stopped { signal, .. } => 128 + signal.number(),
+                _ => 1,
+            },
             Self::TwoValues { .. }
             | Self::GlobalTwice { .. }
             | Self::ProgramTwice { .. }

@@ -522,7 +522,8 @@ mod tests {
 
     #[test]
     fn files_of_a_layer() {
-        let table: &[(&[(&str, &[u8])], &[&str])] = &[
+        type Entries = &'static [(&'static str, &'static [u8])];
+        let table: &[(Entries, &[&str])] = &[
             (&[("x.o", b"x")], &["x.o"]),
             (&[("./", b""), ("./x.o", b"x")], &["x.o"]),
             (&[("d/", b""), ("d/x.o", b"x")], &["d/", "d/x.o"]),

@@ -85,15 +85,15 @@ pub enum LoaderError {
         /// Its pin.
         path: PathBuf,
     },
-    /// A chain whose pin is gone while its links are still recorded.
-    #[error("the chain on {place} is recorded but gone: {} is not there", .path.display())]
-    ChainGone {
+    /// A chain whose pin is gone, and that runs all the same.
+    #[error("the chain on {place} still runs (program {program}), but its pin is gone: {} is not there", .path.display())]
+    ChainHeld {
         /// Where.
         place: Box<HookPlace>,
-        /// Pin of its XDP link, or folder of its slots.
+        /// Pin of its XDP link.
         path: PathBuf,
-        /// Links recorded on it.
-        links: Vec<u32>,
+        /// Its dispatcher, or its one program.
+        program: u32,
     },
     /// A TC filter of ours that somebody removed while we were at it.
     #[error("the TC {direction} filter of interface {ifindex} that runs program {program} is gone")]

@@ -4,7 +4,8 @@
 use bpfman_tests::objects::Object;
 use bpfman_tests::vm::{HELPERS, Vm, VmOutcome};
 
-/// A program that notes when it last saw a packet and returns `RETURNS`.
+/// A program that notes when it last saw an echo request and returns `RETURNS`. What else comes (neighbours, routers) may
+/// come at any moment.
 const MARK: &str = r#"
 volatile const __u32 RETURNS = XDP_PASS;
 struct {
@@ -18,8 +19,12 @@ int mark(struct xdp_md *ctx)
 {
     __u32 key = 0;
     __u64 *seen_at = bpf_map_lookup_elem(&seen, &key);
-    if (seen_at)
-        *seen_at = bpf_ktime_get_ns();
+    void *end = (void *)(long)ctx->data_end;
+    unsigned char *packet = (void *)(long)ctx->data;
+    /* IPv4, ICMP, echo request */
+    if (!seen_at || (void *)packet + 35 > end || packet[12] != 8 || packet[13] || packet[23] != 1 || packet[34] != 8)
+        return RETURNS;
+    *seen_at = bpf_ktime_get_ns();
     return RETURNS;
 }
 "#;

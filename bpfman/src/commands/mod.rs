@@ -3,6 +3,7 @@
 mod attach;
 mod capabilities;
 mod detach;
+mod digest_file;
 mod doctor;
 mod generate;
 mod get;

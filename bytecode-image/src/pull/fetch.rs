@@ -9,7 +9,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::try_join;
 
 use super::signatures::{self, Needed};
-use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Verdict, Wanted, aside, local};
+use super::{
+    BytecodeImage, Contents, Part, PullError, PullRequest, Verdict, Wanted, aside, beside, local,
+};
 use crate::digest::Digest;
 use crate::host::registries_conf::Endpoint;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
@@ -184,7 +186,7 @@ async fn fetch_from(
     // Without its contents an image needs no signatures: they are not waited for then.
     let ((mut config, mut layer), mut beside) = try_join(
         contents(&source, store, &writer, &manifest, progress),
-        signatures::fetch(client, reference, &subject, &needed, patience).map(Ok),
+        beside::fetch(client, reference, &subject, &needed, patience).map(Ok),
     )
     .await?;
     // Before anything of it is read.

@@ -1,5 +1,6 @@
 //! From a reference and a policy to a verified image.
 
+mod beside;
 mod error;
 mod fetch;
 mod local;
@@ -12,8 +13,8 @@ use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
+pub use beside::MAX_FETCHED_BYTES;
 pub use error::{Part, PullError};
-pub use signatures::MAX_FETCHED_BYTES;
 pub use trust::{Trust, Verdict};
 
 use self::local::Located;

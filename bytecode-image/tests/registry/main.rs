@@ -8,6 +8,7 @@
     clippy::indexing_slicing
 )]
 
+mod admitted;
 mod auth;
 mod damage;
 mod elf;
@@ -18,8 +19,9 @@ mod pulls;
 mod pushes;
 mod real;
 mod refused;
-mod server;
 mod signed;
 mod stores;
 mod time;
 mod tls;
+
+use bpfman_tests::faulty as server;

@@ -16,6 +16,7 @@ mod keys;
 mod layout;
 mod many;
 mod not_counted;
+mod own_ca;
 mod own_log;
 mod spoil;
 mod trust;

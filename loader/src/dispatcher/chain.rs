@@ -1,7 +1,7 @@
 //! Building, replacing and removing the revisions of a chain.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use log::warn;
 
@@ -235,14 +235,6 @@ pub(crate) enum Pulse {
     Unpinned,
 }
 
-/// What is pinned as long as a chain is.
-pub(crate) fn pinned_at(pins: &Pins, key: ChainKey, chain: &ChainRecord) -> PathBuf {
-    match key.hook {
-        Hook::Xdp => pins.xdp_link(key),
-        Hook::Tc(_) | Hook::Tcx(_) => pins.revision(key, chain.revision),
-    }
-}
-
 /// Looks for what a chain's record says is on its hook.
 pub(crate) fn pulse<K: Kernel>(
     kernel: &K,
@@ -276,7 +268,7 @@ pub(crate) fn pulse<K: Kernel>(
 }
 
 /// Whether the filter of a TC chain is where it was put.
-fn has_filter<K: Kernel>(
+pub(crate) fn has_filter<K: Kernel>(
     kernel: &K,
     key: ChainKey,
     direction: TcDirection,

@@ -6,6 +6,8 @@ mod found;
 mod recorded;
 mod repair;
 
+use std::collections::BTreeSet;
+
 use compare::{Difference, compare};
 pub use finding::{Diagnosis, Finding, FindingKind, Outcome, Remedy};
 use recorded::Recorded;
@@ -40,7 +42,49 @@ impl<K: Kernel> Loader<K> {
     ///
     /// As for [`Loader::doctor`]. A repair that fails is no error but an [`Outcome`].
     pub fn repair(&self) -> Result<Vec<Diagnosis>, LoaderError> {
-        self.doctor()
+        let mut guard = Guard::acquire(&self.config, Missing::Empty)?;
+        let mut seen: Vec<Finding> = Vec::new();
+        let mut failed: Vec<(Finding, LoaderError)> = Vec::new();
+        let mut tried = BTreeSet::new();
+        // A repair may be of several differences, and bring others to light: each is done with fresh eyes.
+        let left = loop {
+            let found = self.examine(&mut guard)?;
+            for Difference { finding, .. } in &found {
+                if !seen.iter().any(|known| same(known, finding)) {
+                    seen.push(finding.clone());
+                }
+            }
+            let next = found.iter().find_map(|difference| {
+                let finding = &difference.finding;
+                let fresh = tried.insert((finding.kind, finding.place.clone()));
+                let repair = difference.repair.as_ref().filter(|_| fresh)?;
+                Some((finding, repair))
+            });
+            let Some((finding, repair)) = next else {
+                break found;
+            };
+            if let Err(error) = self.mend(&mut guard, &finding.place, repair) {
+                failed.push((finding.clone(), error));
+                if *repair == Repair::SetJournalAside {
+                    // What the journal tells of may not be changed behind its back.
+                    break found;
+                }
+            }
+        };
+        let mut outcome = |finding: &Finding| {
+            if !left.iter().any(|left| same(&left.finding, finding)) {
+                return Outcome::Repaired;
+            }
+            match failed.iter().position(|(known, _)| same(known, finding)) {
+                Some(place) => Outcome::Failed(Box::new(failed.swap_remove(place).1)),
+                None => Outcome::Left,
+            }
+        };
+        let diagnoses = seen.into_iter().map(|finding| Diagnosis {
+            outcome: outcome(&finding),
+            finding,
+        });
+        Ok(diagnoses.collect())
     }
 
     /// Every difference there is, in the order in which they are to be repaired.
@@ -85,6 +129,11 @@ impl<K: Kernel> Loader<K> {
             }
         }
     }
+}
+
+/// Whether two looks found the same difference, whatever words they had for it.
+fn same(one: &Finding, other: &Finding) -> bool {
+    (one.kind, &one.place) == (other.kind, &other.place)
 }
 
 fn unfinished(left: Left) -> Difference {

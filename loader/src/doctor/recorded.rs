@@ -7,8 +7,7 @@ use crate::dispatcher::plan::Member;
 use crate::dispatcher::{chain, plan};
 use crate::error::HookPlace;
 use crate::state::{
-    ChainKey, ChainRecord, ClsactRecord, Hook, LinkRecord, PlaceRecord, ProgramRecord, StateError,
-    Store,
+    ChainKey, ChainRecord, ClsactRecord, Hook, LinkRecord, ProgramRecord, StateError, Store,
 };
 
 /// All records.
@@ -65,37 +64,12 @@ impl Recorded {
             .links
             .values()
             .filter(|link| link.chain() == Some(key))
-            .filter_map(|link| hook(&link.place));
+            .filter_map(LinkRecord::hook);
         match links.next() {
             Some(place) => Place::Hook(key.hook, place),
             None => Place::Key(key),
         }
     }
-}
-
-/// The hook of a link that has one.
-pub(super) fn hook(place: &PlaceRecord) -> Option<HookPlace> {
-    let (iface, direction, netns) = match place {
-        PlaceRecord::Xdp { iface, netns, .. } => (iface, None, netns),
-        PlaceRecord::Tc {
-            iface,
-            direction,
-            netns,
-            ..
-        }
-        | PlaceRecord::Tcx {
-            iface,
-            direction,
-            netns,
-            ..
-        } => (iface, Some(*direction), netns),
-        _ => return None,
-    };
-    Some(HookPlace {
-        iface: iface.clone(),
-        direction,
-        netns: netns.clone(),
-    })
 }
 
 /// A chain, as a message names it.

@@ -22,13 +22,9 @@ impl LoaderError {
             Self::ProgramGone { id, .. } => Some(format!(
                 "was bpffs unmounted? `bpfman unload {id}` removes the record"
             )),
-            Self::ChainGone { links, .. } => {
-                let ids: Vec<_> = links.iter().map(u32::to_string).collect();
-                Some(format!(
-                    "was bpffs unmounted? `bpfman detach` of {} removes the records",
-                    ids.join(", ")
-                ))
-            }
+            Self::ChainHeld { .. } => Some(
+                "end the process that holds its link: `bpftool link` names it".to_owned(),
+            ),
             Self::ByteOrder { .. } => {
                 Some("load the object that was compiled for this host".to_owned())
             }

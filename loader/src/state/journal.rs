@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::StateError;
+use super::moment::moment;
 use super::store::Put;
 use crate::TcDirection;
 use crate::kernel::Device;
@@ -136,8 +137,7 @@ impl Journal {
 
     /// Writes one line.
     pub(crate) fn write(&mut self, line: &Line) -> Result<(), StateError> {
-        #[cfg(test)]
-        crate::tests::kill::moment();
+        moment();
         let bytes = encode(std::slice::from_ref(line)).map_err(|source| StateError::Record {
             path: self.path.clone(),
             key: "journal".to_owned(),
@@ -160,8 +160,7 @@ impl Journal {
         };
         file.write_all(&bytes)
             .map_err(|source| self.failed("writing", source))?;
-        #[cfg(test)]
-        crate::tests::kill::moment();
+        moment();
         Ok(())
     }
 
@@ -173,8 +172,7 @@ impl Journal {
             };
             file.set_len(0)
                 .map_err(|source| self.failed("clearing", source))?;
-            #[cfg(test)]
-            crate::tests::kill::moment();
+            moment();
             return Ok(());
         }
         self.replace()

@@ -10,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::TcDirection;
+use crate::error::HookPlace;
 
 /// The hooks on which programs stand in an order of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -251,6 +252,31 @@ impl LinkRecord {
             ifindex,
         };
         Some((key, priority))
+    }
+
+    /// The hook that it is on, where that is one of an interface.
+    pub(crate) fn hook(&self) -> Option<HookPlace> {
+        let (iface, direction, netns) = match &self.place {
+            PlaceRecord::Xdp { iface, netns, .. } => (iface, None, netns),
+            PlaceRecord::Tc {
+                iface,
+                direction,
+                netns,
+                ..
+            }
+            | PlaceRecord::Tcx {
+                iface,
+                direction,
+                netns,
+                ..
+            } => (iface, Some(*direction), netns),
+            _ => return None,
+        };
+        Some(HookPlace {
+            iface: iface.clone(),
+            direction,
+            netns: netns.clone(),
+        })
     }
 
     /// The dispatcher's chain it is in; TCX links have none.

@@ -2,6 +2,7 @@
 
 mod chain;
 mod crash;
+mod doctor;
 mod faults;
 pub(crate) mod kill;
 mod life;

@@ -46,10 +46,7 @@ impl Comparison<'_> {
                 };
                 (FindingKind::LeftOver, Cure::Repair(repair))
             } else {
-                let how = format!(
-                    "bpfman did not make it: remove it with `rm`, or leave it: {}",
-                    path.display()
-                );
+                let how = "bpfman did not make it: remove it, or leave it".to_owned();
                 (FindingKind::Unknown, Cure::ByHand(how))
             };
             self.add(

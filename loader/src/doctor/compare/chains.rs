@@ -3,7 +3,7 @@
 use super::programs::named;
 use super::{Comparison, Cure, FindingKind, move_away, words};
 use crate::TcDirection;
-use crate::dispatcher::plan::Member;
+use crate::dispatcher::plan::{MAX_MEMBERS, Member};
 use crate::doctor::found::{Entry, OnHook};
 use crate::doctor::repair::Repair;
 use crate::kernel::{Description, LinkKind};
@@ -53,7 +53,13 @@ impl Comparison<'_> {
         if !chain.direct {
             let folder = self.pins.revision(key, chain.revision);
             self.claim(&folder);
-            for position in 0..members.len() {
+            // Without members, the folder goes with the chain.
+            let slots = if members.is_empty() {
+                MAX_MEMBERS
+            } else {
+                members.len()
+            };
+            for position in 0..slots {
                 self.claim(&folder.join(slot_pin(position)));
             }
         }
@@ -179,7 +185,11 @@ impl Comparison<'_> {
                     format!("the clsact qdisc of {}", clsact.iface),
                     "a TC chain",
                     "none",
-                    Cure::Repair(Repair::DropClsact { nsid, ifindex }),
+                    Cure::Repair(Repair::DropClsact {
+                        nsid,
+                        ifindex,
+                        iface: clsact.iface.clone(),
+                    }),
                 );
             }
         }

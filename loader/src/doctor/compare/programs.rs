@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::{Comparison, Cure, FindingKind, move_away, words};
 use crate::doctor::found::{Entry, Living};
-use crate::doctor::recorded::hook;
 use crate::doctor::repair::Repair;
 use crate::kernel::{Description, LinkKind, kept_name};
 use crate::paths::can_be_pinned;
@@ -214,7 +213,9 @@ pub(super) fn named(id: u32, link: &LinkRecord) -> String {
         PlaceRecord::Uprobe { target, .. } => target.clone(),
         PlaceRecord::Fentry => format!("fentry of program {}", link.program_id),
         PlaceRecord::Fexit => format!("fexit of program {}", link.program_id),
-        on_interface => hook(on_interface).map_or_else(String::new, |hook| hook.to_string()),
+        PlaceRecord::Xdp { .. } | PlaceRecord::Tc { .. } | PlaceRecord::Tcx { .. } => link
+            .hook()
+            .map_or_else(String::new, |hook| hook.to_string()),
     };
     format!("link {id} ({place})")
 }
