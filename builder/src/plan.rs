@@ -328,6 +328,7 @@ fn warn_of_sections(path: &Path, info: &ObjectInfo) {
         let ProgramInfo {
             section_name,
             section,
+            ..
         } = program;
         let why = match section {
             Section::Unknown => "which is none that is known",

@@ -467,6 +467,7 @@ mod tests {
         let program = ProgramInfo {
             section_name: "xdp".to_owned(),
             section,
+            core_relocations: false,
         };
         let object = ObjectInfo {
             byte_order: ByteOrder::Little,
@@ -482,7 +483,8 @@ mod tests {
                 },
             )]),
             license: None,
-            needs_kernel_btf: false,
+            core_relocations_in_text: false,
+            kernel_symbols: false,
         };
         let check = |programs: &[(&str, &str)], maps: &[(&str, &str)]| {
             Labels {

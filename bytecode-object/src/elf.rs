@@ -4,7 +4,7 @@ use object::elf::{self, FileHeader64, SectionHeader64};
 use object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym};
 use object::{Endianness, SectionIndex};
 
-use crate::btf::{Btf, has_core_relocations};
+use crate::btf::{Btf, CoreRelocations};
 use crate::reader::Reader;
 use crate::{ObjectError, Section, map_type_name};
 
@@ -39,6 +39,8 @@ pub struct ProgramInfo {
     pub section_name: String,
     /// What that name means.
     pub section: Section,
+    /// Whether its instructions are fitted to the running kernel's types (CO-RE relocations in `.BTF.ext`).
+    pub core_relocations: bool,
 }
 
 /// One map of an object.
@@ -67,8 +69,10 @@ pub struct ObjectInfo {
     pub maps: BTreeMap<String, MapInfo>,
     /// The `license` section's string.
     pub license: Option<String>,
-    /// Whether loading needs the running kernel's BTF (CO-RE relocations in `.BTF.ext`).
-    pub needs_kernel_btf: bool,
+    /// Whether functions that programs may call (`.text`) have CO-RE relocations.
+    pub core_relocations_in_text: bool,
+    /// Whether it has externs that are looked up in the running kernel's types: kfuncs and typed variables (`__ksym`).
+    pub kernel_symbols: bool,
 }
 
 impl std::fmt::Display for ByteOrder {
@@ -92,17 +96,28 @@ impl ObjectInfo {
     /// [`MAX_OBJECT_BYTES`], [`MAX_PROGRAMS`] or [`MAX_MAPS`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
         let file = File::open(bytes)?;
-        let programs = file.programs()?;
+        let btf = match file.section(".BTF") {
+            Some(section) => Some(Btf::parse(file.data(section)?, file.order)?),
+            None => None,
+        };
+        let relocations = match (&btf, file.section(".BTF.ext")) {
+            (Some(btf), Some(section)) => {
+                CoreRelocations::parse(file.data(section)?, file.order, btf)?
+            }
+            _ => CoreRelocations::default(),
+        };
+        let programs = file.programs(&relocations)?;
         if programs.is_empty() {
             return Err(ObjectError::NoProgram);
         }
         Ok(Self {
             byte_order: file.order,
             programs,
-            maps: file.maps()?,
+            maps: file.maps(btf.as_ref())?,
             license: file.license()?,
-            needs_kernel_btf: match file.section(".BTF.ext") {
-                Some(section) => has_core_relocations(file.data(section)?, file.order)?,
+            core_relocations_in_text: relocations.any_in(".text"),
+            kernel_symbols: match &btf {
+                Some(btf) => btf.kernel_symbols()?,
                 None => false,
             },
         })
@@ -209,7 +224,10 @@ impl<'a> File<'a> {
         Ok(Some(String::from_utf8_lossy(license).into_owned()))
     }
 
-    fn programs(&self) -> Result<BTreeMap<String, ProgramInfo>, ObjectError> {
+    fn programs(
+        &self,
+        relocations: &CoreRelocations<'_>,
+    ) -> Result<BTreeMap<String, ProgramInfo>, ObjectError> {
         let mut programs = BTreeMap::new();
         self.each_symbol(|symbol| {
             if symbol.kind != elf::STT_FUNC || symbol.local || !self.holds_programs(&symbol) {
@@ -222,6 +240,10 @@ impl<'a> File<'a> {
             let program = ProgramInfo {
                 section_name: symbol.section_name.to_owned(),
                 section: Section::parse(symbol.section_name),
+                core_relocations: relocations.any_at(
+                    symbol.section_name,
+                    symbol.value..symbol.value.saturating_add(symbol.size),
+                ),
             };
             match programs.insert(name.to_owned(), program) {
                 Some(_) => Err(twice("program", name)),
@@ -241,7 +263,7 @@ impl<'a> File<'a> {
         symbol.section.sh_type(self.endian) == elf::SHT_PROGBITS && executable && !called
     }
 
-    fn maps(&self) -> Result<BTreeMap<String, MapInfo>, ObjectError> {
+    fn maps(&self, btf: Option<&Btf<'a>>) -> Result<BTreeMap<String, MapInfo>, ObjectError> {
         let mut maps = BTreeMap::new();
         let mut insert = |name: &str, map| {
             if maps.len() >= MAX_MAPS {
@@ -253,8 +275,7 @@ impl<'a> File<'a> {
             }
         };
         if self.section(".maps").is_some() {
-            let btf = self.section(".BTF").ok_or(ObjectError::NoBtf)?;
-            for (name, map) in Btf::parse(self.data(btf)?, self.order)?.maps()? {
+            for (name, map) in btf.ok_or(ObjectError::NoBtf)?.maps()? {
                 insert(name, map)?;
             }
         }
@@ -313,6 +334,7 @@ impl<'a> File<'a> {
                 kind: symbol.st_type(),
                 local: symbol.is_local(),
                 value: symbol.st_value(self.endian),
+                size: symbol.st_size(self.endian),
                 section,
                 section_name: self.names.get(index.0).copied().unwrap_or_default(),
             })?;
@@ -333,6 +355,8 @@ struct Symbol<'a, 'f> {
     local: bool,
     /// Offset in the section.
     value: u64,
+    /// Bytes.
+    size: u64,
     section: SectionRef<'a>,
     section_name: &'a str,
 }

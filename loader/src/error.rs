@@ -3,7 +3,7 @@ mod hint;
 use std::fmt;
 use std::path::PathBuf;
 
-use bytecode_object::{ByteOrder, ObjectError, ProgramType};
+use bytecode_object::{ByteOrder, KernelBtfUse, ObjectError, ProgramType};
 
 use crate::TcDirection;
 use crate::kernel::KernelError;
@@ -367,6 +367,18 @@ pub enum LoaderError {
         /// What the kernel said.
         source: KernelError,
     },
+    /// The running kernel shows no types of its own, and programs asked for want them.
+    #[error("{what}: {}", wants(wanting))]
+    NoKernelTypes {
+        /// What was being done to what.
+        what: String,
+        /// Programs that want them, and why.
+        wanting: Vec<(String, KernelBtfUse)>,
+        /// Programs of the object that do not.
+        plain: Vec<String>,
+        /// What the kernel said.
+        source: Box<KernelError>,
+    },
     /// A step that the kernel refused.
     #[error("{what}")]
     Kernel {
@@ -419,6 +431,12 @@ fn list(names: &[String]) -> String {
 pub(crate) trait Doing<T> {
     /// `what` as in "pinning program 7".
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, LoaderError>;
+}
+
+fn wants(wanting: &[(String, KernelBtfUse)]) -> String {
+    let one = |(name, why): &(String, KernelBtfUse)| format!("program `{name}` {why}");
+    let all: Vec<_> = wanting.iter().map(one).collect();
+    all.join(", ")
 }
 
 impl<T> Doing<T> for Result<T, KernelError> {

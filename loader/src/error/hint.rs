@@ -76,6 +76,13 @@ impl LoaderError {
             Self::ModeRefused { .. } => Some("try --mode skb, or leave --mode out".to_owned()),
             Self::Recovery { .. } | Self::InTheWay { .. } => Some(DOCTOR.to_owned()),
             Self::State(error) => hint_of_state(error),
+            Self::NoKernelTypes { plain, .. } => {
+                let mut hint = "load it on a kernel built with CONFIG_DEBUG_INFO_BTF".to_owned();
+                if !plain.is_empty() {
+                    hint.push_str(&format!("; programs of it that do without: {}", plain.join(", ")));
+                }
+                Some(hint)
+            }
             Self::Kernel { source, .. } if hint_of(source).is_some() => hint_of(source),
             Self::Kernel {
                 source: KernelError::NotANamespace { .. } | KernelError::NoNamespace { .. },
