@@ -113,6 +113,28 @@ impl<K: Kernel> Loader<K> {
         Ok(())
     }
 
+    /// Whether our BPF file system is mounted: the first load mounts it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn is_mounted(&self) -> Result<bool, LoaderError> {
+        let pins = self.pins();
+        let found = self.kernel.is_bpffs(pins.fs());
+        found.doing(|| format!("looking for a BPF file system at {}", pins.fs().display()))
+    }
+
+    /// Whether there is a record of a program.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn is_managed(&self, guard: &Guard, id: u32) -> Result<bool, LoaderError> {
+        let records = guard.records()?;
+        let record = records.map(|records| records.program(id)).transpose()?;
+        Ok(record.flatten().is_some())
+    }
+
     pub(crate) fn pins(&self) -> Pins {
         Pins::new(&self.config.runtime_dir)
     }

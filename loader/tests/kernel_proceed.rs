@@ -216,6 +216,22 @@ fn the_programs_that_run_are_those_of_the_model() {
             hook.masks().len()
         );
 
+        // What is no action is in no mask.
+        let dispatcher = kernel.load_dispatcher(&hook.config(u32::MAX, 1)).unwrap();
+        let spec = LinkSpec::Extension {
+            program: &loaded.programs[0].handle,
+            target: &dispatcher,
+            function: "prog0",
+        };
+        let link = kernel.link(&spec).unwrap();
+        hook.run(&kernel, &dispatcher, &mut |run| {
+            for code in [63, 95, 127, -2, -128] {
+                let returned = run(&packet([code, 0, 0])).cast_signed();
+                assert_eq!(returned, code, "{}", hook.program_type);
+            }
+        });
+        drop(link);
+
         // A program that changes the packet.
         let dispatcher = kernel.load_dispatcher(&hook.config(0, 1)).unwrap();
         let changing = load(&kernel, &object, &hook, &dispatcher, &[hook.changes]);

@@ -197,3 +197,55 @@ left_behind | sed 's/^/LEFT /'
     }
     assert!(!outcome.output.contains("\nLEFT "), "{}", outcome.output);
 }
+
+#[test]
+fn each_command_asks_for_the_capabilities_that_it_uses() {
+    let script = r#"
+# with CAPABILITIES COMMAND…: root with these only
+with() {
+    only=$1
+    shift
+    setpriv --bounding-set "-all$only" --inh-caps -all "$@"
+}
+net=,+bpf,+perfmon,+net_admin
+all=$net,+sys_admin
+echo "MOUNT=$(refused with $net bpfman load file --path program.o --programs xdp:pass)"
+bpfman unload "$(load program.o xdp:pass)"
+said with $net bpfman load file --path program.o --programs xdp:pass
+first=$(field "Program ID" </tmp/out)
+second=$(load program.o xdp:pass)
+said with $net bpfman attach "$first" xdp --iface veth0 --priority 1
+link=$(field "Link ID" </tmp/out)
+echo "JOIN=$(refused with $net bpfman attach "$second" xdp --iface veth0 --priority 2)"
+echo "NETNS=$(refused with $net bpfman attach "$second" xdp --iface veth1 --priority 2 -n /run/netns/peer)"
+said with ,+bpf bpfman detach "$link"
+said with $all bpfman attach "$first" xdp --iface veth0 --priority 1
+said with $all bpfman attach "$second" xdp --iface veth0 --priority 2
+link=$(field "Link ID" </tmp/out)
+echo "LEAVE=$(refused with $net bpfman detach "$link")"
+echo "UNLOAD=$(refused with $net bpfman unload "$second")"
+said with $all bpfman detach "$link"
+said with ,+bpf bpfman unload "$second"
+said with ,+bpf bpfman unload "$first"
+tc=$(load program.o tc:ok)
+said with $net bpfman attach "$tc" tc -d ingress --iface veth0 --priority 1
+link=$(field "Link ID" </tmp/out)
+echo "FILTER=$(refused with ,+bpf bpfman detach "$link")"
+said with ,+bpf,+net_admin,+sys_admin bpfman detach "$link"
+said with $net bpfman unload "$tc"
+echo "LIST=$(refused with $net bpfman list programs)"
+echo "GET=$(refused with $net bpfman get link 1)"
+echo "NONE=$(refused with "" bpfman unload "$tc")"
+left_behind | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(script, &["setpriv"]) else {
+        return;
+    };
+    for name in ["MOUNT", "JOIN", "NETNS", "LEAVE", "UNLOAD", "LIST", "GET"] {
+        says(&outcome, name, &["CAP_SYS_ADMIN"]);
+        assert!(!outcome.value(name).contains("CAP_BPF"), "{name}");
+    }
+    says(&outcome, "FILTER", &["CAP_NET_ADMIN, CAP_SYS_ADMIN"]);
+    says(&outcome, "NONE", &["CAP_BPF"]);
+    assert!(!outcome.output.contains("\nLEFT "), "{}", outcome.output);
+}

@@ -1,6 +1,6 @@
 use loader::{Outcome, Remedy};
 
-use super::capabilities::{READ, REPAIR, loader};
+use super::capabilities::{READ, REPAIR, check, loader};
 use crate::args::DoctorArgs;
 use crate::config::Config;
 use crate::error::Error;
@@ -9,7 +9,9 @@ use crate::output::Printer;
 /// `doctor`: succeeds when there is no difference, or none is left.
 pub(super) fn run(args: &DoctorArgs) -> Result<(), Error> {
     let needed: &[_] = if args.repair { &REPAIR } else { &READ };
-    let loader = loader(needed, &Config::read()?)?;
+    let config = Config::read()?;
+    check(needed)?;
+    let loader = loader(&config);
     let found = if args.repair {
         loader.repair()?
     } else {

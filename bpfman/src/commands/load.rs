@@ -4,10 +4,10 @@ use std::path::Path;
 
 use bytecode_image::labels::Labels;
 use bytecode_object::{MAX_OBJECT_BYTES, ProgramType};
-use loader::kernel::linux::Capability;
-use loader::{LoadRequest, ProgramRequest, Source};
+use loader::kernel::linux::LinuxKernel;
+use loader::{LoadRequest, Loader, ProgramRequest, Source};
 
-use super::capabilities::{loader, to_load};
+use super::capabilities::{check, loader, to_load};
 use super::image_pull::pull;
 use crate::args::{GlobalValue, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions};
 use crate::config::Config;
@@ -25,7 +25,8 @@ pub(super) fn run(command: LoadCommand) -> Result<(), Error> {
 
 fn file(args: LoadFileArgs) -> Result<(), Error> {
     let asked = Asked::new(args.programs.programs, args.options)?;
-    let loader = loader(&asked.capabilities(), &Config::read()?)?;
+    let loader = loader(&Config::read()?);
+    asked.check(&loader)?;
     let object = read_object(&args.path)?;
     let path = args.path.to_string_lossy().into_owned();
     let request = asked.of(object, Source::File { path });
@@ -36,7 +37,8 @@ fn file(args: LoadFileArgs) -> Result<(), Error> {
 fn image(args: LoadImageArgs) -> Result<(), Error> {
     let asked = Asked::new(args.programs.programs, args.options)?;
     let config = Config::read()?;
-    let loader = loader(&asked.capabilities(), &config)?;
+    let loader = loader(&config);
+    asked.check(&loader)?;
     let image = pull(&config, &args.registry, None)?;
     let url = args.registry.image_url.typed;
     check_programs(&url, &image.labels, &asked.programs)?;
@@ -68,8 +70,10 @@ impl Asked {
         })
     }
 
-    fn capabilities(&self) -> Vec<Capability> {
-        to_load(self.programs.iter().map(|program| program.program_type))
+    /// Before anything is read or fetched.
+    fn check(&self, loader: &Loader<LinuxKernel>) -> Result<(), Error> {
+        let types = self.programs.iter().map(|program| program.program_type);
+        check(&to_load(types, || loader.is_mounted())?)
     }
 
     fn of(self, object: Vec<u8>, source: Source) -> LoadRequest {

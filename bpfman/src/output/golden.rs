@@ -117,6 +117,7 @@ fn xdp_link(id: u32, iface: &str) -> Link {
             netns: None,
         },
         metadata: application("XdpPassProgram"),
+        gone: false,
     }
 }
 
@@ -138,6 +139,7 @@ fn tc_link() -> Link {
             netns: None,
         },
         metadata: application("TcGlobal"),
+        gone: false,
     }
 }
 
@@ -155,6 +157,7 @@ fn tcx_link() -> Link {
             netns: Some("/var/run/netns/bpfman-test".into()),
         },
         metadata: application("go-app"),
+        gone: false,
     }
 }
 
@@ -168,6 +171,7 @@ fn tracepoint_link() -> Link {
             tracepoint: "syscalls/sys_enter_openat".to_owned(),
         },
         metadata: pairs(&[]),
+        gone: false,
     }
 }
 
@@ -180,6 +184,7 @@ fn probe_links() -> Vec<Link> {
         program_type,
         attachment,
         metadata: pairs(&[]),
+        gone: false,
     };
     let kprobe = |function: &str, offset, retprobe| Attachment::Kprobe {
         function: function.to_owned(),
@@ -640,6 +645,25 @@ fn tables() {
     golden("list-links-probes.txt", &links::list(&probes));
     let all: Vec<String> = probes.iter().map(links::details).collect();
     golden("get-link-probes.txt", &all.join("\n"));
+}
+
+#[test]
+fn a_link_that_leads_nowhere_says_so() {
+    let mut gone = tcx_link();
+    gone.gone = true;
+    let there = tc_link();
+    let state = |link: &Link| {
+        let shown = links::details(link);
+        let state = shown.lines().find(|line| line.starts_with(" State:"));
+        state.map(|line| line.contains("gone"))
+    };
+    assert_eq!((state(&gone), state(&there)), (Some(true), None));
+    let list = links::list(&[gone, there]);
+    let ends: Vec<&str> = list.lines().skip(1).map(str::trim_end).collect();
+    assert!(
+        ends[0].ends_with("eno3 egress pos-1, gone") && ends[1].ends_with("enp1s0 ingress pos-0"),
+        "{list}"
+    );
 }
 
 #[test]

@@ -295,7 +295,7 @@ impl Kernel for FakeKernel {
     }
 
     fn is_bpffs(&self, dir: &Path) -> Result<bool, KernelError> {
-        let world = self.call("statfs")?;
+        let world = self.call("is bpffs")?;
         Ok(world.mounted && world.dirs.contains(dir))
     }
 

@@ -1,5 +1,6 @@
 //! What the kernel and bpffs cannot tell: records in sled, behind one lock, with a journal of the change under way.
 
+mod boot;
 mod error;
 mod journal;
 mod lock;
@@ -63,6 +64,9 @@ impl Guard {
             }
             Err(error) => return Err(error),
         };
+        if lock.is_some() {
+            boot::forget_former(&dir)?;
+        }
         Ok(Self {
             store: OnceCell::new(),
             journal: Journal::new(dir.join("journal")),
@@ -101,6 +105,7 @@ impl Guard {
     pub(crate) fn create_records(&mut self) -> Result<(), StateError> {
         if self.records()?.is_none() {
             self.store = OnceCell::from(Some(Store::open(&self.dir.join("state"))?));
+            boot::remember(&self.dir)?;
         }
         Ok(())
     }

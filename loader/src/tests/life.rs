@@ -100,6 +100,45 @@ fn maps_of_an_owner_are_used_and_outlive_it() {
 }
 
 #[test]
+fn records_of_a_former_run_of_the_machine_are_forgotten() {
+    let bench = Bench::new();
+    let id = bench.load(&["xdp:pass"])[0];
+    bench.attach(id, xdp("eth0", 1));
+    let note = bench.run_dir().join("boot_id");
+    let noted = std::fs::read(&note).unwrap();
+    assert!(!bench.records().is_empty());
+
+    // The machine starts anew: its programs are others, with the same ids.
+    std::fs::write(&note, "another").unwrap();
+    std::fs::write(bench.run_dir().join("journal"), "{\"begin\"").unwrap();
+    let kernel = FakeKernel::new();
+    kernel.set_object_maps(&["counts", ".rodata", "events"]);
+    kernel.add_interface("eth0");
+    kernel.add_interface("eth1");
+    for _ in 0..20 {
+        kernel.load_foreign("foreign", "kprobe");
+    }
+    let loader = Loader::new(kernel.clone(), Config::new(bench.run_dir()));
+    let guard = loader.lock().unwrap();
+    let listed = loader.programs(&guard, &ProgramFilter::default()).unwrap();
+    assert!(listed.is_empty(), "{listed:?}");
+    let theirs = loader.program(&guard, id).unwrap();
+    assert_eq!(theirs.kernel.name, "foreign");
+    assert!(theirs.managed.is_none(), "{theirs:?}");
+    drop(guard);
+    let bench = Bench {
+        kernel,
+        loader,
+        ..bench
+    };
+    assert!(bench.records().is_empty());
+    let id = bench.load(&["xdp:pass"])[0];
+    bench.attach(id, xdp("eth0", 1));
+    assert_eq!(std::fs::read(&note).unwrap(), noted);
+    bench.assert_agreement("afresh");
+}
+
+#[test]
 fn a_request_that_does_not_fit_is_refused_before_the_kernel() {
     let other = if cfg!(target_endian = "big") {
         Endianness::Little

@@ -59,16 +59,16 @@ pub(super) fn load(
     kernel: &LinuxKernel,
     spec: &LoadSpec<'_, OwnedFd>,
 ) -> Result<Loaded<OwnedFd>, KernelError> {
-    load_with(kernel, spec, false)
+    load_with(kernel, spec, false).map(|(loaded, _)| loaded)
 }
 
 /// As [`load`]; with `frags`, all of it as XDP programs that take packets in several fragments, whatever their
-/// sections say.
+/// sections say. Gives the object's BTF as well, as the kernel has it.
 pub(super) fn load_with(
     kernel: &LinuxKernel,
     spec: &LoadSpec<'_, OwnedFd>,
     frags: bool,
-) -> Result<Loaded<OwnedFd>, KernelError> {
+) -> Result<(Loaded<OwnedFd>, Option<Vec<u8>>), KernelError> {
     kernel.raise_memlock();
     let object = Object::parse(spec.object)?;
     if object.byte_order() != HOST {
@@ -105,7 +105,7 @@ pub(super) fn load_with(
     let needs_btf = parsed.needs_kernel_btf()
         || !resolved.is_empty()
         || all.iter().any(|wanted| wanted.target.is_some());
-    let btf = load_btf(kernel, &mut parsed, needs_btf)?;
+    let (btf, btf_bytes) = load_btf(kernel, &mut parsed, needs_btf)?.unzip();
     if parsed.needs_kernel_btf() {
         match Object::parse(&copy)?.kernel_types()? {
             KernelTypes::Named(names) => {
@@ -169,10 +169,11 @@ pub(super) fn load_with(
             id: info.id,
         });
     }
-    Ok(Loaded {
+    let loaded = Loaded {
         programs: loaded,
         maps: held,
-    })
+    };
+    Ok((loaded, btf_bytes))
 }
 
 /// The programs that those asked for jump to: loaded as they are, so that one array takes them both.
@@ -305,12 +306,12 @@ fn load_btf(
     kernel: &LinuxKernel,
     parsed: &mut Parsed,
     needed: bool,
-) -> Result<Option<OwnedFd>, KernelError> {
-    let Some(btf) = parsed.btf(&kernel.version.btf_features())? else {
+) -> Result<Option<(OwnedFd, Vec<u8>)>, KernelError> {
+    let Some(bytes) = parsed.btf(&kernel.version.btf_features())? else {
         return Ok(None);
     };
-    match sys::btf_load(&btf) {
-        Ok(btf) => Ok(Some(btf)),
+    match sys::btf_load(&bytes) {
+        Ok(btf) => Ok(Some((btf, bytes))),
         Err(error) if needed => Err(failed(|| "loading the object's BTF".to_owned())(error)),
         Err(error) => {
             log::warn!("the kernel refuses the object's BTF: {error}");

@@ -29,7 +29,7 @@ mod version;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -79,11 +79,17 @@ impl LinuxKernel {
 
     /// BTF id of a function of a loaded program.
     fn function_of(&self, program: &OwnedFd, function: &str) -> Result<u32, KernelError> {
-        let mut functions = self
-            .functions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        functions.find(program, function)
+        self.functions().find(program, function)
+    }
+
+    /// Remembers the BTF of a dispatcher that was loaded.
+    fn has_functions(&self, program: &OwnedFd, btf: Vec<u8>) -> Result<(), KernelError> {
+        self.functions().add(program, btf)
+    }
+
+    fn functions(&self) -> MutexGuard<'_, dispatcher::Functions> {
+        let functions = self.functions.lock();
+        functions.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
