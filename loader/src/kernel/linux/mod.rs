@@ -17,6 +17,7 @@ mod net;
 mod netlink;
 mod netns;
 mod parsed;
+mod precedence;
 mod probes;
 mod program_types;
 mod programs;
@@ -33,6 +34,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 pub use self::capabilities::{Capability, missing_capabilities};
+pub(crate) use self::precedence::ahead;
 use self::version::Version;
 use super::{
     Device, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError, LinkSpec, LoadSpec,
