@@ -44,10 +44,10 @@ fuzz: ## a minute of bytes that nobody meant; FUZZ="object_info 600" for longer
 	@fuzz/run $(or $(FUZZ),object_info 60)
 
 .PHONY: bench
-bench: ## our speed and memory against bpftool, crane, oras and skopeo; CASES="pull" for some
-	@tests/setup/install build registry bench
+bench: ## our speed and memory against bpftool, crane, oras, podman, libxdp …; CASES="pull" for some, STRICT=1 fails for a miss
+	@tests/setup/install build vm registry engines bench
 	@cargo build --release --locked -p bpfman -p bpfman-tests
-	@$(TARGET)/release/bench $(TARGET)/release/bpfman $(CASES)
+	@$(TARGET)/release/bench $(TARGET)/release/bpfman $(if $(STRICT),--strict) $(CASES)
 
 .PHONY: examples
 examples: ## the example programs, for several architectures

@@ -13,6 +13,7 @@ use super::record::{
     ProgramRecord,
 };
 use super::{StateError, lock};
+use crate::kernel::linux::ahead;
 
 /// Bytes that sled may cache. The records of a thousand programs are below half a megabyte.
 const CACHE_BYTES: u64 = 1 << 20;
@@ -75,7 +76,9 @@ impl Store {
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(None)
             .segment_size(SEGMENT_BYTES);
-        let db = config.open().map_err(|source| StateError::Database {
+        // sled starts seven threads at its first opening, and each spins until it has started the last one: half of a
+        // command's time, unless this thread goes first.
+        let db = ahead(|| config.open()).map_err(|source| StateError::Database {
             doing: "opening",
             path: path.to_owned(),
             source,
