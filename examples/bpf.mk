@@ -5,7 +5,9 @@ CLANG ?= clang
 STRIP ?= llvm-strip
 # <asm/types.h> lies in the folder of the machine that compiles; what the examples use of it is the same everywhere.
 MULTIARCH := $(shell $(CLANG) -print-target-triple 2>/dev/null | sed 's/-pc-\|-unknown-/-/')
-BPF_CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -mcpu=v3 -idirafter /usr/include/$(MULTIARCH)
+# BTF names the source of every line: without its folder, so that every checkout gives the same bytes.
+BPF_CFLAGS := -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -mcpu=v3 -idirafter /usr/include/$(MULTIARCH) \
+	"-ffile-prefix-map=$$PWD=."
 
 OBJECTS := bpf_x86_bpfel.o bpf_arm64_bpfel.o bpf_powerpc_bpfel.o bpf_s390_bpfeb.o
 

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use aya::Pod;
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 
-/// Where bpfman pins the maps of a program: `/run/bpfman/fs/maps/<program id>/<map>`.
-const PINS: &str = "/run/bpfman/fs/maps";
+/// Where bpfman pins the maps of a program, below its runtime folder: `fs/maps/<program id>/<map>`.
+const PINS: &str = "fs/maps";
+
+/// bpfman's runtime folder, and the variable that says another.
+const RUNTIME: (&str, &str) = ("/run/bpfman", "BPFMAN_RUNTIME_DIR");
 
 /// Why nothing was read.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +35,8 @@ pub enum ReadError {
 /// When no program is named, or it has no such map that this process may read.
 pub fn entries<V: Pod + Default>(map: &str, add: fn(V, V) -> V) -> Result<Vec<V>, ReadError> {
     let program = std::env::args().nth(1).ok_or(ReadError::NoProgram)?;
-    let path = PathBuf::from(PINS).join(program).join(map);
+    let runtime = std::env::var_os(RUNTIME.1).unwrap_or_else(|| RUNTIME.0.into());
+    let path = PathBuf::from(runtime).join(PINS).join(program).join(map);
     let read = || {
         let data = MapData::from_pin(&path)?;
         let array: PerCpuArray<MapData, V> = Map::from_map_data(data)?.try_into()?;

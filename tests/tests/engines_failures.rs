@@ -82,7 +82,11 @@ fn containerfiles(variable: &str, engine: &Engine, runtime: &str) {
     };
     let labels = "ARG PROGRAMS\nARG MAPS\nLABEL \"io.ebpf.programs\"=${PROGRAMS}\nLABEL \"io.ebpf.maps\"=${MAPS}\n";
     let copy = "ARG BYTECODE_FILE\nCOPY ${BYTECODE_FILE} /\n";
-    let cases: [(String, &[&str]); 6] = [
+    let cases: [(String, &[&str]); 7] = [
+        (
+            format!("FROM scratch\nARG BYTECODE_FILE\nCOPY ${{BYTECODE_FILE}} /below/\n{labels}"),
+            &["below", "at its root", "hint: "],
+        ),
         (
             "FROM scratch\nCOPY no-such-file /\n".to_owned(),
             &["no-such-file", "last lines"],
@@ -113,6 +117,14 @@ fn containerfiles(variable: &str, engine: &Engine, runtime: &str) {
 #[test]
 fn containerfiles_that_docker_cannot_make_a_bytecode_image_of() {
     let Some(engine) = Engine::docker() else {
+        return;
+    };
+    containerfiles("DOCKER_HOST", &engine, "docker");
+}
+
+#[test]
+fn containerfiles_that_docker_of_trixie_cannot_make_a_bytecode_image_of() {
+    let Some(engine) = Engine::docker26() else {
         return;
     };
     containerfiles("DOCKER_HOST", &engine, "docker");
@@ -278,7 +290,7 @@ fn an_interrupted_push_leaves_the_tag_as_it_was() {
             "-c",
             new.arg(),
         ];
-        let mut child = bpfman
+        let child = bpfman
             .command(&build)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -293,8 +305,12 @@ fn an_interrupted_push_leaves_the_tag_as_it_was() {
                 .unwrap()
                 .success()
         );
-        let status = child.wait().unwrap();
-        assert!(!status.success(), "{stop}: {status}");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{stop}: {output:?}");
+        assert_eq!(output.stdout, b"", "{stop}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        let words = format!("stopped by SIGINT while pushing {reference}");
+        assert!(message.contains(&words), "{stop}: {message}");
         assert_eq!(tag(&registry, name).as_ref(), Some(&before), "{stop}");
     }
     let build = [

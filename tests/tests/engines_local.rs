@@ -13,6 +13,7 @@ use bpfman_tests::cli::Bpfman;
 use bpfman_tests::engines::Engine;
 use bpfman_tests::lanes;
 use bpfman_tests::project::Project;
+use bpfman_tests::registry::Registry;
 
 const TAG: &str = "registry.example/acme/counter:1";
 
@@ -46,7 +47,8 @@ fn said(output: &Output) -> String {
 
 /// Builds, builds anew, fails, and looks each time at what the engine has.
 fn holds_one_image((engine, variable, runtime): Runtime<'_>, buildkit: &str) {
-    let (Some(first), Some(second)) = (
+    let (Some(registry), Some(first), Some(second)) = (
+        Registry::start(),
         Project::compile(&["amd64", "s390x"]),
         Project::compile(&["amd64", "arm64", "s390x"]),
     ) else {
@@ -55,12 +57,22 @@ fn holds_one_image((engine, variable, runtime): Runtime<'_>, buildkit: &str) {
     let bpfman = Bpfman::new()
         .env(variable, engine.socket())
         .env("DOCKER_BUILDKIT", buildkit);
+    let tag = registry.reference("acme/counter:1");
+    let build = |containerfile: &Path, project: &Project| {
+        let mut command = bpfman.command(&["image", "build", "-r", runtime, "-t", &tag]);
+        command.arg("-f").arg(containerfile);
+        command.args(["-c", project.arg()]).output().unwrap()
+    };
+    // What the registry was sent.
+    let puts = || registry.log().matches("PUT /v2/").count();
     assert_eq!(engine.images(), BTreeMap::new());
-    let output = build(&bpfman, runtime, &ours(), &first).output().unwrap();
+    let output = build(&ours(), &first);
     assert!(output.status.success(), "{output:?}");
     let before = engine.images();
     let names: Vec<_> = before.values().collect();
-    assert_eq!(names, [&[TAG.to_owned()]], "{runtime}");
+    assert_eq!(names, [std::slice::from_ref(&tag)], "{runtime}");
+    let sent = puts();
+    assert!(sent > 0, "{}", registry.log());
 
     // The second architecture has a step that fails after the first was built.
     let folder = tempfile::tempdir().unwrap();
@@ -68,7 +80,7 @@ fn holds_one_image((engine, variable, runtime): Runtime<'_>, buildkit: &str) {
     let text = std::fs::read_to_string(ours()).unwrap();
     let text = text.replace("COPY ${BC_ARM64_EL} /", "COPY nothing-here /");
     std::fs::write(&broken, text).unwrap();
-    let output = build(&bpfman, runtime, &broken, &second).output().unwrap();
+    let output = build(&broken, &second);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(said(&output).contains("nothing-here"), "{output:?}");
     assert_eq!(engine.images(), before, "{runtime}: after a failed build");
@@ -77,13 +89,14 @@ fn holds_one_image((engine, variable, runtime): Runtime<'_>, buildkit: &str) {
     let text = std::fs::read_to_string(ours()).unwrap();
     let text = format!("{text}LABEL \"io.ebpf.maps\"=\"{{}}\"\n");
     std::fs::write(&broken, text).unwrap();
-    let output = build(&bpfman, runtime, &broken, &second).output().unwrap();
+    let output = build(&broken, &second);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(said(&output).contains("io.ebpf.maps"), "{output:?}");
     assert_eq!(engine.images(), before, "{runtime}: after a wrong image");
 
     // The old image loses its name to the new one, and stays: it was there before.
-    let output = build(&bpfman, runtime, &ours(), &second).output().unwrap();
+    assert_eq!(puts(), sent, "{runtime}: something was sent");
+    let output = build(&ours(), &second);
     assert!(output.status.success(), "{output:?}");
     let after = engine.images();
     let named: Vec<_> = after

@@ -81,17 +81,20 @@ impl<'a> Witnesses<'a> {
 
     /// Names and bytes of the files in a layer.
     fn files(&self, layer: &Value) -> Vec<(String, Vec<u8>)> {
-        let bytes = self.blob(layer);
-        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice()));
-        let files = archive.entries().unwrap().map(|entry| {
-            let mut entry = entry.unwrap();
-            let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
-            let path = entry.path().unwrap().display().to_string();
-            (path.trim_start_matches("./").to_owned(), bytes)
-        });
-        files.collect()
+        unpacked(&self.blob(layer))
     }
+}
+
+fn unpacked(layer: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(layer));
+    let files = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        (path.trim_start_matches("./").to_owned(), bytes)
+    });
+    files.collect()
 }
 
 /// Builds a project and checks everything that was pushed.
@@ -172,17 +175,29 @@ fn checked(witnesses: &Witnesses<'_>, bpfman: &Bpfman, runtime: &str, project: &
         assert_eq!(pulled["object"], name);
         assert_eq!(pulled["object_bytes"], object.len());
         assert!(pushed.ends_with(pulled["digest"].as_str().unwrap()));
+        // And what was pulled, byte for byte.
+        let hex = layer["digest"].as_str().unwrap().split_once(':').unwrap().1;
+        let kept = std::fs::read(bpfman.images().join("blobs/sha256").join(hex)).unwrap();
+        assert!(
+            unpacked(&kept) == [(name, object)],
+            "{architecture}: the store's object"
+        );
     }
 }
 
 fn matrix(engine: Option<&Engine>, runtime: &str) {
+    let all = ALL.map(|(goarch, ..)| goarch);
+    matrix_of(engine, runtime, "1", &[&["s390x"], &FOUR, &all]);
+}
+
+fn matrix_of(engine: Option<&Engine>, runtime: &str, buildkit: &str, projects: &[&[&'static str]]) {
     let Some(registry) = Registry::start() else {
         return;
     };
     let Some(witnesses) = Witnesses::of(&registry) else {
         return;
     };
-    let mut bpfman = Bpfman::new();
+    let mut bpfman = Bpfman::new().env("DOCKER_BUILDKIT", buildkit);
     if let Some(engine) = engine {
         let variable = if runtime == "podman" {
             "CONTAINER_HOST"
@@ -191,13 +206,10 @@ fn matrix(engine: Option<&Engine>, runtime: &str) {
         };
         bpfman = bpfman.env(variable, engine.socket());
     }
-    let projects = [
-        Project::compile(&["s390x"]),
-        Project::compile(&FOUR),
-        Project::compile(&ALL.map(|(goarch, ..)| goarch)),
-    ];
-    for project in projects {
-        let Some(project) = project else { return };
+    for architectures in projects {
+        let Some(project) = Project::compile(architectures) else {
+            return;
+        };
         checked(&witnesses, &bpfman, runtime, &project);
     }
 }
@@ -213,6 +225,15 @@ fn docker() {
         return;
     };
     matrix(Some(&engine), "docker");
+}
+
+/// Not thirteen: it runs all stages of the Containerfile for each.
+#[test]
+fn docker_with_the_classic_builder() {
+    let Some(engine) = Engine::docker() else {
+        return;
+    };
+    matrix_of(Some(&engine), "docker", "0", &[&["s390x"], &FOUR]);
 }
 
 #[test]

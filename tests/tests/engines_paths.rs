@@ -47,6 +47,35 @@ fn docker() {
 }
 
 #[test]
+fn docker_of_trixie() {
+    let Some(engine) = Engine::docker26() else {
+        return;
+    };
+    built(&Bpfman::new().env("DOCKER_HOST", engine.socket()), "docker");
+}
+
+/// Either Containerfile takes one object and several.
+#[test]
+fn each_containerfile_with_the_other_ones_options() {
+    let (Some(engine), Some(project)) = (Engine::docker(), Project::compile(&["amd64", "s390x"]))
+    else {
+        return;
+    };
+    let bpfman = Bpfman::new().env("DOCKER_HOST", engine.socket());
+    let amd64 = project.file("amd64").to_str().unwrap().to_owned();
+    for (file, objects) in [
+        ("Containerfile.bytecode.multi.arch", ["-b", &amd64]),
+        ("Containerfile.bytecode", ["--bc-amd64-el", &amd64]),
+        ("Containerfile.bytecode", ["-c", project.arg()]),
+    ] {
+        let file = lanes::repository().join(file);
+        let build = ["image", "build", "-r", "docker", "--no-push", "-t"];
+        let tag = ["registry.example/either:1", "-f", file.to_str().unwrap()];
+        let _ = bpfman.run(&[&build[..], &tag, &objects].concat()).ok();
+    }
+}
+
+#[test]
 fn podman() {
     let Some(engine) = Engine::podman() else {
         return;
