@@ -39,9 +39,9 @@ test-kernels: ## the kernel lane on Debian's 6.1, 6.12 and newest kernel; KERNEL
 	done; [ -z "$$failed" ] || { echo "failed on:$$failed" >&2; exit 1; }
 
 .PHONY: fuzz
-fuzz: ## a minute of bytes that nobody meant; FUZZ="object_info 600" for longer
-	@tests/setup/install build
-	@fuzz/run $(or $(FUZZ),object_info 60)
+fuzz: ## bytes that nobody meant, a minute a target; FUZZ="object_info 600" for one of them, and longer
+	@tests/setup/install build fuzz
+	@fuzz/run $(FUZZ)
 
 .PHONY: bench
 bench: ## our speed and memory against bpftool, crane, oras, podman, libxdp …; CASES="pull" for some, STRICT=1 fails for a miss

@@ -20,6 +20,10 @@ const DEFAULT_REGISTRY: &str = "docker.io";
 /// Names of the default registry that older references use.
 const DEFAULT_REGISTRY_ALIASES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
 
+/// Longest registry, in bytes: a host name has at most 253 (RFC 1035, 2.3.4), a port and its colon 6. With it, what was read
+/// is within [`MAX_REFERENCE_BYTES`] with every default and a digest.
+const MAX_REGISTRY_BYTES: usize = 259;
+
 /// Longest repository, in bytes (distribution `NameTotalLengthMax`).
 const MAX_REPOSITORY_BYTES: usize = 255;
 
@@ -43,7 +47,7 @@ pub enum ReferenceError {
     /// Nothing at all, or nothing where the repository belongs.
     #[error("the image reference names no repository: expected [REGISTRY/]NAME[:TAG][@sha256:…]")]
     Empty,
-    /// Longer than [`MAX_REFERENCE_BYTES`], or a repository longer than 255 bytes.
+    /// Longer than [`MAX_REFERENCE_BYTES`], a registry longer than 259 bytes, or a repository longer than 255.
     #[error("the image reference has a part of {found} bytes: at most {limit} are allowed")]
     TooLong {
         /// Bytes found.
@@ -332,6 +336,12 @@ impl FromStr for Reference {
                 registry: registry.to_owned(),
             });
         };
+        if registry.len() > MAX_REGISTRY_BYTES {
+            return Err(ReferenceError::TooLong {
+                found: registry.len(),
+                limit: MAX_REGISTRY_BYTES,
+            });
+        }
         let (path, tag) = match path.rsplit_once(':') {
             Some((path, tag)) => (path, Some(tag)),
             None => (path, None),

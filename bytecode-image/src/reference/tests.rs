@@ -154,6 +154,7 @@ fn refused() {
     let long_tag = format!("a:{}", "t".repeat(129));
     let long_repository = format!("quay.io/{}", "a".repeat(256));
     let long = "a".repeat(1025);
+    let long_registry = format!("{}a.b/c", "a.".repeat(129));
     let cases: &[(&str, &str)] = &[
         ("", "names no repository"),
         ("quay.io/", "names no repository"),
@@ -195,6 +196,7 @@ fn refused() {
         (&long_tag, "is not a tag"),
         (&long_repository, "at most 255"),
         (&long, "at most 1024"),
+        (&long_registry, "at most 259"),
         ("a@sha256:123", "in the image reference"),
         ("a@sha512:123", "in the image reference"),
         ("a@", "in the image reference"),
@@ -203,6 +205,17 @@ fn refused() {
         let error = text.parse::<Reference>().unwrap_err().to_string();
         assert!(error.contains(message), "{text}: {error}");
     }
+}
+
+/// What a store keeps is read again: defaults and a digest may not make it too long.
+#[test]
+fn the_longest_can_be_read_again() {
+    let registry = format!("{}a.bc:65535", "a.".repeat(124));
+    let text = format!("{registry}/{}:{}", "r".repeat(255), "t".repeat(128));
+    let longest: Reference = text.parse().unwrap();
+    assert_eq!(longest.registry().len(), MAX_REGISTRY_BYTES - 1);
+    let whole = longest.with_digest(Digest::of(b""));
+    assert_eq!(whole.to_string().parse::<Reference>().unwrap(), whole);
 }
 
 proptest! {
