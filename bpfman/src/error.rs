@@ -21,8 +21,12 @@ const LOG_LINES: usize = 20;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("not built yet: {0}")]
-    NotBuiltYet(&'static str),
+    #[error("{left} of these differences {} left", if *left == 1 { "is" } else { "are" })]
+    Differences {
+        left: usize,
+        /// How many of them repairing is known to end.
+        repairable: usize,
+    },
     #[error("nothing is proven about {image}: {why}")]
     NothingProven { image: String, why: Unproven },
     #[error("{option}")]
@@ -157,17 +161,7 @@ impl Error {
 
     /// What happened, then each cause that says something new.
     pub(crate) fn chain(&self) -> Vec<String> {
-        let mut lines = vec![self.to_string()];
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Some errors repeat their cause in their own text.
-            if !lines.iter().any(|line| line.contains(&text)) {
-                lines.push(text);
-            }
-            cause = error.source();
-        }
-        lines
+        chain(self)
     }
 
     /// The verifier's log, where the verifier is why: how many lines it has, and its last ones, or the whole of it.
@@ -198,6 +192,12 @@ impl Error {
             Self::Archive(error) => error.hint(),
             Self::Loader(error) => error.hint(),
             Self::Build(error) => error.hint(),
+            Self::Differences {
+                repairable: 0, ..
+            } => None,
+            Self::Differences { repairable, .. } => {
+                Some(format!("`bpfman doctor --repair` repairs {repairable} of them"))
+            }
             Self::Capabilities { .. } => {
                 Some("run it as root (sudo), or give the process these capabilities".to_owned())
             }
@@ -217,6 +217,25 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn with_causes(error: &dyn StdError) -> String {
+    chain(error).join(": ")
+}
+
+fn chain(error: &dyn StdError) -> Vec<String> {
+    let mut lines = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some errors repeat their cause in their own text.
+        if !lines.iter().any(|line| line.contains(&text)) {
+            lines.push(text);
+        }
+        cause = error.source();
+    }
+    lines
 }
 
 fn end_of(log: &str, whole: bool) -> (usize, Vec<&str>) {
@@ -245,7 +264,10 @@ mod tests {
             error.chain(),
             ["reading the object file x.o", "entity not found"]
         );
-        assert_eq!(Error::NotBuiltYet("x").chain(), ["not built yet: x"]);
+        assert_eq!(
+            Error::NoContainerFile.chain(),
+            ["--container-file is missing: docker and podman build by it"]
+        );
     }
 
     #[test]
@@ -274,12 +296,16 @@ mod tests {
             source,
         });
         assert_eq!(error.verifier_log(false), Some((2, vec!["a", "b"])));
-        assert_eq!(Error::NotBuiltYet("x").verifier_log(false), None);
+        assert_eq!(Error::NoContainerFile.verifier_log(false), None);
     }
 
     #[test]
     fn wrong_usage_is_2_and_failure_1() {
         assert_eq!(Error::NoContainerFile.exit_status(), 2);
-        assert_eq!(Error::NotBuiltYet("doctor").exit_status(), 1);
+        let error = Error::Differences {
+            left: 1,
+            repairable: 0,
+        };
+        assert_eq!(error.exit_status(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Exit statuses, and that stdout carries results only: wrong usage, what is not built yet, what needs no kernel.
+//! Exit statuses, and that stdout carries results only: wrong usage, what needs no kernel.
 
 // Helpers outside #[test] functions are test code too.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
@@ -173,14 +173,6 @@ fn registry_credentials_are_never_repeated() {
     let output = bpfman("image pull -i localhost:5000/a -r s3cr3t");
     assert_eq!(output.status.code(), Some(2));
     assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cr3t"));
-}
-
-#[test]
-fn what_a_later_version_builds_says_so() {
-    let cases = [("doctor", "doctor"), ("doctor --repair", "doctor")];
-    for (args, what) in cases {
-        fails(args, 1, &format!("error: not built yet: {what}\n"));
-    }
 }
 
 /// The command line is understood, and then there is no such program (or, for who is not root, no right to look).

@@ -11,6 +11,14 @@ pub(super) const READ: [Capability; 1] = [Capability::SysAdmin];
 pub(super) const REMOVE: [Capability; 3] =
     [Capability::Bpf, Capability::Perfmon, Capability::NetAdmin];
 
+/// `doctor --repair`: all that the others need.
+pub(super) const REPAIR: [Capability; 4] = [
+    Capability::Bpf,
+    Capability::Perfmon,
+    Capability::NetAdmin,
+    Capability::SysAdmin,
+];
+
 /// `load` of programs of these types.
 pub(super) fn to_load(types: impl Iterator<Item = ProgramType>) -> Vec<Capability> {
     // Perfmon for packet programs too: in a chain they are EXT programs, which the kernel counts as tracing.

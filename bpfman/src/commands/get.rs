@@ -7,7 +7,7 @@ use crate::output::Printer;
 /// `get program` and `get link`.
 pub(super) fn run(command: &GetCommand) -> Result<(), Error> {
     let loader = loader(&READ, &Config::read()?)?;
-    let guard = loader.lock()?;
+    let guard = loader.lock_to_read()?;
     match command {
         GetCommand::Program { program_id, output } => {
             Printer::new(output.output).program(&loader.program(&guard, *program_id)?)

@@ -25,7 +25,8 @@ fn programs(args: ListProgramsArgs) -> Result<(), Error> {
         all: args.all,
     };
     let loader = loader(&READ, &Config::read()?)?;
-    let programs = loader.programs(&loader.lock()?, &filter)?;
+    let guard = loader.lock_to_read()?;
+    let programs = loader.programs(&guard, &filter)?;
     Printer::new(args.output.output).programs(&programs)
 }
 
@@ -38,6 +39,7 @@ fn links(args: ListLinksArgs) -> Result<(), Error> {
         metadata: metadata::collect(args.metadata_selector, args.application)?,
     };
     let loader = loader(&READ, &Config::read()?)?;
-    let links = loader.links(&loader.lock()?, &filter)?;
+    let guard = loader.lock_to_read()?;
+    let links = loader.links(&guard, &filter)?;
     Printer::new(args.output.output).links(&links)
 }

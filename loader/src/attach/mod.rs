@@ -4,6 +4,7 @@ mod chain;
 mod fentry;
 mod fexit;
 mod kprobe;
+mod rebuild;
 mod single;
 mod tc;
 mod tcx;

@@ -115,17 +115,15 @@ impl<K: Kernel> Loader<K> {
             }
             let path = pins.link(*link_id);
             let what = || format!("opening link {link_id}");
-            let Some(handle) = self.kernel.open_pin(&path).doing(what)? else {
-                return Err(LoaderError::ChainGone {
-                    place: Box::new(name.clone()),
-                    path,
-                    links: vec![*link_id],
-                });
+            let handle = self.kernel.open_pin(&path).doing(what)?;
+            let on = match &handle {
+                Some(handle) => self.kernel.link_interface(handle).doing(what)?,
+                None => None,
             };
-            if self.kernel.link_interface(&handle).doing(what)?.is_none() {
+            let (Some(handle), Some(_)) = (handle, on) else {
                 stale.insert(*link_id, link.clone());
                 continue;
-            }
+            };
             if link.program_id == attaching.program_id {
                 twice = Some(*link_id);
             }
