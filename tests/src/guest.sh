@@ -46,3 +46,9 @@ wire() {
 ping_from_peer() { ip netns exec peer ping -q -A "$@" 10.1.0.1; }
 # traffic: what is on veth0, all of it
 traffic() { tc qdisc show dev veth0; tc filter show dev veth0 ingress; tc filter show dev veth0 egress; }
+# ping_until FILE: pings from the peer until the file is there, and prints how many went and how many came back. In
+# hundreds, each of which waits for its last answer: one that is on its way is not a lost one.
+ping_until() {
+    while [ ! -e "$1" ]; do ping_from_peer -c 100 -W 10 || true; done |
+        awk '/packets transmitted/ { sent += $1; received += $4 } END { print sent, received }'
+}
