@@ -1,6 +1,6 @@
 //! The process is killed at every write to the journal, on a real kernel: the next command leaves nothing half done. In
 //! a VM, with a `bpfman` that kills itself where it is told to (`--features failpoints`).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use bpfman_tests::cli;
 use bpfman_tests::objects::Object;
