@@ -98,6 +98,23 @@ pub(crate) enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// What to do about it: one sentence.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => {
+                "BPFMAN_CONFIG, where it is set, names the file, which then must be there; /dev/null stands for no configuration"
+            }
+            Self::TooLarge { .. } | Self::NotUtf8 { .. } => {
+                "is it the right file? a configuration is TOML; BPFMAN_CONFIG can name another one"
+            }
+            Self::Syntax { .. } | Self::Value { .. } => {
+                "correct that line; until then BPFMAN_CONFIG can name another file"
+            }
+        }
+    }
+}
+
 fn key_words(key: &str) -> String {
     if key.is_empty() || key == "." {
         String::new()

@@ -13,6 +13,9 @@ const MAX_MODIFIERS: usize = 32;
 /// How many members a map definition may have; libbpf knows twelve, and each map reads its definition anew.
 const MAX_MEMBERS: u32 = 64;
 
+/// How many arrays may stand in each other in a key or value.
+const MAX_NESTED_ARRAYS: usize = 32;
+
 /// `LIBBPF_PIN_BY_NAME` (`enum libbpf_pin_type`).
 const PIN_BY_NAME: u32 = 1;
 
@@ -106,7 +109,7 @@ impl<'a> Btf<'a> {
         Ok(maps)
     }
 
-    /// What a map definition says in its members `type` and `pinning`.
+    /// What a map definition says in its members (libbpf's `parse_btf_map_def`).
     fn map(&self, map: &str, definition: u32) -> Result<MapInfo, ObjectError> {
         let definition = self.resolve(definition)?;
         if definition.kind != kind::STRUCT {
@@ -117,20 +120,35 @@ impl<'a> Btf<'a> {
         }
         let mut map_type = None;
         let mut pinning = None;
+        let (mut key_size, mut value_size, mut max_entries) = (None, None, None);
         for index in 0..definition.vlen as usize {
             // struct btf_member { name_off, type, offset }
             let member = definition.at + index * 12;
             let name = self.types.size(member)?;
             let target = self.types.u32(member + 4)?;
-            if map_type.is_none() && self.strings.has_string(name, "type")? {
+            let is = |text| self.strings.has_string(name, text);
+            if map_type.is_none() && is("type")? {
                 map_type = self.number(target)?;
-            } else if self.strings.has_string(name, "pinning")? {
+            } else if is("pinning")? {
                 pinning = self.number(target)?;
+            } else if is("max_entries")? {
+                max_entries = self.number(target)?;
+            } else if is("key_size")? {
+                key_size = self.number(target)?;
+            } else if is("value_size")? {
+                value_size = self.number(target)?;
+            } else if is("key")? {
+                key_size = self.pointed_size(target)?;
+            } else if is("value")? {
+                value_size = self.pointed_size(target)?;
             }
         }
         match map_type {
             Some(map_type) => Ok(MapInfo {
                 map_type,
+                key_size,
+                value_size,
+                max_entries,
                 pinned_by_name: pinning == Some(PIN_BY_NAME),
             }),
             None => Err(self.damaged(&format!(
@@ -151,6 +169,43 @@ impl<'a> Btf<'a> {
         }
         // struct btf_array { type, index_type, nelems }
         Ok(Some(self.types.u32(array.at + 8)?))
+    }
+
+    /// The size of what a member of a map definition points to: `T *name`; `None` where it has none.
+    fn pointed_size(&self, member: u32) -> Result<Option<u32>, ObjectError> {
+        let pointer = self.resolve(member)?;
+        if pointer.kind != kind::PTR {
+            return Ok(None);
+        }
+        let (mut id, mut count) = (pointer.target, 1_u32);
+        for _ in 0..MAX_NESTED_ARRAYS {
+            // `void *`.
+            if id == 0 {
+                return Ok(None);
+            }
+            let found = self.resolve(id)?;
+            let size = match found.kind {
+                kind::ARRAY => {
+                    let elements = self.types.u32(found.at + 8)?;
+                    let Some(product) = count.checked_mul(elements) else {
+                        return Ok(None);
+                    };
+                    (id, count) = (self.types.u32(found.at)?, product);
+                    continue;
+                }
+                kind::INT
+                | kind::STRUCT
+                | kind::UNION
+                | kind::ENUM
+                | kind::ENUM64
+                | kind::FLOAT => found.target,
+                // BPF is a machine of 64 bits, whatever the host is.
+                kind::PTR => 8,
+                _ => return Ok(None),
+            };
+            return Ok(count.checked_mul(size));
+        }
+        Ok(None)
     }
 
     /// The type behind typedefs, qualifiers and tags.

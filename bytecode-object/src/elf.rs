@@ -17,6 +17,9 @@ pub const MAX_PROGRAMS: usize = 4096;
 /// Most maps that one object may have, for the same reason as [`MAX_PROGRAMS`].
 pub const MAX_MAPS: usize = 4096;
 
+/// How much of a licence is read: the size of `bpf_object.license` in libbpf, without its NUL.
+const MAX_LICENSE_BYTES: usize = 63;
+
 /// Most sections that are looked at: what fits the 16-bit field of the ELF header. Each name is read once.
 const MAX_SECTIONS: usize = 0xffff;
 
@@ -43,6 +46,12 @@ pub struct ProgramInfo {
 pub struct MapInfo {
     /// `enum bpf_map_type`.
     pub map_type: u32,
+    /// Bytes of a key; `None` where the definition does not say (a ring buffer has none).
+    pub key_size: Option<u32>,
+    /// Bytes of a value; `None` where the definition does not say.
+    pub value_size: Option<u32>,
+    /// Most entries; `None` where the definition does not say: the loader sets it.
+    pub max_entries: Option<u32>,
     /// Objects with a map of that name share it (`__uint(pinning, LIBBPF_PIN_BY_NAME)`).
     pub pinned_by_name: bool,
 }
@@ -193,8 +202,11 @@ impl<'a> File<'a> {
         let Some(section) = self.section("license") else {
             return Ok(None);
         };
-        let license = Reader::new(self.data(section)?, self.order, "license").string(0)?;
-        Ok(Some(license.to_owned()))
+        // As libbpf reads it (`bpf_object__init_license`): up to a NUL or to the end, cut off where it cuts it off.
+        let bytes = self.data(section)?;
+        let bytes = bytes.get(..MAX_LICENSE_BYTES).unwrap_or(bytes);
+        let license = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        Ok(Some(String::from_utf8_lossy(license).into_owned()))
     }
 
     fn programs(&self) -> Result<BTreeMap<String, ProgramInfo>, ObjectError> {
@@ -253,12 +265,16 @@ impl<'a> File<'a> {
                 if !variable || symbol.name == 0 || !is_legacy_maps(symbol.section_name) {
                     return Ok(());
                 }
-                // `type` is the first member of struct bpf_map_def.
+                // struct bpf_map_def { type, key_size, value_size, max_entries, map_flags, … }
                 let definitions =
                     Reader::new(self.data(symbol.section)?, self.order, symbol.section_name);
                 let at = usize::try_from(symbol.value).unwrap_or(usize::MAX);
+                let member = |index: usize| definitions.u32(at.saturating_add(4 * index)).ok();
                 let map = MapInfo {
                     map_type: definitions.u32(at)?,
+                    key_size: member(1),
+                    value_size: member(2),
+                    max_entries: member(3),
                     pinned_by_name: false,
                 };
                 insert(symbol.name()?, map)

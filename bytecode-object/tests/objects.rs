@@ -64,6 +64,77 @@ fn labels_are_the_same_in_both_byte_orders() {
     }
 }
 
+/// A source, the compiler's flags, a map, and its sizes of key, value and entries.
+type Shape = (
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+    [Option<u32>; 3],
+);
+
+#[test]
+fn sizes_of_maps() {
+    let table: &[Shape] = &[
+        ("counter", &[], "counts", [Some(4), Some(8), Some(1)]),
+        ("legacy", &[], "table", [Some(4), Some(8), Some(10)]),
+        ("many", &[], "events", [None, None, Some(4096)]),
+        ("many", &[], "first", [Some(4), Some(8), Some(1)]),
+        // Arrays in a struct behind a typedef, a pointer, an array, and nothing.
+        (
+            "shapes",
+            &["-DVALUE=pair", "-DENTRIES=7"],
+            "table",
+            [Some(4), Some(24), Some(7)],
+        ),
+        (
+            "shapes",
+            &["-DVALUE=pair *const"],
+            "table",
+            [Some(4), Some(8), Some(1)],
+        ),
+        (
+            "shapes",
+            &["-DVALUE=void"],
+            "table",
+            [Some(4), None, Some(1)],
+        ),
+    ];
+    for (source, flags, map, expected) in table {
+        for (target, _) in TARGETS {
+            let flags = [["-g"].as_slice(), flags].concat();
+            let Some(bytes) = object(source, target, &flags) else {
+                return;
+            };
+            let info = ObjectInfo::parse(&bytes).expect("a good object");
+            let found = &info.maps[*map];
+            let found = [found.key_size, found.value_size, found.max_entries];
+            assert_eq!(found, *expected, "{source} {flags:?} {target}");
+        }
+    }
+}
+
+#[test]
+fn licences_that_end_without_a_nul() {
+    let table = [
+        (
+            r#"-DLICENSE=char _license[3] SEC("license")="GPL";"#,
+            Some("GPL"),
+        ),
+        (
+            r#"-DLICENSE=__asm__(".section license,\"aw\"\n.previous");"#,
+            Some(""),
+        ),
+        ("-DLICENSE=", None),
+    ];
+    for (flag, expected) in table {
+        let Some(bytes) = object("shapes", "bpfel", &["-g", flag]) else {
+            return;
+        };
+        let info = ObjectInfo::parse(&bytes).unwrap_or_else(|error| panic!("{flag}: {error}"));
+        assert_eq!(info.license.as_deref(), expected, "{flag}");
+    }
+}
+
 #[test]
 fn section_names_are_kept_as_they_stand() {
     let Some(bytes) = object("many", "bpfel", &["-g"]) else {

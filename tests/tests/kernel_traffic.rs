@@ -5,20 +5,9 @@ use bpfman_tests::chapters;
 use bpfman_tests::objects::Object;
 use bpfman_tests::vm::{HELPERS, Vm, VmOutcome};
 
-/// Two ends of a link: `veth0` (10.1.0.1) and, in the namespace `peer`, `veth1` (10.1.0.2).
+/// What is to be used beyond the helpers.
 const SETUP: &str = r#"
-wire() {
-    ip netns add peer
-    ip link add veth0 type veth peer name veth1 netns peer
-    ip addr add 10.1.0.1/24 dev veth0
-    ip link set veth0 up
-    ip -n peer addr add 10.1.0.2/24 dev veth1
-    ip -n peer link set veth1 up
-}
 wire
-ping_from_peer() { ip netns exec peer ping -q -A "$@" 10.1.0.1; }
-# what is on veth0, all of it
-traffic() { tc qdisc show dev veth0; tc filter show dev veth0 ingress; tc filter show dev veth0 egress; }
 places() { bpfman list links | tail -n +2 | awk -v id="$1" '$1 == id { print $(NF - 1), $NF }'; }
 "#;
 

@@ -3,7 +3,7 @@ use std::path::Path;
 use bytecode_image::pull::{Trust, Verdict};
 use bytecode_image::verify::{Identity, Policy, PublicKey, Scope, Signing, TrustRoot};
 
-use super::image_pull::pull_by;
+use super::image_pull::{pull_by, reach};
 use crate::args::VerifyArgs;
 use crate::config::{Config, public_key, trust_root};
 use crate::error::{Error, Unproven};
@@ -11,9 +11,10 @@ use crate::output::{Printer, Proven};
 
 /// `image verify`: pulls the image under the policy that is asked for, and shows what was proven.
 pub(super) fn run(args: VerifyArgs) -> Result<(), Error> {
+    let reach = reach(args.registry.registry_auth.as_deref())?;
     let trust = trust(&args)?;
     let (built_in, digest) = (trust.root().built_in_date(), trust.root().digest());
-    let image = pull_by(trust.anew(), &args.registry, args.platform)?;
+    let image = pull_by(trust.anew(), &args.registry, reach, args.platform)?;
     let nothing = |why| Error::NothingProven {
         image: image.reference.to_string(),
         why,

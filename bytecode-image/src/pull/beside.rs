@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 use crate::reference::Reference;
 use crate::registry::{Client, Patience, RawDocument, RegistryError};
-use crate::store::gc::Links;
+use crate::store::links::Links;
 use crate::store::{Named, NewBlob, Store, StoreAction, StoreError, Writer};
 use crate::verify::limits::MAX_SIGNATURES;
 use crate::verify::{

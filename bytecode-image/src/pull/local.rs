@@ -5,7 +5,7 @@ use std::fs::File;
 use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Wanted};
 use crate::digest::Digest;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
-use crate::manifest::{self, Document, ImageManifest, ManifestError};
+use crate::manifest::{self, Descriptor, Document, ImageManifest, ManifestError};
 use crate::near::near;
 use crate::platform::Platform;
 use crate::reference::Reference;
@@ -53,18 +53,26 @@ pub(super) fn locate(
     let Some(digest) = store.find(name)? else {
         return Ok(None);
     };
-    let document = |digest, outside: Option<&str>| match store.read(digest, MAX_MANIFEST_BYTES)? {
-        Some(bytes) => manifest::parse(&bytes, outside)
+    let document = |digest, descriptor: Option<&Descriptor>| {
+        let Some(bytes) = store.read(digest, MAX_MANIFEST_BYTES)? else {
+            return Ok(None);
+        };
+        if let Some(descriptor) = descriptor {
+            descriptor
+                .check_length("manifest", bytes.len() as u64)
+                .map_err(refused)?;
+        }
+        let outside = descriptor.map(|descriptor| descriptor.media_type.as_str());
+        manifest::parse(&bytes, outside)
             .map(|(document, _)| Some(document))
-            .map_err(refused),
-        None => Ok(None),
+            .map_err(refused)
     };
     let (manifest_digest, manifest) = match document(digest, None)? {
         None => return Ok(None),
         Some(Document::Image(image)) => (digest, image),
         Some(Document::Index(index)) => {
             let chosen = index.choose(platform).map_err(refused)?;
-            match document(chosen.digest, Some(&chosen.media_type))? {
+            match document(chosen.digest, Some(chosen))? {
                 // Only the platforms that were pulled are kept of an index.
                 None => return Ok(None),
                 Some(Document::Image(image)) => (chosen.digest, image),

@@ -28,6 +28,9 @@ pub const OPTIONAL_DEADLINE: Duration = Duration::from_secs(5);
 /// How often a request is sent at most: 4 times, within some 2 s where the registry does not say how long to wait.
 pub const MAX_ATTEMPTS: u32 = 4;
 
+/// How often a connection is tried that is not made within [`CONNECT_TIMEOUT`]: twice, as each takes that long.
+pub const MAX_SLOW_CONNECTIONS: u32 = 2;
+
 /// Longest `Retry-After` that is waited for: 30 s. A registry that wants longer is not asked again.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
@@ -109,6 +112,7 @@ impl Patience {
         reason: &Reason,
     ) -> Option<Duration> {
         let again = match reason {
+            Reason::Connect(error) if error.is_timeout() => attempt < MAX_SLOW_CONNECTIONS,
             Reason::Connect(error) => !is_tls(error),
             // The registry may have done what it was asked for.
             Reason::Transfer(_) => *method != Method::POST && is_reset(reason),

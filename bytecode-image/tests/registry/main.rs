@@ -10,6 +10,7 @@
 
 mod admitted;
 mod auth;
+mod damage;
 mod elf;
 mod host;
 mod images;
@@ -18,6 +19,9 @@ mod pulls;
 mod pushes;
 mod real;
 mod refused;
-mod server;
 mod signed;
 mod stores;
+mod time;
+mod tls;
+
+use bpfman_tests::faulty as server;

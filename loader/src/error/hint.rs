@@ -22,13 +22,9 @@ impl LoaderError {
             Self::ProgramGone { id, .. } => Some(format!(
                 "was bpffs unmounted? `bpfman unload {id}` removes the record"
             )),
-            Self::ChainGone { links, .. } => {
-                let ids: Vec<_> = links.iter().map(u32::to_string).collect();
-                Some(format!(
-                    "was bpffs unmounted? `bpfman detach` of {} removes the records",
-                    ids.join(", ")
-                ))
-            }
+            Self::ChainHeld { .. } => Some(
+                "end the process that holds its link: `bpftool link` names it".to_owned(),
+            ),
             Self::ByteOrder { .. } => {
                 Some("load the object that was compiled for this host".to_owned())
             }
@@ -66,22 +62,20 @@ impl LoaderError {
                 place.iface,
                 place.direction.map_or("", TcDirection::as_str)
             )),
-            Self::TcxTwice { .. } => Some(
+            Self::TcxTwice { .. } | Self::TracepointTwice { .. } => Some(
                 "load it once more to run it twice: each load is a program of its own".to_owned(),
             ),
             Self::FilterGone { .. } => Some("attach again".to_owned()),
             Self::NoChain { holder, .. } => Some(format!(
                 "detach program {holder} first; several programs on one interface need a kernel with EXT programs: \
-                 not in lockdown, 5.10 or newer, with BPF trampolines; reload both programs there"
+                 not in lockdown, 5.10 or newer, with BPF trampolines and the JIT (net.core.bpf_jit_enable); reload both programs there"
             )),
             Self::ModeDiffers { .. } => {
                 Some("leave --mode out, or detach the programs that are there first".to_owned())
             }
             Self::ModeRefused { .. } => Some("try --mode skb, or leave --mode out".to_owned()),
-            Self::State(StateError::Locked { .. }) => Some(
-                "raise max_retries or millisec_delay under [database] in the configuration"
-                    .to_owned(),
-            ),
+            Self::Recovery { .. } | Self::InTheWay { .. } => Some(DOCTOR.to_owned()),
+            Self::State(error) => hint_of_state(error),
             Self::Kernel { source, .. } if hint_of(source).is_some() => hint_of(source),
             Self::Kernel {
                 source: KernelError::NotANamespace { .. } | KernelError::NoNamespace { .. },
@@ -100,7 +94,7 @@ impl LoaderError {
                 source: KernelError::NoExtensions { .. },
                 ..
             } => Some(
-                "EXT programs need kernel 5.10 or newer with BPF trampolines, and no lockdown"
+                "EXT programs need kernel 5.10 or newer with BPF trampolines, the JIT (net.core.bpf_jit_enable) and no lockdown"
                     .to_owned(),
             ),
             Self::KretprobeOffset { .. } => {
@@ -133,6 +127,33 @@ impl LoaderError {
             } => error.hint(),
             _ => None,
         }
+    }
+}
+
+/// What names every difference and mends most.
+const DOCTOR: &str = "`bpfman doctor` names what is wrong, `bpfman doctor --repair` mends it";
+
+/// What to do about lock, journal and records.
+fn hint_of_state(error: &StateError) -> Option<String> {
+    match error {
+        StateError::Locked { .. } => Some(
+            "raise max_retries or millisec_delay under [database] in the configuration".to_owned(),
+        ),
+        StateError::Journal { path, .. } => Some(format!(
+            "`bpfman doctor --repair` sets {} aside and mends what the command left",
+            path.display()
+        )),
+        StateError::Database { path, .. } => Some(format!(
+            "a disk that is full? Where the database is damaged: move {} away, then `bpfman doctor --repair` removes what \
+             was loaded and attached",
+            path.display()
+        )),
+        StateError::Record { path, .. } | StateError::Key { path, .. } => Some(format!(
+            "written by another version of bpfman? Use that one, or move {} away, then `bpfman doctor --repair` removes \
+             what was loaded and attached",
+            path.display()
+        )),
+        _ => None,
     }
 }
 

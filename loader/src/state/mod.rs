@@ -3,6 +3,7 @@
 mod error;
 mod journal;
 mod lock;
+mod moment;
 mod record;
 mod store;
 
@@ -53,7 +54,8 @@ impl Guard {
                 source,
             })?;
         }
-        let lock = match lock::acquire(&dir.join("lock"), config.lock_delay * config.lock_retries) {
+        let patience = config.lock_delay.saturating_mul(config.lock_retries);
+        let lock = match lock::acquire(&dir.join("lock"), patience) {
             Ok(file) => Some(file),
             Err(StateError::Io { source, .. })
                 if missing == Missing::Empty && source.kind() == io::ErrorKind::NotFound =>

@@ -93,6 +93,24 @@ fn a_namespace_that_is_gone_stops_neither_list_nor_detach_nor_unload() {
 }
 
 #[test]
+fn a_chain_is_found_by_the_path_that_leads_to_it_now() {
+    let (bench, programs) = bench();
+    let elsewhere = "/proc/7/root/mnt/blue";
+    let first = bench.attach(programs[1], within(BLUE, tc("eth0", Ingress, 1)));
+    bench.kernel.hide_namespace(BLUE, elsewhere);
+    let second = bench.attach(programs[1], within(elsewhere, tc("eth0", Ingress, 2)));
+    let chain = |bench: &Bench| bench.kernel.tc_chain(BLUE_ID, 7001, Ingress).unwrap().1;
+    assert_eq!(chain(&bench), [programs[1]; 2]);
+    bench.assert_agreement("joined");
+    // The new path is known from then on.
+    bench.detach(first);
+    assert_eq!(chain(&bench), [programs[1]]);
+    bench.detach(second);
+    assert_eq!(bench.kernel.tc_chain(BLUE_ID, 7001, Ingress), None);
+    bench.assert_agreement("gone");
+}
+
+#[test]
 fn another_namespace_with_the_numbers_of_one_that_is_gone_starts_afresh() {
     let (bench, programs) = bench();
     for (id, point) in programs.iter().zip(points()) {

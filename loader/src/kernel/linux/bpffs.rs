@@ -11,6 +11,7 @@ use std::path::Path;
 use rustix::mount::MountFlags;
 
 use super::{KernelError, failed, sys};
+use crate::kernel::DirEntry;
 
 /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -25,15 +26,29 @@ pub(super) fn mount(dir: &Path) -> Result<(), KernelError> {
         .mode(MOUNT_MODE)
         .create(dir)
         .map_err(failed(|| format!("making the folder {}", dir.display())))?;
-    let found =
-        rustix::fs::statfs(dir).map_err(failed(|| format!("looking at {}", dir.display())))?;
-    // The kernel's word is signed on some architectures.
-    if found.f_type as u64 & 0xffff_ffff == BPF_FS_MAGIC {
+    if is_mounted(dir)? {
         return Ok(());
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("bpf", dir, "bpf", flags, c"mode=0700")
         .map_err(failed(|| format!("mounting a bpffs at {}", dir.display())))
+}
+
+pub(super) fn is_mounted(dir: &Path) -> Result<bool, KernelError> {
+    match rustix::fs::statfs(dir) {
+        // The kernel's word is signed on some architectures.
+        Ok(found) => Ok(found.f_type as u64 & 0xffff_ffff == BPF_FS_MAGIC),
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        Err(error) => Err(failed(|| format!("looking at {}", dir.display()))(error)),
+    }
+}
+
+pub(super) fn exists(path: &Path) -> Result<bool, KernelError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(|| format!("looking at {}", path.display()))(error)),
+    }
 }
 
 pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<(), KernelError> {
@@ -85,19 +100,22 @@ pub(super) fn remove_dir(path: &Path) -> Result<(), KernelError> {
     gone(fs::remove_dir(path)).map_err(failed(|| format!("removing the folder {}", path.display())))
 }
 
-pub(super) fn list_dir(path: &Path) -> Result<Vec<String>, KernelError> {
+pub(super) fn list_dir(path: &Path) -> Result<Vec<DirEntry>, KernelError> {
     let call = || format!("listing {}", path.display());
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed(call))?,
     };
-    let mut names = Vec::new();
+    let mut found = Vec::new();
     for entry in entries {
         let entry = entry.map_err(failed(call))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
+        found.push(DirEntry {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            is_dir: entry.file_type().map_err(failed(call))?.is_dir(),
+        });
     }
-    names.sort();
-    Ok(names)
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
 }
 
 /// What is gone already was removed.
