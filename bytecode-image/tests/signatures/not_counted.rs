@@ -318,3 +318,26 @@ fn what_cosign_3_does_with_ed25519_keys_has_a_hint() {
         );
     }
 }
+
+#[test]
+fn an_entry_of_a_known_log_that_nothing_proves() {
+    let layout = Layout::open("k3rekor");
+    for media_type in [
+        "application/vnd.dev.sigstore.bundle+json;version=0.1",
+        "application/vnd.dev.sigstore.bundle+json;version=0.2",
+        "application/vnd.dev.sigstore.bundle.v0.3+json",
+    ] {
+        let mut bundle = layout.bundle();
+        bundle["mediaType"] = json!(media_type);
+        let entry = entries(&mut bundle)[0].as_object_mut().unwrap();
+        entry.remove("inclusionProof");
+        entry.remove("inclusionPromise");
+        let found = verdict(
+            &layout.subject(),
+            &bundle_candidates(&bundle),
+            &by_key("good"),
+            &root("trusted_root"),
+        );
+        assert!(found.is_err(), "{media_type}: {found:?}");
+    }
+}
