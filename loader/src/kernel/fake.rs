@@ -511,6 +511,13 @@ impl Kernel for FakeKernel {
         nearest(tracepoint, names).map(str::to_owned)
     }
 
+    fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<String>, KernelError> {
+        let world = self.call("interfaces")?;
+        let nsid = world.namespace(netns)?;
+        let there = world.interfaces.keys().filter(|(ns, _)| *ns == nsid);
+        Ok(there.map(|(_, name)| name.clone()).collect())
+    }
+
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
         let world = self.call("interface")?;
         let nsid = world.namespace(netns)?;

@@ -371,6 +371,21 @@ const CASES: &[Case] = &[
         &[Unknown, Unknown, Unknown, Unknown],
     ),
     (
+        "a filter has no record",
+        |host| {
+            let remove = |key| move |records: &Store| vec![records.remove(key).unwrap()];
+            host.falsify(remove(Key::Chain(host.key(Hook::Tc(Ingress)))));
+        },
+        &[
+            LinkWithoutChain,
+            LinkWithoutChain,
+            ClsactUnused,
+            LeftOver,
+            FilterLeftOver,
+        ],
+        &[FilterLeftOver],
+    ),
+    (
         "the journal cannot be read",
         |host| fs::write(host.bench.run_dir().join("journal"), "nonsense\n").unwrap(),
         &[JournalUnreadable],

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::netlink::{Attributes, Request, malformed, u32_at};
+use super::netlink::{Attributes, Request, malformed, text, u32_at};
 use super::netns::Namespace;
 use super::{KernelError, failed};
 use crate::kernel::Interface;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
+const IFLA_IFNAME: u16 = 3;
 const IFLA_EXT_MASK: u16 = 29;
 /// `RTEXT_FILTER_SKIP_STATS`: a shorter answer.
 const SKIP_STATS: u32 = 8;
@@ -21,6 +22,21 @@ const IFLA_XDP: u16 = 43;
 const IFLA_XDP_IDS: [u16; 4] = [4, 5, 6, 7];
 /// `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
+
+pub(super) fn interfaces(netns: Option<&Path>) -> Result<Vec<String>, KernelError> {
+    let namespace = Namespace::open(netns)?;
+    let request = Request::new(RTM_GETLINK, &ifinfomsg(0))
+        .attribute(IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
+    let found = namespace.run(|| {
+        let mut names = Vec::new();
+        request.dump(RTM_NEWLINK, |message| {
+            let attributes = message.get(IFINFOMSG..).unwrap_or_default();
+            names.extend(Attributes::value(attributes, IFLA_IFNAME).map(text));
+        })?;
+        Ok(names)
+    });
+    found.map_err(failed(|| "listing the interfaces".to_owned()))
+}
 
 pub(super) fn interface(name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
     let call = || match netns {
