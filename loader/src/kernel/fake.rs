@@ -476,8 +476,12 @@ impl Kernel for FakeKernel {
         let world = self.call("interface")?;
         let nsid = world.namespace(netns)?;
         let found = world.interfaces.get(&(nsid, name.to_owned()));
-        let ifindex = found.ok_or_else(|| KernelError::NoInterface {
-            name: name.to_owned(),
+        let ifindex = found.ok_or_else(|| {
+            let there = world.interfaces.keys().filter(|(ns, _)| *ns == nsid);
+            KernelError::NoInterface {
+                name: name.to_owned(),
+                near: nearest(name, there.map(|(_, other)| other.as_str())).map(str::to_owned),
+            }
         })?;
         Ok(Interface {
             ifindex: *ifindex,
