@@ -6,7 +6,7 @@ use crate::TcDirection;
 use crate::dispatcher::plan::{MAX_MEMBERS, Member};
 use crate::doctor::found::{Entry, OnHook};
 use crate::doctor::repair::Repair;
-use crate::error::HookPlace;
+use crate::error::{HookPlace, within};
 use crate::kernel::{Description, LinkKind, TC_FILTER_NAME, TC_PREFERENCE};
 use crate::paths::slot_pin;
 use crate::state::{ChainKey, ChainRecord, Hook};
@@ -188,13 +188,9 @@ impl Comparison<'_> {
                 continue;
             }
             let HookPlace {
-                iface,
-                direction,
-                netns,
+                iface, direction, ..
             } = &filter.place;
-            let inside = netns.as_ref().map_or_else(String::new, |netns| {
-                format!("nsenter --net={} ", netns.display())
-            });
+            let inside = within(&filter.place);
             let direction = direction.map_or("", TcDirection::as_str);
             let handle = filter.handle;
             self.add(
