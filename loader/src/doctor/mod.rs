@@ -157,7 +157,10 @@ fn unreadable(
     error: LoaderError,
     repair: Option<Repair>,
 ) -> Difference {
-    let by_hand = || Remedy::ByHand(error.hint().unwrap_or_default());
+    let by_hand = || {
+        let hint = error.hint();
+        Remedy::ByHand(hint.unwrap_or_else(|| "see why it cannot be read".to_owned()))
+    };
     Difference {
         finding: Finding {
             kind,
