@@ -1,5 +1,7 @@
 mod hint;
 
+pub(crate) use hint::within;
+
 use std::fmt;
 use std::path::PathBuf;
 

@@ -29,7 +29,8 @@ fn with_tracefs(test: &str) -> bool {
         return true;
     }
     let script =
-        format!("mount -t tracefs tracefs {TRACING} && exec \"$0\" --exact --nocapture {test}");
+        // Not `exec`: a command alone in its mount namespace is refused to mount a bpffs.
+        format!("mount -t tracefs tracefs {TRACING} && \"$0\" --exact --nocapture {test}; exit $?");
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", &script])
         .arg(std::env::current_exe().unwrap())

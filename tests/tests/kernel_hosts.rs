@@ -7,6 +7,8 @@ use bpfman_tests::vm::{HELPERS, Vm, VmOutcome};
 const PROGRAMS: &str = r#"
 SEC("xdp")
 int pass(struct xdp_md *ctx) { return XDP_PASS; }
+SEC("fentry/veth_xmit")
+int module(unsigned long long *ctx) { return 0; }
 SEC("tc")
 int ok(struct __sk_buff *ctx) { return 0; }
 "#;
@@ -248,4 +250,89 @@ left_behind | sed 's/^/LEFT /'
     says(&outcome, "FILTER", &["CAP_NET_ADMIN, CAP_SYS_ADMIN"]);
     says(&outcome, "NONE", &["CAP_BPF"]);
     assert!(!outcome.output.contains("\nLEFT "), "{}", outcome.output);
+}
+
+#[test]
+fn what_an_interface_or_a_kernel_lacks_is_named() {
+    let script = r#"
+id=$(load program.o tc:ok)
+echo "NEAR=$(refused bpfman attach "$id" tc -d ingress -i veth7 -p 1)"
+echo "NEAR_THERE=$(refused bpfman attach "$id" tc -d ingress -i veth0 -p 1 -n /run/netns/peer)"
+echo "MODULE=$(refused bpfman load file --path program.o --programs fentry:module:veth_xmit)"
+rmmod cls_bpf
+rm -rf /lib/modules
+echo "CLASSIFIER=$(refused bpfman attach "$id" tc -d ingress -i veth0 -p 1)"
+echo "QDISC_LEFT=$(tc qdisc show dev veth0 clsact)"
+rmmod sch_ingress
+echo "QDISC=$(refused bpfman attach "$id" tc -d ingress -i veth0 -p 1)"
+bpfman unload "$id"
+left_behind | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(script, &[]) else {
+        return;
+    };
+    says(
+        &outcome,
+        "NEAR",
+        &["no interface `veth7`", "did you mean `veth0`?"],
+    );
+    says(
+        &outcome,
+        "NEAR_THERE",
+        &["no interface `veth0`", "did you mean `veth1`?"],
+    );
+    says(&outcome, "MODULE", &["module veth", "kprobe"]);
+    says(
+        &outcome,
+        "CLASSIFIER",
+        &[
+            "no bpf classifier",
+            "CONFIG_NET_CLS_BPF",
+            "modprobe cls_bpf",
+        ],
+    );
+    assert_eq!(outcome.value("QDISC_LEFT"), "");
+    says(
+        &outcome,
+        "QDISC",
+        &[
+            "no clsact qdisc",
+            "CONFIG_NET_SCH_INGRESS",
+            "modprobe sch_ingress",
+        ],
+    );
+    assert!(!outcome.output.contains("\nLEFT "), "{}", outcome.output);
+}
+
+#[test]
+fn programs_are_not_loaded_into_a_mount_that_ends_with_the_command() {
+    let script = r#"
+echo "ALONE=$(refused ip netns exec peer bpfman load file --path program.o --programs xdp:pass)"
+[ ! -e /run/bpfman/fs ] || find /run/bpfman/fs | sed 's/^/LEFT /'
+cat >/tmp/shell <<'END'
+bpfman load file --path program.o --programs xdp:pass >/tmp/out
+bpfman list programs | tail -n +2
+END
+ip netns exec peer sh /tmp/shell 2>/tmp/err
+echo "SHELL=$(tr '\n' ' ' </tmp/err)"
+id=$(field "Program ID" </tmp/out)
+bpfman unload "$id" 2>/dev/null
+# With the mount there, it does not matter who comes.
+bpfman unload "$(load program.o xdp:pass)"
+said ip netns exec peer bpfman load file --path program.o --programs xdp:pass
+id=$(field "Program ID" </tmp/out)
+bpfman list programs | tail -n +2 | sed 's/^ *\([0-9]*\).*/THERE=\1/' | grep "$id"
+bpfman unload "$id"
+left_behind | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(script, &[]) else {
+        return;
+    };
+    says(
+        &outcome,
+        "ALONE",
+        &["mount namespace of its own", "--netns"],
+    );
+    says(&outcome, "SHELL", &["programs end with it"]);
+    assert!(!outcome.output.contains("LEFT "), "{}", outcome.output);
 }

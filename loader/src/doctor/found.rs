@@ -1,14 +1,17 @@
 //! What kernel and bpffs have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::recorded::Recorded;
-use crate::LoaderError;
-use crate::error::Doing;
-use crate::kernel::{Description, Kernel, KernelError, TC_PREFERENCE};
+use crate::change::with_causes;
+use crate::error::{Doing, HookPlace};
+use crate::kernel::{
+    Description, Device, Kernel, KernelError, TC_FILTER_NAME, TC_PREFERENCE, TcFilter,
+};
 use crate::paths::Pins;
 use crate::state::{ChainKey, ChainRecord, Hook};
+use crate::{LoaderError, TcDirection};
 
 /// What there is.
 #[derive(Debug, Default)]
@@ -21,6 +24,17 @@ pub(super) struct Found {
     pub(super) programs: BTreeMap<u32, Living>,
     /// The hooks of chains of the records.
     pub(super) hooks: BTreeMap<ChainKey, OnHook>,
+    /// TC filters at our preference and with our name, in our namespace and those of the records.
+    pub(super) filters: Vec<Filter>,
+}
+
+/// A TC filter that looks like ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Filter {
+    pub(super) key: ChainKey,
+    pub(super) place: HookPlace,
+    pub(super) handle: u32,
+    pub(super) program_id: u32,
 }
 
 /// Something in bpffs.
@@ -48,6 +62,8 @@ pub(super) enum OnHook {
     Gone,
     /// The programs there: the one of XDP, or those of TC filters at our preference.
     Runs(Vec<u32>),
+    /// Why that cannot be told.
+    Unknown(String),
 }
 
 /// Looks at kernel and bpffs.
@@ -71,9 +87,61 @@ pub(super) fn look<K: Kernel>(
         }
     }
     for (key, chain) in &recorded.chains {
-        found.hooks.insert(*key, on_hook(kernel, *key, chain)?);
+        let on_hook = on_hook(kernel, *key, chain);
+        let on_hook = on_hook.unwrap_or_else(|error| OnHook::Unknown(with_causes(&error)));
+        found.hooks.insert(*key, on_hook);
+    }
+    let of_chains = recorded.chains.values().map(|chain| chain.netns.clone());
+    let namespaces: BTreeSet<Option<PathBuf>> = of_chains.chain([None]).collect();
+    for netns in namespaces {
+        // What cannot be looked at is told with the chain that is there.
+        if let Ok(filters) = filters(kernel, netns.as_deref()) {
+            found.filters.extend(filters);
+        }
     }
     Ok(found)
+}
+
+fn filters<K: Kernel>(kernel: &K, netns: Option<&Path>) -> Result<Vec<Filter>, KernelError> {
+    let mut ours = Vec::new();
+    for iface in kernel.interfaces(netns)? {
+        let found = match kernel.interface(&iface, netns) {
+            // It went meanwhile.
+            Err(KernelError::NoInterface { .. }) => continue,
+            found => found?,
+        };
+        let device = Device {
+            ifindex: found.ifindex,
+            nsid: found.nsid,
+            netns: netns.map(Path::to_owned),
+        };
+        for direction in [TcDirection::Ingress, TcDirection::Egress] {
+            let there = match kernel.tc_filters(&device, direction) {
+                Err(KernelError::InterfaceGone { .. }) => continue,
+                there => there?,
+            };
+            let named = |filter: &TcFilter| {
+                filter.preference == TC_PREFERENCE && filter.name.as_deref() == Some(TC_FILTER_NAME)
+            };
+            for filter in there.into_iter().filter(named) {
+                ours.extend(filter.program_id.map(|program_id| Filter {
+                    key: ChainKey {
+                        hook: Hook::Tc(direction),
+                        nsid: found.nsid,
+                        ifindex: found.ifindex,
+                    },
+                    place: HookPlace {
+                        iface: iface.clone(),
+                        direction: Some(direction),
+                        netns: device.netns.clone(),
+                    },
+                    handle: filter.handle,
+                    program_id,
+                }));
+            }
+        }
+    }
+    Ok(ours)
 }
 
 fn entries<K: Kernel>(kernel: &K, root: &Path) -> Result<BTreeMap<PathBuf, Entry>, LoaderError> {

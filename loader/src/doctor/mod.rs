@@ -65,8 +65,8 @@ impl<K: Kernel> Loader<K> {
             };
             if let Err(error) = self.mend(&mut guard, &finding.place, repair) {
                 failed.push((finding.clone(), error));
-                if *repair == Repair::SetJournalAside {
-                    // What the journal tells of may not be changed behind its back.
+                // What the journal tells of may not be changed behind its back; and without bpffs everything looks gone.
+                if matches!(repair, Repair::SetJournalAside | Repair::Prepare) {
                     break found;
                 }
             }
@@ -157,7 +157,10 @@ fn unreadable(
     error: LoaderError,
     repair: Option<Repair>,
 ) -> Difference {
-    let by_hand = || Remedy::ByHand(error.hint().unwrap_or_default());
+    let by_hand = || {
+        let hint = error.hint();
+        Remedy::ByHand(hint.unwrap_or_else(|| "see why it cannot be read".to_owned()))
+    };
     Difference {
         finding: Finding {
             kind,

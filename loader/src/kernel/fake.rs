@@ -158,6 +158,11 @@ impl FakeKernel {
         self.world.borrow_mut().refuse_updates = code;
     }
 
+    /// Refuses to mount bpffs, as a container's kernel does.
+    pub fn refuse_mounts(&self, refuse: bool) {
+        self.world.borrow_mut().refuse_mounts = refuse;
+    }
+
     /// Pins a program of somebody else.
     pub fn pin_foreign(&self, path: &Path) {
         let id = self.load_foreign("foreign", "tracepoint");
@@ -289,6 +294,9 @@ impl Kernel for FakeKernel {
 
     fn mount_bpffs(&self, dir: &Path) -> Result<(), KernelError> {
         let mut world = self.call("mount")?;
+        if world.refuse_mounts && !world.mounted {
+            return Err(errno("mount", libc::EPERM));
+        }
         world.mounted = true;
         world.dirs.insert(dir.to_owned());
         Ok(())
@@ -511,12 +519,23 @@ impl Kernel for FakeKernel {
         nearest(tracepoint, names).map(str::to_owned)
     }
 
+    fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<String>, KernelError> {
+        let world = self.call("interfaces")?;
+        let nsid = world.namespace(netns)?;
+        let there = world.interfaces.keys().filter(|(ns, _)| *ns == nsid);
+        Ok(there.map(|(_, name)| name.clone()).collect())
+    }
+
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
         let world = self.call("interface")?;
         let nsid = world.namespace(netns)?;
         let found = world.interfaces.get(&(nsid, name.to_owned()));
-        let ifindex = found.ok_or_else(|| KernelError::NoInterface {
-            name: name.to_owned(),
+        let ifindex = found.ok_or_else(|| {
+            let there = world.interfaces.keys().filter(|(ns, _)| *ns == nsid);
+            KernelError::NoInterface {
+                name: name.to_owned(),
+                near: nearest(name, there.map(|(_, other)| other.as_str())).map(str::to_owned),
+            }
         })?;
         Ok(Interface {
             ifindex: *ifindex,

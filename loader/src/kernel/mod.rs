@@ -398,6 +398,8 @@ pub trait Kernel {
     fn near_function(&self, name: &str) -> Option<String>;
     /// The tracepoint, `category/name`, that is nearest to one that there is not.
     fn near_tracepoint(&self, tracepoint: &str) -> Option<String>;
+    /// Names of all interfaces.
+    fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<String>, KernelError>;
     /// Looks an interface up.
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError>;
     /// Id of the XDP program on an interface (`IFLA_XDP_PROG_ID`), for the message when it is not ours.

@@ -146,6 +146,13 @@ fn what_is_asked_wrongly_is_refused_before_anything_is_done() {
             "{expected}"
         );
     }
+    for (name, hint) in [
+        ("eth7", "did you mean `eth0`?"),
+        ("wlan", "`ip link` lists"),
+    ] {
+        let error = bench.try_attach(programs[0], xdp(name, 1)).unwrap_err();
+        assert!(error.hint().unwrap().contains(hint), "{name}: {error}");
+    }
     let error = bench.try_attach(programs[0], xdp("eth1", 1)).unwrap_err();
     assert!(
         matches!(error, LoaderError::ForeignXdp { foreign: id, .. } if id == foreign),

@@ -10,7 +10,7 @@ use super::*;
 use crate::kernel::fake::NSID;
 use crate::kernel::{Kernel, LinkSpec};
 use crate::state::{ChainKey, ClsactRecord, Direction, Hook, Key, Put, Store};
-use crate::{FindingKind, Outcome};
+use crate::{Diagnosis, FindingKind, Outcome};
 
 /// What the damage is done to.
 struct Host {
@@ -371,6 +371,21 @@ const CASES: &[Case] = &[
         &[Unknown, Unknown, Unknown, Unknown],
     ),
     (
+        "a filter has no record",
+        |host| {
+            let remove = |key| move |records: &Store| vec![records.remove(key).unwrap()];
+            host.falsify(remove(Key::Chain(host.key(Hook::Tc(Ingress)))));
+        },
+        &[
+            LinkWithoutChain,
+            LinkWithoutChain,
+            ClsactUnused,
+            LeftOver,
+            FilterLeftOver,
+        ],
+        &[FilterLeftOver],
+    ),
+    (
         "the journal cannot be read",
         |host| fs::write(host.bench.run_dir().join("journal"), "nonsense\n").unwrap(),
         &[JournalUnreadable],
@@ -467,4 +482,20 @@ fn a_repair_that_fails_changes_nothing() {
         };
         faults::every_call_fails_on(name, prepare, act);
     }
+}
+
+#[test]
+fn without_bpffs_nothing_is_taken_for_gone() {
+    let host = Host::new();
+    host.bench.kernel.unmount();
+    let before = host.bench.records();
+    host.bench.kernel.refuse_mounts(true);
+    let found = host.bench.loader.repair().unwrap();
+    let failed = |found: &Diagnosis| matches!(found.outcome, Outcome::Failed(_));
+    assert!(failed(&found[0]), "{:?}", found[0]);
+    assert!(!found[1..].iter().any(failed), "{found:#?}");
+    assert_eq!(host.bench.records(), before);
+    host.bench.kernel.refuse_mounts(false);
+    host.bench.loader.repair().unwrap();
+    host.bench.assert_agreement("mounted");
 }

@@ -174,7 +174,7 @@ fn a_request_that_does_not_fit_is_refused_before_the_kernel() {
                 ..request(&["xdp:pass"])
             },
             "reading the object of prog.o",
-            None,
+            Some("compile it again, or fetch it again: the file is not whole"),
         ),
         (
             LoadRequest {
@@ -182,7 +182,9 @@ fn a_request_that_does_not_fit_is_refused_before_the_kernel() {
                 ..request(&["xdp:pass"])
             },
             "reading the object of prog.o",
-            None,
+            Some(
+                "name an object file that was compiled for eBPF: `clang -target bpf -O2 -g -c prog.c -o prog.o`",
+            ),
         ),
         (
             LoadRequest {

@@ -52,6 +52,27 @@ fn a_swap_that_the_driver_refuses_for_good_is_undone() {
 }
 
 #[test]
+fn who_dies_while_undoing_a_refused_swap_leaves_that_to_the_next() {
+    for n in 1.. {
+        let bench = Bench::new();
+        let _ = cut_off(&bench);
+        bench.kernel.refuse_updates(Some(libc::EINVAL));
+        bench.kernel.crash_at(n);
+        let locked = kill::run(|| bench.loader.lock().map(drop));
+        bench.kernel.crash_at(0);
+        // The driver may take it by then: what was begun to be undone is not finished any more.
+        bench.kernel.refuse_updates(None);
+        drop(bench.lock());
+        bench.assert_agreement(&format!("died at call {n}"));
+        if let Some(locked) = locked {
+            locked.unwrap();
+            assert!(n > 6, "only {n} calls");
+            break;
+        }
+    }
+}
+
+#[test]
 fn the_records_may_be_gone() {
     let bench = Bench::new();
     let _ = cut_off(&bench);

@@ -6,7 +6,8 @@ use crate::TcDirection;
 use crate::dispatcher::plan::{MAX_MEMBERS, Member};
 use crate::doctor::found::{Entry, OnHook};
 use crate::doctor::repair::Repair;
-use crate::kernel::{Description, LinkKind};
+use crate::error::{HookPlace, within};
+use crate::kernel::{Description, LinkKind, TC_FILTER_NAME, TC_PREFERENCE};
 use crate::paths::slot_pin;
 use crate::state::{ChainKey, ChainRecord, Hook};
 
@@ -99,8 +100,35 @@ impl Comparison<'_> {
     }
 
     fn condition(&self, key: ChainKey, chain: &ChainRecord) -> Condition {
+        let path = self.pins.xdp_link(key);
+        let pinned = match key.hook {
+            Hook::Xdp => self.found.entries.get(&path),
+            Hook::Tc(_) | Hook::Tcx(_) => None,
+        };
+        // A link says itself where it is.
+        let link = match pinned {
+            Some(Entry::Pin(Description::Link {
+                program_id,
+                kind: LinkKind::Xdp(on),
+            })) => Some((*program_id, *on)),
+            _ => None,
+        };
+        if let Some((program, Some(on))) = link {
+            return if on != key.ifindex {
+                let found = format!("{} holds a link on interface {on}", path.display());
+                Condition::Strange(found, move_away(&path))
+            } else if program == chain.program_id {
+                Condition::Runs
+            } else {
+                Condition::Differs(program)
+            };
+        }
         let there = match self.found.hooks.get(&key) {
             None | Some(OnHook::Gone) => return Condition::Gone,
+            Some(OnHook::Unknown(why)) => {
+                let cure = Cure::ByHand("see why it cannot be looked at".to_owned());
+                return Condition::Strange(why.clone(), cure);
+            }
             Some(OnHook::Runs(programs)) => programs,
         };
         if key.hook != Hook::Xdp {
@@ -110,26 +138,10 @@ impl Comparison<'_> {
                 Condition::Detached("no such filter".to_owned())
             };
         }
-        let path = self.pins.xdp_link(key);
-        match (self.found.entries.get(&path), there.first()) {
-            (
-                Some(Entry::Pin(Description::Link {
-                    program_id,
-                    kind: LinkKind::Xdp(on),
-                })),
-                there,
-            ) => match (on, there) {
-                (Some(on), _) if *on != key.ifindex => Condition::Strange(
-                    format!("{} holds a link on interface {on}", path.display()),
-                    move_away(&path),
-                ),
-                (Some(_), _) if *program_id == chain.program_id => Condition::Runs,
-                (Some(_), _) => Condition::Differs(*program_id),
-                (None, None) => Condition::Detached("its link was detached".to_owned()),
-                (None, Some(foreign)) => taken(*foreign),
-            },
-            (Some(other), _) => Condition::Strange(words(other), move_away(&path)),
-            (None, None) => Condition::Detached(format!("no pin at {}", path.display())),
+        match (pinned, there.first()) {
+            (Some(other), _) if link.is_none() => {
+                Condition::Strange(words(other), move_away(&path))
+            }
             (None, Some(same)) if *same == chain.program_id => Condition::Strange(
                 format!("it runs, but without the pin at {}", path.display()),
                 Cure::ByHand(
@@ -137,7 +149,9 @@ impl Comparison<'_> {
                         .to_owned(),
                 ),
             ),
-            (None, Some(foreign)) => taken(*foreign),
+            (_, Some(foreign)) => taken(*foreign),
+            (Some(_), None) => Condition::Detached("its link was detached".to_owned()),
+            (None, None) => Condition::Detached(format!("no pin at {}", path.display())),
         }
     }
 
@@ -163,6 +177,32 @@ impl Comparison<'_> {
             let expected = format!("program {}", member.program_id);
             let cure = Cure::Repair(Repair::Rebuild { key });
             self.add(FindingKind::SlotDiffers, place, expected, found, cure);
+        }
+    }
+
+    /// Filters of ours that no chain has: records were removed, and filters need no pin to live.
+    pub(super) fn filters(&mut self) {
+        for filter in &self.found.filters {
+            let chain = self.recorded.chains.get(&filter.key);
+            if chain.is_some_and(|chain| chain.program_id == filter.program_id) {
+                continue;
+            }
+            let HookPlace {
+                iface, direction, ..
+            } = &filter.place;
+            let inside = within(&filter.place);
+            let direction = direction.map_or("", TcDirection::as_str);
+            let handle = filter.handle;
+            self.add(
+                FindingKind::FilterLeftOver,
+                format!("TC filter {TC_PREFERENCE} of {}", filter.place),
+                "nothing that is recorded",
+                format!("program {}, under the name {TC_FILTER_NAME}", filter.program_id),
+                Cure::ByHand(format!(
+                    "unless another bpfman's: `{inside}tc filter del dev {iface} {direction} protocol all \
+                     pref {TC_PREFERENCE} handle {handle:#x} bpf`"
+                )),
+            );
         }
     }
 

@@ -43,6 +43,7 @@ pub(super) fn compare(recorded: &Recorded, found: &Found, pins: &Pins) -> Vec<Di
     comparison.chains();
     comparison.clsacts();
     comparison.left_over();
+    comparison.filters();
     comparison.differences
 }
 

@@ -35,6 +35,7 @@ pub(super) struct World {
     pub(super) refuse_extensions: bool,
     pub(super) refused_modes: Vec<XdpMode>,
     pub(super) refuse_updates: Option<i32>,
+    pub(super) refuse_mounts: bool,
     pub(super) calls: usize,
     pub(super) read_only_at: Option<usize>,
     pub(super) fail_at: Option<usize>,

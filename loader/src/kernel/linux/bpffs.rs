@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::mount::MountFlags;
@@ -21,17 +21,45 @@ const FOLDER_MODE: u32 = 0o770;
 const MOUNT_MODE: u32 = 0o700;
 
 pub(super) fn mount(dir: &Path) -> Result<(), KernelError> {
+    if is_mounted(dir)? {
+        return Ok(());
+    }
+    check_mount_namespace(dir)?;
     DirBuilder::new()
         .recursive(true)
         .mode(MOUNT_MODE)
         .create(dir)
         .map_err(failed(|| format!("making the folder {}", dir.display())))?;
-    if is_mounted(dir)? {
-        return Ok(());
-    }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("bpf", dir, "bpf", flags, c"mode=0700")
         .map_err(failed(|| format!("mounting a bpffs at {}", dir.display())))
+}
+
+/// A mount lives as long as its namespace. `ip netns exec` and units with PrivateMounts give a command one of its own,
+/// which ends with it, and with it would every program that it loaded.
+fn check_mount_namespace(dir: &Path) -> Result<(), KernelError> {
+    let namespace = |process: &str| {
+        let found = fs::metadata(format!("/proc/{process}/ns/mnt"));
+        found.ok().map(|found| found.ino())
+    };
+    // Who may not look at another process is not told, and nobody is taken for alone for that.
+    let (Some(own), Some(first)) = (namespace("self"), namespace("1")) else {
+        return Ok(());
+    };
+    let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().to_string());
+    match parent.and_then(|parent| namespace(&parent)) {
+        _ if own == first => Ok(()),
+        Some(parent) if parent != own => Err(KernelError::PrivateMounts {
+            dir: dir.to_owned(),
+        }),
+        _ => {
+            log::warn!(
+                "mounting a bpffs at {} in a mount namespace other than that of process 1: programs end with it",
+                dir.display()
+            );
+            Ok(())
+        }
+    }
 }
 
 pub(super) fn is_mounted(dir: &Path) -> Result<bool, KernelError> {

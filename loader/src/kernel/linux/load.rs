@@ -11,7 +11,7 @@ use bytecode_object::{ByteOrder, Section};
 use super::parsed::Parsed;
 use super::program_types::{self, Kind};
 use super::version::Version;
-use super::{KernelError, LinuxKernel, externs, failed, links, maps, needs, programs, sys};
+use super::{KernelError, LinuxKernel, externs, failed, links, maps, needs, probes, programs, sys};
 use crate::globals;
 use crate::kernel::{LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProgramSpec};
 use crate::object::{
@@ -285,8 +285,12 @@ fn want<'a>(
         }
         (LoadAs::Plain, Some(name)) => {
             let id = function_id(kernel_btf.bytes()?, name)?;
-            let id = id.ok_or_else(|| KernelError::NoKernelFunction {
-                function: name.to_owned(),
+            let id = id.ok_or_else(|| {
+                let function = name.to_owned();
+                match probes::module_of(name) {
+                    Some(module) => KernelError::ModuleFunction { function, module },
+                    None => KernelError::NoKernelFunction { function },
+                }
             })?;
             (kind, Some((id, None)))
         }

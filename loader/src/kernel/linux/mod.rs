@@ -198,6 +198,10 @@ impl Kernel for LinuxKernel {
         tracepoints::near_tracepoint(tracepoint)
     }
 
+    fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<String>, KernelError> {
+        net::interfaces(netns)
+    }
+
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
         net::interface(name, netns)
     }

@@ -49,14 +49,40 @@ pub(super) fn ingress_qdisc(device: &Device) -> Result<IngressQdisc, KernelError
 }
 
 pub(super) fn add_clsact(device: &Device) -> Result<(), KernelError> {
-    run(device, "adding clsact", || {
+    let added = run(device, "adding clsact", || {
         Request::new(
             RTM_NEWQDISC,
             &tcmsg(device.ifindex, CLSACT_HANDLE, CLSACT, 0)?,
         )
         .attribute(TCA_KIND, b"clsact\0")
         .change(NLM_F_CREATE | NLM_F_EXCL)
-    })
+    });
+    needing(
+        added,
+        "clsact qdisc",
+        "CONFIG_NET_SCH_INGRESS",
+        "sch_ingress",
+    )
+}
+
+/// `ENOENT` to what adds something: its kind is not known.
+fn needing<T>(
+    added: Result<T, KernelError>,
+    what: &'static str,
+    option: &'static str,
+    module: &'static str,
+) -> Result<T, KernelError> {
+    match added {
+        Err(KernelError::Syscall { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => {
+            Err(KernelError::NoTrafficControl {
+                what,
+                option,
+                module,
+                source,
+            })
+        }
+        added => added,
+    }
 }
 
 pub(super) fn remove_unused_clsact(device: &Device) -> Result<bool, KernelError> {
@@ -109,9 +135,10 @@ pub(super) fn add_filter(
 ) -> Result<(), KernelError> {
     // Handle 0: the kernel takes the lowest that is free.
     let request = || with_program(device, direction, handle.unwrap_or(0), program);
-    run(device, "adding a filter", || {
+    let added = run(device, "adding a filter", || {
         request()?.change(NLM_F_CREATE | NLM_F_EXCL)
-    })
+    });
+    needing(added, "bpf classifier", "CONFIG_NET_CLS_BPF", "cls_bpf")
 }
 
 pub(super) fn replace_filter(
