@@ -49,7 +49,9 @@ fn main() -> ExitCode {
 
     let binary = PathBuf::from(binary);
     let context = Context::new(binary.clone());
-    println!("medians of {rounds} rounds, in turn; memory is the peak of the resident set\n");
+    println!(
+        "medians of {rounds} rounds, in turn: time, and time of processors; memory is the peak of the resident set\n"
+    );
     let asked = |name: &str| wanted.is_empty() || wanted.iter().any(|asked| asked == name);
     let mut results = Vec::new();
     for (name, make) in cases::ALL.into_iter().filter(|(name, _)| asked(name)) {
@@ -100,9 +102,10 @@ fn print(name: &str, case: &Case<'_>, summaries: &[Summary]) -> bool {
         format!(", {most} ms: {}", judge(ours.milliseconds <= most))
     });
     println!(
-        "  {:<22} {:>9.2} ms {:>7.1} MiB   (at most {:.0} MB: {memory}{time})",
+        "  {:<22} {:>9.2} ms {:>9.2} ms {:>7.1} MiB   (at most {:.0} MB: {memory}{time})",
         ours.name,
         ours.milliseconds,
+        ours.worked,
         mib(ours.peak_kib),
         mib(case.most_kib) * 1.048_576,
     );
@@ -118,9 +121,10 @@ fn print(name: &str, case: &Case<'_>, summaries: &[Summary]) -> bool {
             (None, None) => String::new(),
         };
         println!(
-            "  {:<22} {:>9.2} ms {:>7.1} MiB   ours takes {ratio:.2} times as long{judged}",
+            "  {:<22} {:>9.2} ms {:>9.2} ms {:>7.1} MiB   ours takes {ratio:.2} times as long{judged}",
             their.name,
             their.milliseconds,
+            their.worked,
             mib(their.peak_kib),
         );
     }

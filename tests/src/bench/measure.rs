@@ -41,22 +41,24 @@ pub(crate) struct Summary {
     pub(crate) name: &'static str,
     /// The median.
     pub(crate) milliseconds: f64,
+    /// The median of the time that processors worked for it, which says more on a machine that others load, too.
+    pub(crate) worked: f64,
     /// The most of any round.
     pub(crate) peak_kib: u64,
 }
 
 /// Runs every contestant once a round, one round before the first that counts.
 pub(crate) fn run(case: &Case<'_>, rounds: usize) -> Vec<Summary> {
-    let mut times: Vec<Vec<f64>> = vec![Vec::new(); case.contestants.len()];
+    let mut times: Vec<Vec<(f64, f64)>> = vec![Vec::new(); case.contestants.len()];
     let mut peaks = vec![0; case.contestants.len()];
     for round in 0..=rounds {
         for ((contestant, times), peak) in case.contestants.iter().zip(&mut times).zip(&mut peaks) {
             let command = (contestant.prepare)(round);
-            let (milliseconds, peak_kib, output) = once(contestant.name, command);
-            (contestant.clear)(round, &output);
+            let ended = once(contestant.name, command);
+            (contestant.clear)(round, &ended.output);
             if round > 0 {
-                times.push(milliseconds);
-                *peak = peak_kib.max(*peak);
+                times.push((ended.milliseconds, ended.worked));
+                *peak = ended.peak_kib.max(*peak);
             }
         }
     }
@@ -67,7 +69,8 @@ pub(crate) fn run(case: &Case<'_>, rounds: usize) -> Vec<Summary> {
             .zip(peaks)
             .map(|((contestant, times), peak_kib)| Summary {
                 name: contestant.name,
-                milliseconds: median(times),
+                milliseconds: median(times.iter().map(|(time, _)| *time).collect()),
+                worked: median(times.iter().map(|(_, worked)| *worked).collect()),
                 peak_kib,
             });
     summaries.collect()
@@ -79,8 +82,16 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Milliseconds, peak memory in KiB and stdout of one run. It must succeed.
-fn once(name: &str, mut command: Command) -> (f64, u64, String) {
+/// How one run ended.
+struct Ended {
+    milliseconds: f64,
+    worked: f64,
+    peak_kib: u64,
+    output: String,
+}
+
+/// Runs it. It must succeed.
+fn once(name: &str, mut command: Command) -> Ended {
     let output = tempfile::tempfile().expect("a temporary file can be made");
     let errors = tempfile::tempfile().expect("a temporary file can be made");
     let kept =
@@ -103,7 +114,13 @@ fn once(name: &str, mut command: Command) -> (f64, u64, String) {
         "{name} failed: {command:?}\n{}",
         text(&errors)
     );
-    (milliseconds, ended.rusage.maxrss / 1024, text(&output))
+    let worked = ended.rusage.utime + ended.rusage.stime;
+    Ended {
+        milliseconds,
+        worked: worked.as_secs_f64() * 1000.0,
+        peak_kib: ended.rusage.maxrss / 1024,
+        output: text(&output),
+    }
 }
 
 fn text(mut file: &std::fs::File) -> String {

@@ -25,7 +25,9 @@ pub(crate) fn one(context: &Context) -> Result<Case<'_>, String> {
     let registry = Registry::start().ok_or("no docker-registry")?;
     let object = Object::compile(&noise(NOISE)).ok_or("the program cannot be compiled")?;
     build(context, "pull", &registry, &["-b", object.arg()])?;
-    let title = format!("an image of {} bytes", object.bytes().len());
+    let requests = requests(context, "pull", &registry)?;
+    let bytes = object.bytes().len();
+    let title = format!("an image of {bytes} bytes ({requests} requests by ours)");
     pulled(context, "pull", registry, title)
 }
 
