@@ -23,7 +23,10 @@ struct __sk_buff {
 /* linux/bpf.h, enum bpf_func_id */
 static long (*const bpf_skb_pull_data)(struct __sk_buff *ctx, __u32 len) = (void *)39;
 
-/* What a slot returns that no program stands in: its bit is in every mask. */
+/*
+ * What a slot returns that no program stands in: its bit is in the default mask. A chain whose member goes on from other
+ * actions only, ends there when somebody takes that member's link away.
+ */
 #define DISPATCHER_RETURN 30
 /* No action, and in no mask: what no slot that the chain goes on from has returned. */
 #define UNSEEN 29

@@ -36,11 +36,15 @@ enum xdp_action {
 /* linux/bpf.h, enum bpf_func_id */
 static long (*const bpf_xdp_adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
 
-/* What a slot returns that no program stands in: its bit is in every mask. */
+/*
+ * What a slot returns that no program stands in: its bit is in the default mask. A chain whose member goes on from other
+ * actions only, ends there when somebody takes that member's link away.
+ */
 #define DISPATCHER_RETURN 31
 /* No action, and in no mask: what no slot that the chain goes on from has returned. */
 #define UNSEEN 30
 #define SLOTS 10
+#define MASK_BITS 32
 #define VERSION 2
 
 struct xdp_dispatcher_config {
@@ -89,11 +93,13 @@ SLOT(prog9)
 /* Members are verified against this one when they are loaded; nothing is ever attached to it. */
 SLOT(compat_test)
 
+/* A code above the last bit is no action and in no mask, -1 least of all: a shift would take its lowest five bits. */
 #define RUN(i)                                           \
 	if (enabled <= i)                                \
 		goto out;                                \
 	ret = prog##i(ctx);                              \
-	if (!((1U << ret) & conf.chain_call_actions[i])) \
+	if ((__u32)ret >= MASK_BITS ||                   \
+	    !((1U << ret) & conf.chain_call_actions[i])) \
 		return ret;
 
 SECTION("xdp")

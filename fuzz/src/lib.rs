@@ -1,4 +1,3 @@
 //! What several targets start from.
 
-#[cfg(feature = "signatures")]
 pub mod signatures;

@@ -1,5 +1,7 @@
 mod hint;
 
+pub(crate) use hint::within;
+
 use std::fmt;
 use std::path::PathBuf;
 
@@ -38,9 +40,6 @@ impl fmt::Display for HookPlace {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoaderError {
-    /// Parsed from the command line, built by a later issue.
-    #[error("not built yet: {0}")]
-    NotBuiltYet(&'static str),
     /// No such program, ours or the kernel's.
     #[error("there is no program with id {id}")]
     NoSuchProgram {
@@ -88,15 +87,15 @@ pub enum LoaderError {
         /// Its pin.
         path: PathBuf,
     },
-    /// A chain whose pin is gone while its links are still recorded.
-    #[error("the chain on {place} is recorded but gone: {} is not there", .path.display())]
-    ChainGone {
+    /// A chain whose pin is gone, and that runs all the same.
+    #[error("the chain on {place} still runs (program {program}), but its pin is gone: {} is not there", .path.display())]
+    ChainHeld {
         /// Where.
         place: Box<HookPlace>,
-        /// Pin of its XDP link, or folder of its slots.
+        /// Pin of its XDP link.
         path: PathBuf,
-        /// Links recorded on it.
-        links: Vec<u32>,
+        /// Its dispatcher, or its one program.
+        program: u32,
     },
     /// A TC filter of ours that somebody removed while we were at it.
     #[error("the TC {direction} filter of interface {ifindex} that runs program {program} is gone")]
@@ -321,6 +320,16 @@ pub enum LoaderError {
         /// The link that is there, where it is ours.
         link: Option<u32>,
     },
+    /// The kernel runs a program once on a tracepoint.
+    #[error("{what} (`{function}`): it is attached there already{}", by_link(.link))]
+    TracepointTwice {
+        /// What was being done.
+        what: String,
+        /// The program's function.
+        function: String,
+        /// The link that is there, where it is ours.
+        link: Option<u32>,
+    },
     /// Without EXT programs there are no chains, and the one place is taken.
     #[error(
         "attaching program {id} to {place}: program {holder} is attached there without a dispatcher, \
@@ -380,8 +389,16 @@ pub enum LoaderError {
         /// What the kernel said.
         source: KernelError,
     },
-    /// What a process that died had left cannot be finished.
-    #[error("finishing what an interrupted command left ({what})")]
+    /// A path of ours is taken by something that no record has.
+    #[error("{what}: {} is there already, and no record of bpfman has it", .path.display())]
+    InTheWay {
+        /// What was being done to what.
+        what: String,
+        /// Pin or folder.
+        path: PathBuf,
+    },
+    /// What a process that died had left can be neither finished nor undone.
+    #[error("settling what an interrupted command left ({what})")]
     Recovery {
         /// That command.
         what: String,

@@ -20,6 +20,8 @@ pub struct Link {
     pub attachment: Attachment,
     /// The program's metadata and its own, its own winning.
     pub metadata: BTreeMap<String, String>,
+    /// It leads nowhere any more: its interface or namespace is gone, or somebody took away what ran there.
+    pub gone: bool,
 }
 
 /// Where a link is attached.

@@ -81,13 +81,14 @@ impl<K: Kernel> Loader<K> {
             return Err(LoaderError::NoSuchMapOwner { id });
         };
         let path = self.pins().maps(owner.maps_folder);
-        let names = self.kernel.list_dir(&path);
-        let names = names.doing(|| format!("listing {}", path.display()))?;
+        let entries = self.kernel.list_dir(&path);
+        let entries = entries.doing(|| format!("listing {}", path.display()))?;
         Ok(Some(Shared {
             folder: owner.maps_folder,
-            pins: names
+            pins: entries
                 .into_iter()
-                .map(|name| (name.clone(), path.join(name)))
+                .filter(|entry| !entry.is_dir)
+                .map(|pin| (pin.name.clone(), path.join(pin.name)))
                 .collect(),
         }))
     }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use log::warn;
+use log::{debug, warn};
 
 use crate::dispatcher::action;
+use crate::dispatcher::chain::{self, Pulse};
 use crate::error::Doing;
 use crate::kernel::{Kernel, ProgramBrief};
 use crate::state::{
@@ -76,7 +77,9 @@ impl<K: Kernel> Loader<K> {
         let Some(records) = guard.records()? else {
             return Ok(Vec::new());
         };
-        let mut links = links(records.links()?, &records.programs()?);
+        let recorded = records.links()?;
+        let places = places(&recorded);
+        let mut links = links(recorded, &records.programs()?);
         links.retain(|link| {
             let kernel_type = link.program_type.kernel_type();
             filter
@@ -88,7 +91,48 @@ impl<K: Kernel> Loader<K> {
                     .iter()
                     .all(|(key, value)| link.metadata.get(key) == Some(value))
         });
+        self.mark_gone(records, &places, &mut links);
         Ok(links)
+    }
+
+    /// Says of links of interfaces whether they lead anywhere. What cannot be told is not said to be gone.
+    fn mark_gone(&self, records: &Store, places: &BTreeMap<u32, ChainKey>, links: &mut [Link]) {
+        let mut chains = BTreeMap::new();
+        for link in links {
+            let Some(place) = places.get(&link.id) else {
+                continue;
+            };
+            let found = match place.hook {
+                Hook::Tcx(_) => self.is_tcx_gone(link.id),
+                // The links of a chain go together.
+                Hook::Xdp | Hook::Tc(_) => match chains.get(place) {
+                    Some(gone) => Ok(*gone),
+                    None => self.is_chain_gone(records, *place),
+                },
+            };
+            link.gone = found.unwrap_or_else(|error| {
+                debug!("looking for what link {} leads to: {error}", link.id);
+                false
+            });
+            chains.insert(*place, link.gone);
+        }
+    }
+
+    fn is_chain_gone(&self, records: &Store, key: ChainKey) -> Result<bool, LoaderError> {
+        let Some(found) = records.chain(key)? else {
+            return Ok(true);
+        };
+        let pulse = chain::pulse(&self.kernel, &self.pins(), key, &found)?;
+        Ok(pulse != Pulse::Runs)
+    }
+
+    fn is_tcx_gone(&self, link: u32) -> Result<bool, LoaderError> {
+        let what = || format!("opening link {link}");
+        let Some(link) = self.kernel.open_pin(&self.pins().link(link)).doing(what)? else {
+            return Ok(true);
+        };
+        let interface = self.kernel.link_interface(&link).doing(what)?;
+        Ok(interface.is_none())
     }
 
     /// One program, ours or not.
@@ -109,7 +153,11 @@ impl<K: Kernel> Loader<K> {
         match (state, records, record) {
             (Some(kernel), Some(records), Some(record)) => {
                 let programs = records.programs()?;
-                let links = links(records.links()?, &programs);
+                let recorded = records.links()?;
+                let places = places(&recorded);
+                let mut links = links(recorded, &programs);
+                links.retain(|link| link.program_id == id);
+                self.mark_gone(records, &places, &mut links);
                 Ok(self.view(id, record, kernel, &programs, links))
             }
             (Some(kernel), _, _) => Ok(Program {
@@ -239,6 +287,14 @@ fn matches(program: &ProgramSummary, filter: &ProgramFilter) -> bool {
             .all(|(key, value)| has(key) == Some(value))
 }
 
+/// Where those of interfaces are.
+fn places(links: &BTreeMap<u32, LinkRecord>) -> BTreeMap<u32, ChainKey> {
+    let places = links.iter();
+    places
+        .filter_map(|(id, link)| Some((*id, link.order()?.0)))
+        .collect()
+}
+
 /// Every link as it is shown, by program and then in the order they were made.
 fn links(records: BTreeMap<u32, LinkRecord>, programs: &BTreeMap<u32, ProgramRecord>) -> Vec<Link> {
     let mut chains: BTreeMap<ChainKey, Vec<(u32, u64, u32)>> = BTreeMap::new();
@@ -359,6 +415,7 @@ pub(crate) fn link(id: u32, record: LinkRecord, program: &ProgramRecord, positio
             },
         },
         metadata,
+        gone: false,
     }
 }
 

@@ -102,7 +102,7 @@ fn on(
     kernel.link(&LinkSpec::Xdp {
         program,
         ifindex: interface.ifindex,
-        mode: None,
+        mode: XdpMode::Driver,
         netns,
     })
 }
@@ -287,16 +287,19 @@ fn another_namespace_is_entered_for_its_interfaces_only() {
     );
     assert!(ping(2) && packets(&loaded) >= 2);
     drop(link);
-    // Each mode, where a veth has it; the hook of a card it has not.
-    for (mode, expected) in [
-        (XdpMode::Driver, None),
-        (XdpMode::Skb, None),
-        (XdpMode::Hardware, Some(libc::EINVAL)),
+    // Each mode, where a veth has it; the hook of a card it has not, and what has no driver has only the generic one.
+    let loopback = kernel.interface("lo", None).unwrap();
+    for (interface, mode, expected) in [
+        (here, XdpMode::Driver, None),
+        (here, XdpMode::Skb, None),
+        (here, XdpMode::Hardware, Some(libc::EINVAL)),
+        (loopback, XdpMode::Driver, Some(libc::EOPNOTSUPP)),
+        (loopback, XdpMode::Skb, None),
     ] {
         let spec = LinkSpec::Xdp {
             program: &loaded.programs[0].handle,
-            ifindex: here.ifindex,
-            mode: Some(mode),
+            ifindex: interface.ifindex,
+            mode,
             netns: None,
         };
         let found = kernel.link(&spec).err();

@@ -9,8 +9,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::lanes;
-use crate::registry::certificate;
 use crate::server::{Server, folder_in_memory};
+use crate::tls::Tls;
 
 /// A running engine. It and what it built are gone when the value is dropped.
 #[derive(Debug)]
@@ -36,20 +36,18 @@ impl Engine {
     /// When openssl fails, or the daemon does not say where it listens.
     #[must_use]
     pub fn docker_secure() -> Option<(Self, String, TempDir)> {
-        let (program, openssl) = (lanes::tool("dockerd")?, lanes::tool("openssl")?);
+        let (program, certificates) = (lanes::tool("dockerd")?, Tls::make()?);
+        let (server, client) = (certificates.server(), certificates.client());
         let folder = TempDir::new().expect("a temporary folder can be made");
-        // Without a purpose in it, the one certificate does for both sides.
-        let (cert, key) = certificate(&openssl, folder.path());
-        let at = |name: &str| folder.path().join(name);
         for (from, to) in [
-            (at("ca.crt"), "ca.pem"),
-            (cert.into(), "cert.pem"),
-            (key.into(), "key.pem"),
+            (certificates.ca(), "ca.pem"),
+            (client.certificate, "cert.pem"),
+            (client.key, "key.pem"),
         ] {
-            std::fs::rename(from, at(to)).expect("a file can be renamed");
+            std::fs::copy(from, folder.path().join(to)).expect("a file can be copied");
         }
-        let [ca, cert, key] =
-            ["ca.pem", "cert.pem", "key.pem"].map(|name| at(name).to_string_lossy().into_owned());
+        let [ca, cert, key] = [certificates.ca(), server.certificate, server.key]
+            .map(|path| path.to_string_lossy().into_owned());
         let tls = ["--host", "tcp://127.0.0.1:0", "--tlsverify"];
         let files = ["--tlscacert", &ca, "--tlscert", &cert, "--tlskey", &key];
         let engine = Self::dockerd(&program, &[], &[&tls[..], &files].concat())?;

@@ -1,8 +1,6 @@
-use bytecode_object::ProgramType;
-use loader::kernel::linux::Capability;
 use loader::{AttachPoint, AttachRequest, ProceedOn, TcDirection, UprobePoint, XdpMode};
 
-use super::capabilities::{loader, to_attach};
+use super::capabilities::{check, check_links, loader, to_attach, to_join};
 use crate::args::{
     AttachArgs, AttachCommand, DirectionArgs, DirectionWord, KeyValue, OutputFormat, ProbeArgs,
     TcArgs, TcxArgs, TracepointArgs, TracingArgs, UprobeArgs, XdpArgs, XdpModeWord,
@@ -14,27 +12,26 @@ use crate::output::Printer;
 
 /// `attach`.
 pub(super) fn run(args: AttachArgs) -> Result<(), Error> {
-    let (hook, (point, metadata, format)) = match args.command {
-        AttachCommand::Xdp(args) => (ProgramType::Xdp, xdp(args)),
-        AttachCommand::Tc(args) => (ProgramType::Tc, tc(args)),
-        AttachCommand::Tcx(args) => (ProgramType::Tcx, tcx(args)),
-        AttachCommand::Tracepoint(args) => (ProgramType::Tracepoint, tracepoint(args)),
-        AttachCommand::Kprobe(args) => (ProgramType::Kprobe, kprobe(args)),
-        AttachCommand::Uprobe(args) => (ProgramType::Uprobe, uprobe(args)),
-        AttachCommand::Fentry(args) => (ProgramType::Fentry, tracing(AttachPoint::Fentry, args)),
-        AttachCommand::Fexit(args) => (ProgramType::Fexit, tracing(AttachPoint::Fexit, args)),
+    let (point, metadata, format) = match args.command {
+        AttachCommand::Xdp(args) => xdp(args),
+        AttachCommand::Tc(args) => tc(args),
+        AttachCommand::Tcx(args) => tcx(args),
+        AttachCommand::Tracepoint(args) => tracepoint(args),
+        AttachCommand::Kprobe(args) => kprobe(args),
+        AttachCommand::Uprobe(args) => uprobe(args),
+        AttachCommand::Fentry(args) => tracing(AttachPoint::Fentry, args),
+        AttachCommand::Fexit(args) => tracing(AttachPoint::Fexit, args),
     };
-    let mut needed = to_attach(hook);
-    if in_namespace(&point) {
-        // setns(2).
-        needed.push(Capability::SysAdmin);
-    }
     let request = AttachRequest {
         point,
         metadata: metadata::collect(metadata, None)?,
     };
-    let loader = loader(&needed, &Config::read()?)?;
-    let link = loader.attach(&mut loader.lock()?, args.program_id, request)?;
+    let config = Config::read()?;
+    check(&to_attach(&request.point))?;
+    let loader = loader(&config);
+    let mut guard = loader.lock()?;
+    check_links(&loader, &guard, |links| to_join(&request.point, links))?;
+    let link = loader.attach(&mut guard, args.program_id, request)?;
     Printer::new(format).link(&link)
 }
 
@@ -70,15 +67,6 @@ fn tcx(args: TcxArgs) -> Parts {
         netns: args.place.netns,
     };
     (point, args.place.metadata.metadata, args.output.output)
-}
-
-fn in_namespace(point: &AttachPoint) -> bool {
-    match point {
-        AttachPoint::Xdp { netns, .. }
-        | AttachPoint::Tc { netns, .. }
-        | AttachPoint::Tcx { netns, .. } => netns.is_some(),
-        _ => false,
-    }
 }
 
 fn proceed_on(words: Vec<String>) -> Option<ProceedOn> {

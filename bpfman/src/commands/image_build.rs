@@ -28,7 +28,7 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
         allow_differences: args.allow_differences,
     };
     let digest_file = args.digest_file.map(DigestFile::prepare).transpose()?;
-    let built = builder::build(&request, &Bar::default())?;
+    let built = builder::build(&request, &Bar)?;
     // Both are tried: the tag has moved, and what it names now must be known.
     let written = digest_file.map_or(Ok(()), |file| file.write(built.digest));
     Printer::default().text(&format!("{}@{}\n", built.reference.name(), built.digest))?;

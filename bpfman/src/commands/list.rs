@@ -1,6 +1,6 @@
 use loader::{LinkFilter, ProgramFilter};
 
-use super::capabilities::{READ, loader};
+use super::capabilities::{READ, check, loader};
 use crate::args::{KernelTypeWord, ListCommand, ListLinksArgs, ListProgramsArgs};
 use crate::config::Config;
 use crate::error::Error;
@@ -24,8 +24,11 @@ fn programs(args: ListProgramsArgs) -> Result<(), Error> {
         metadata: metadata::collect(args.metadata_selector, args.application)?,
         all: args.all,
     };
-    let loader = loader(&READ, &Config::read()?)?;
-    let programs = loader.programs(&loader.lock()?, &filter)?;
+    let config = Config::read()?;
+    check(&READ)?;
+    let loader = loader(&config);
+    let guard = loader.lock_to_read()?;
+    let programs = loader.programs(&guard, &filter)?;
     Printer::new(args.output.output).programs(&programs)
 }
 
@@ -37,7 +40,10 @@ fn links(args: ListLinksArgs) -> Result<(), Error> {
             .and_then(KernelTypeWord::kernel_name),
         metadata: metadata::collect(args.metadata_selector, args.application)?,
     };
-    let loader = loader(&READ, &Config::read()?)?;
-    let links = loader.links(&loader.lock()?, &filter)?;
+    let config = Config::read()?;
+    check(&READ)?;
+    let loader = loader(&config);
+    let guard = loader.lock_to_read()?;
+    let links = loader.links(&guard, &filter)?;
     Printer::new(args.output.output).links(&links)
 }

@@ -17,15 +17,16 @@ use bytecode_image::verify::{
 use bytecode_object::ProgramType;
 use jiff::Timestamp;
 use loader::{
-    Attachment, KernelState, Link, ManagedState, ManagedSummary, Program, ProgramSummary, Source,
-    TcDirection, UprobePoint,
+    Attachment, Diagnosis, Finding, FindingKind, KernelState, Link, LoaderError, ManagedState,
+    ManagedSummary, Outcome, Program, ProgramSummary, Remedy, Source, TcDirection, UprobePoint,
 };
 
+use super::doctor::DiagnosisJson;
 use super::images::Shown;
 use super::images_json::StoredImageJson;
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
 use super::proof::{self, Proven, ProvenJson};
-use super::{images, links, programs};
+use super::{doctor, images, links, programs};
 
 fn golden(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -116,6 +117,7 @@ fn xdp_link(id: u32, iface: &str) -> Link {
             netns: None,
         },
         metadata: application("XdpPassProgram"),
+        gone: false,
     }
 }
 
@@ -137,6 +139,7 @@ fn tc_link() -> Link {
             netns: None,
         },
         metadata: application("TcGlobal"),
+        gone: false,
     }
 }
 
@@ -154,6 +157,7 @@ fn tcx_link() -> Link {
             netns: Some("/var/run/netns/bpfman-test".into()),
         },
         metadata: application("go-app"),
+        gone: false,
     }
 }
 
@@ -167,6 +171,7 @@ fn tracepoint_link() -> Link {
             tracepoint: "syscalls/sys_enter_openat".to_owned(),
         },
         metadata: pairs(&[]),
+        gone: false,
     }
 }
 
@@ -179,6 +184,7 @@ fn probe_links() -> Vec<Link> {
         program_type,
         attachment,
         metadata: pairs(&[]),
+        gone: false,
     };
     let kprobe = |function: &str, offset, retprobe| Attachment::Kprobe {
         function: function.to_owned(),
@@ -576,7 +582,6 @@ fn images_of_the_store() {
     let [identity, key] = proofs();
     let admission = |proof: &Proof| {
         Some(Admission {
-            manifest: Digest::of(b"manifest"),
             policy: Digest::of(b"policy"),
             proof: proof.clone(),
             at: Timestamp::from_second(LOADED_AT.try_into().unwrap()).unwrap(),
@@ -642,6 +647,25 @@ fn tables() {
 }
 
 #[test]
+fn a_link_that_leads_nowhere_says_so() {
+    let mut gone = tcx_link();
+    gone.gone = true;
+    let there = tc_link();
+    let state = |link: &Link| {
+        let shown = links::details(link);
+        let state = shown.lines().find(|line| line.starts_with(" State:"));
+        state.map(|line| line.contains("gone"))
+    };
+    assert_eq!((state(&gone), state(&there)), (Some(true), None));
+    let list = links::list(&[gone, there]);
+    let ends: Vec<&str> = list.lines().skip(1).map(str::trim_end).collect();
+    assert!(
+        ends[0].ends_with("eno3 egress pos-1, gone") && ends[1].ends_with("enp1s0 ingress pos-0"),
+        "{list}"
+    );
+}
+
+#[test]
 fn json() {
     let program = |program: &Program| json::render(&ProgramJson::from(program)).unwrap();
     golden(
@@ -683,6 +707,66 @@ fn json() {
         "image-pull.json",
         &json::render(&ImageJson::from(&pulled())).unwrap(),
     );
+}
+
+fn diagnoses() -> Vec<Diagnosis> {
+    let finding = |kind, place: &str, expected: &str, found: &str, remedy| Finding {
+        kind,
+        place: place.to_owned(),
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+        remedy,
+    };
+    let repair = |what: &str| Remedy::Repair(what.to_owned());
+    let [left, repaired] = [Outcome::Left, Outcome::Repaired];
+    let failed = Outcome::Failed(Box::new(LoaderError::ProgramGone {
+        id: 7,
+        path: "/run/bpfman/fs/prog_7".into(),
+    }));
+    let chain = finding(
+        FindingKind::ChainDetached,
+        "the TC chain on eth0 ingress",
+        "program 6375 on the hook",
+        "no such filter",
+        repair("build the chain anew as it is recorded"),
+    );
+    let program = finding(
+        FindingKind::ProgramUnpinned,
+        "program 7 (pass)",
+        "pinned at /run/bpfman/fs/prog_7",
+        "no pin",
+        repair("pin it again"),
+    );
+    let unknown = finding(
+        FindingKind::Unknown,
+        "/run/bpfman/fs/mine",
+        "nothing that is recorded",
+        "a folder with nothing in it",
+        Remedy::ByHand("bpfman did not make it: remove it, or leave it".to_owned()),
+    );
+    let with = |finding: &Finding, outcome| Diagnosis {
+        finding: finding.clone(),
+        outcome,
+    };
+    vec![
+        with(&program, left),
+        with(&program, repaired),
+        with(&chain, failed),
+        with(&unknown, Outcome::Left),
+    ]
+}
+
+#[test]
+fn differences() {
+    let found = diagnoses();
+    golden("doctor.txt", &doctor::report(&found));
+    golden("doctor-none.txt", &doctor::report(&[]));
+    let asked = |asked| {
+        let found = found.iter().map(|found| DiagnosisJson::new(found, asked));
+        json::render(&found.collect::<Vec<_>>()).unwrap()
+    };
+    golden("doctor.json", &asked(false));
+    golden("doctor-repair.json", &asked(true));
 }
 
 #[test]

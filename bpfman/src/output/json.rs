@@ -159,6 +159,7 @@ pub(super) struct LinkJson<'a> {
     application: Option<&'a str>,
     attachment: AttachmentJson<'a>,
     metadata: &'a BTreeMap<String, String>,
+    gone: bool,
 }
 
 impl<'a> From<&'a Link> for LinkJson<'a> {
@@ -171,6 +172,7 @@ impl<'a> From<&'a Link> for LinkJson<'a> {
             application: application(&link.metadata),
             attachment: AttachmentJson::from(&link.attachment),
             metadata: &link.metadata,
+            gone: link.gone,
         }
     }
 }

@@ -77,6 +77,11 @@ pub(super) fn details(link: &Link) -> String {
             section.row("Attach Function:", function)
         }
     };
+    let section = if link.gone {
+        section.row("State:", "gone, with its interface or what ran there")
+    } else {
+        section
+    };
     section
         .rows("Metadata:", metadata_rows(&link.metadata))
         .render()
@@ -99,14 +104,23 @@ pub(super) fn list(links: &[Link]) -> String {
             application(&link.metadata).to_owned(),
             link.program_type.to_string(),
             kernel_name(&link.function).to_owned(),
-            place(&link.attachment),
+            place(link),
         ]);
     }
     table.render()
 }
 
-/// Where a link is, in a few words: `eno4 pos-0`, `eno4 ingress pos-0`.
-pub(super) fn place(attachment: &Attachment) -> String {
+/// Where a link is, in a few words: `eno4 pos-0`, `eno4 ingress pos-0`; of one that leads nowhere `eno4 pos-0, gone`.
+pub(super) fn place(link: &Link) -> String {
+    let place = hook(&link.attachment);
+    if link.gone {
+        format!("{place}, gone")
+    } else {
+        place
+    }
+}
+
+fn hook(attachment: &Attachment) -> String {
     match attachment {
         Attachment::Xdp {
             iface, position, ..

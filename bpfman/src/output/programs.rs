@@ -49,7 +49,7 @@ fn bpfman_state(managed: &ManagedState) -> Section {
             managed
                 .links
                 .iter()
-                .map(|link| format!("{} ({})", link.id, place(&link.attachment))),
+                .map(|link| format!("{} ({})", link.id, place(link))),
         )
 }
 

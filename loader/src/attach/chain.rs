@@ -1,6 +1,5 @@
 //! Attaching to a hook that has a dispatcher: XDP and TC.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::change::{self, Change};
@@ -33,14 +32,14 @@ pub(super) struct Place<'a> {
     pub(super) key: ChainKey,
     pub(super) device: Device,
     pub(super) program_id: u32,
-    link_id: u32,
-    record: &'a LinkRecord,
+    pub(super) link_id: u32,
+    pub(super) record: &'a LinkRecord,
 }
 
 /// How the first program of a chain came onto its hook.
 #[derive(Default)]
 pub(super) struct Founded {
-    /// Of an XDP link; `None` for the kernel's choice.
+    /// Of an XDP link.
     pub(super) mode: Option<XdpMode>,
     /// Records of what else was made.
     pub(super) puts: Vec<Put>,
@@ -80,27 +79,28 @@ impl<K: Kernel> Loader<K> {
         let loaded = attaching.program.member.unwrap_or_default();
         let mut chain = guard.records_of_change()?.chain(key)?;
         let mut members = chain::members(guard.records_of_change()?, attaching.links.clone(), key)?;
-        if let Some(found) = &chain {
+        if let Some(found) = &mut chain {
+            // A path that it was reached at before may lead there no more.
+            found.netns.clone_from(&device.netns);
             match chain::pulse(&self.kernel, &self.pins(), key, found)? {
                 Pulse::Runs => join(found, &members, id, loaded.extension, &joining, &name)?,
+                // bpffs was unmounted: what is left of the chain leads nowhere.
+                Pulse::Unpinned if !self.is_held(&device, key, found)? => chain = None,
                 Pulse::Unpinned => {
-                    return Err(LoaderError::ChainGone {
+                    return Err(LoaderError::ChainHeld {
                         place: name,
-                        path: chain::pinned_at(&self.pins(), key, found),
-                        links: members.iter().map(|member| member.link_id).collect(),
+                        path: self.pins().xdp_link(key),
+                        program: found.program_id,
                     });
                 }
-                Pulse::Stopped => {
-                    let stale: BTreeMap<u32, LinkRecord> = attaching
-                        .links
-                        .into_iter()
-                        .filter(|(_, link)| link.chain() == Some(key))
-                        .collect();
-                    self.forget(guard, &name, stale)?;
-                    chain = None;
-                    members.clear();
-                }
+                Pulse::Stopped => chain = None,
             }
+        }
+        if chain.is_none() && !members.is_empty() {
+            let stale = attaching.links.into_iter();
+            let stale = stale.filter(|(_, link)| link.chain() == Some(key));
+            self.forget(guard, &name, stale.collect())?;
+            members.clear();
         }
         members.push(Member {
             link_id: attaching.link_id,
@@ -146,27 +146,18 @@ impl<K: Kernel> Loader<K> {
         members: &[Member],
         extension: bool,
     ) -> Result<(), LoaderError> {
-        match place.key.hook {
-            Hook::Xdp => self.refuse_foreign_xdp(place)?,
-            Hook::Tc(direction) | Hook::Tcx(direction) => {
-                self.refuse_foreign_filters(place, direction)?
-            }
-        }
         let pins = self.pins();
+        self.refuse_foreign(place)?;
         let (program, revision, program_id) = if extension {
-            let revision = chain::next_revision(0);
-            let built = chain::build(change, &pins, place.key, revision, members)?;
+            let revision = chain::next_revision(&self.kernel, &pins, place.key, 0)?;
+            let programs = chain::open_programs(&self.kernel, &pins, members)?;
+            let built = chain::build(change, &pins, place.key, revision, members, &programs)?;
             (built.dispatcher, revision, built.id)
         } else {
             let program = chain::open_program(&self.kernel, &pins, place.program_id)?;
             (program, 0, place.program_id)
         };
-        let founded = match place.key.hook {
-            Hook::Xdp => self.found_xdp(change, place, &program, mode)?,
-            Hook::Tc(direction) | Hook::Tcx(direction) => {
-                self.found_tc(change, place, direction, &program, program_id)?
-            }
-        };
+        let founded = self.put_on_hook(change, place, &program, program_id, mode)?;
         let chain = ChainRecord {
             revision,
             program_id,
@@ -179,6 +170,32 @@ impl<K: Kernel> Loader<K> {
         change.record(puts)
     }
 
+    pub(super) fn refuse_foreign(&self, place: &Place<'_>) -> Result<(), LoaderError> {
+        match place.key.hook {
+            Hook::Xdp => self.refuse_foreign_xdp(place),
+            Hook::Tc(direction) | Hook::Tcx(direction) => {
+                self.refuse_foreign_filters(place, direction)
+            }
+        }
+    }
+
+    /// Lets an empty hook run a program of that id.
+    pub(super) fn put_on_hook(
+        &self,
+        change: &mut Change<'_, K>,
+        place: &Place<'_>,
+        program: &K::Handle,
+        program_id: u32,
+        mode: Option<XdpMode>,
+    ) -> Result<Founded, LoaderError> {
+        match place.key.hook {
+            Hook::Xdp => self.found_xdp(change, place, program, mode),
+            Hook::Tc(direction) | Hook::Tcx(direction) => {
+                self.found_tc(change, place, direction, program, program_id)
+            }
+        }
+    }
+
     /// One more program in a chain.
     fn grow(
         &self,
@@ -188,8 +205,9 @@ impl<K: Kernel> Loader<K> {
         members: &[Member],
     ) -> Result<(), LoaderError> {
         let pins = self.pins();
-        let revision = chain::next_revision(chain.revision);
-        let built = chain::build(change, &pins, place.key, revision, members)?;
+        let revision = chain::next_revision(&self.kernel, &pins, place.key, chain.revision)?;
+        let programs = chain::open_programs(&self.kernel, &pins, members)?;
+        let built = chain::build(change, &pins, place.key, revision, members, &programs)?;
         let next = ChainRecord {
             revision,
             program_id: built.id,
@@ -208,6 +226,23 @@ impl<K: Kernel> Loader<K> {
             chain.revision,
         )?);
         change.commit(steps)
+    }
+
+    /// Whether an XDP link without its pin still runs, because some process has it open.
+    fn is_held(
+        &self,
+        device: &Device,
+        key: ChainKey,
+        chain: &ChainRecord,
+    ) -> Result<bool, LoaderError> {
+        if key.hook != Hook::Xdp {
+            return Ok(false);
+        }
+        let there = self
+            .kernel
+            .xdp_program_on(key.ifindex, device.netns.as_deref());
+        let there = there.doing(|| format!("looking at interface {}", key.ifindex))?;
+        Ok(there == Some(chain.program_id))
     }
 
     /// Looks an interface up.

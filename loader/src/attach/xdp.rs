@@ -35,36 +35,35 @@ impl<K: Kernel> Loader<K> {
         let (link, mode) = self.link_in_mode(place, program, mode)?;
         change.pin(&link, &self.pins().xdp_link(place.key))?;
         Ok(Founded {
-            mode,
+            mode: Some(mode),
             ..Founded::default()
         })
     }
 
-    /// Makes the XDP link; without a mode in the kernel's choice, then in generic mode where the driver refuses.
+    /// Makes the XDP link; without a mode in the driver's, then in generic mode where the driver refuses.
     fn link_in_mode(
         &self,
         place: &Place<'_>,
         program: &K::Handle,
-        mode: Option<XdpMode>,
-    ) -> Result<(K::Handle, Option<XdpMode>), LoaderError> {
+        asked: Option<XdpMode>,
+    ) -> Result<(K::Handle, XdpMode), LoaderError> {
         let attempt = |mode| {
-            self.kernel.link(&LinkSpec::Xdp {
+            let link = self.kernel.link(&LinkSpec::Xdp {
                 program,
                 ifindex: place.key.ifindex,
                 mode,
                 netns: place.device.netns.as_deref(),
-            })
+            });
+            link.map(|link| (link, mode))
         };
         let what = || format!("attaching the XDP link to {}", place.name);
-        match (attempt(mode), mode) {
-            (Ok(link), mode) => Ok((link, mode)),
+        match (attempt(asked.unwrap_or(XdpMode::Driver)), asked) {
             (Err(error), None) if is_mode_refused(&error) => {
                 warn!(
-                    "the driver of {} refuses XDP programs ({error}): attaching in generic (skb) mode, which is slower",
+                    "{} takes no XDP programs in driver (drv) mode ({error}): attaching in generic (skb) mode, which is slower",
                     place.name
                 );
-                let link = attempt(Some(XdpMode::Skb)).doing(what)?;
-                Ok((link, Some(XdpMode::Skb)))
+                attempt(XdpMode::Skb).doing(what)
             }
             (Err(source), Some(mode)) if is_mode_refused(&source) => {
                 Err(LoaderError::ModeRefused {
@@ -74,7 +73,7 @@ impl<K: Kernel> Loader<K> {
                     source,
                 })
             }
-            (Err(error), _) => Err(error).doing(what),
+            (linked, _) => linked.doing(what),
         }
     }
 }
@@ -101,11 +100,21 @@ impl From<XdpMode> for ModeRecord {
     }
 }
 
+impl From<ModeRecord> for XdpMode {
+    fn from(mode: ModeRecord) -> Self {
+        match mode {
+            ModeRecord::Drv => Self::Driver,
+            ModeRecord::Skb => Self::Skb,
+            ModeRecord::Hw => Self::Hardware,
+        }
+    }
+}
+
 pub(super) fn mode_word(mode: Option<ModeRecord>) -> &'static str {
     match mode {
         Some(ModeRecord::Drv) => "drv",
         Some(ModeRecord::Skb) => "skb",
         Some(ModeRecord::Hw) => "hw",
-        None => "the kernel's choice of",
+        None => "unknown",
     }
 }

@@ -3,6 +3,7 @@
 //! Functions of bytes and texts that nobody vouches for (a container wrote them): no I/O, documented limits. The
 //! files are opened in `kernel::linux`.
 
+mod budget;
 pub mod ld_so_cache;
 pub mod library;
 pub mod process_maps;

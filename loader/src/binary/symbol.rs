@@ -7,11 +7,18 @@ use object::read::elf::{
 };
 use object::{Endianness, FileKind, ReadRef, SymbolIndex};
 
+use super::budget::{Budget, Capped};
 use crate::near::nearest;
 
-/// Bytes of a symbol table, and of its strings, that are read: 512 MiB, a few times what a browser with all its symbols
-/// has.
-pub const MAX_TABLE_BYTES: u64 = 512 << 20;
+/// Bytes of a symbol table, and of its strings, that are read: 128 MiB, more than a browser with all its symbols has.
+pub const MAX_TABLE_BYTES: u64 = 128 << 20;
+/// Bytes of a file that are read in all, headers and tables: 256 MiB.
+pub const MAX_BYTES: u64 = 256 << 20;
+/// Bytes of a symbol's name; longer ones, which a compiler may make of templates, are not looked at: 4 KiB. Names may
+/// overlap, so a table of them can be much longer than it is.
+const MAX_NAME_BYTES: usize = 4 << 10;
+/// Symbols of one name that are told from each other.
+const MAX_CANDIDATES: usize = 1 << 16;
 
 /// Where a function is in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,10 +105,20 @@ struct Candidate {
 ///
 /// When the file is no ELF file or a damaged one, or has no function, or not one, of that name.
 pub fn find<'data, R: ReadRef<'data>>(data: R, name: &str) -> Result<Function, SymbolError> {
-    match FileKind::parse(data) {
-        Ok(FileKind::Elf32) => find_in::<FileHeader32<Endianness>, R>(data, name),
-        Ok(FileKind::Elf64) => find_in::<FileHeader64<Endianness>, R>(data, name),
+    let budget = Budget::new(MAX_BYTES);
+    let data = Capped::new(data, &budget);
+    let found = match FileKind::parse(data) {
+        Ok(FileKind::Elf32) => find_in::<FileHeader32<Endianness>, _>(data, name),
+        Ok(FileKind::Elf64) => find_in::<FileHeader64<Endianness>, _>(data, name),
         _ => Err(SymbolError::NotElf),
+    };
+    match (found, budget.refused()) {
+        (Err(SymbolError::Damaged { what, .. }), Some(found)) => Err(SymbolError::TooLarge {
+            what,
+            found,
+            limit: MAX_BYTES,
+        }),
+        (found, _) => found,
     }
 }
 
@@ -118,8 +135,7 @@ where
     // Sections are known by their types; nobody needs their names.
     let sections = SectionTable::<Elf, R>::new(sections, StringTable::default());
     let (base, version) = split_version(name);
-    let mut tables = 0;
-    let mut names = Vec::new();
+    let mut tables = Vec::new();
     for kind in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
         let mut of_kind = sections
             .iter()
@@ -127,7 +143,6 @@ where
         let Some(section) = of_kind.next() else {
             continue;
         };
-        tables += 1;
         check_size("symbols", section.sh_size(endian).into())?;
         let symbols: &[Elf::Sym] = section
             .data_as_array(endian, data)
@@ -139,6 +154,7 @@ where
         let strings = strings
             .data(endian, data)
             .map_err(damaged("the names of its symbols"))?;
+        tables.push((symbols, strings));
         // Only the exported ones have a table of versions.
         let versions = if kind == elf::SHT_DYNSYM {
             sections
@@ -155,7 +171,6 @@ where
             };
             let (symbol_base, own_version) = split_version(text);
             if symbol_base != base {
-                names.push(symbol_base);
                 continue;
             }
             let (other, hidden) = match own_version {
@@ -164,6 +179,12 @@ where
             };
             if version.is_some_and(|wanted| other != Some(wanted.as_bytes())) {
                 continue;
+            }
+            if candidates.len() == MAX_CANDIDATES {
+                return Err(SymbolError::Several {
+                    function: name.to_owned(),
+                    found: MAX_CANDIDATES,
+                });
             }
             candidates.push(Candidate {
                 rank: (
@@ -180,9 +201,15 @@ where
             return place(header, endian, data, best, name);
         }
     }
-    if tables == 0 {
+    if tables.is_empty() {
         return Err(SymbolError::Stripped);
     }
+    let names = tables.into_iter().flat_map(|(symbols, strings)| {
+        let functions = symbols.iter();
+        functions.filter_map(move |symbol| defined_function::<Elf>(endian, symbol, strings))
+    });
+    let names = names.map(|text| split_version(text).0);
+    let names = names.filter(|other| *other != base);
     Err(SymbolError::NoSuchFunction {
         function: name.to_owned(),
         near: nearest(base, names).map(str::to_owned),
@@ -201,7 +228,10 @@ fn defined_function<'data, Elf: FileHeader<Endian = Endianness>>(
         return None;
     }
     let start = usize::try_from(symbol.st_name(endian)).ok()?;
-    let name = strings.get(start..)?.split(|byte| *byte == 0).next()?;
+    let end = strings.len().min(start.saturating_add(MAX_NAME_BYTES));
+    let text = strings.get(start..end)?;
+    let length = text.iter().position(|byte| *byte == 0)?;
+    let name = text.get(..length)?;
     std::str::from_utf8(name)
         .ok()
         .filter(|name| !name.is_empty())

@@ -24,6 +24,7 @@ pub(super) enum Committed<H> {
     RemovedFilter {
         device: Device,
         direction: TcDirection,
+        handle: u32,
         program: H,
     },
     RemovedClsact {
@@ -71,10 +72,11 @@ pub(super) fn perform<K: Kernel>(
             let held = kernel.program_by_id(program).doing(what)?;
             let removed = kernel.remove_tc_filter(&device, direction, program);
             let removed = removed.doing(what)?;
-            Ok(match held {
-                Some(program) if removed => Committed::RemovedFilter {
+            Ok(match (held, removed) {
+                (Some(program), Some(handle)) => Committed::RemovedFilter {
                     device,
                     direction,
+                    handle,
                     program,
                 },
                 _ => Committed::Nothing,
@@ -206,9 +208,11 @@ pub(super) fn take_back<K: Kernel>(
         Committed::RemovedFilter {
             device,
             direction,
+            handle,
             program,
         } => {
-            let added = kernel.add_tc_filter(&device, direction, &program);
+            // As it was, for those who know it by its handle.
+            let added = kernel.add_tc_filter(&device, direction, &program, Some(handle));
             added.doing(|| format!("adding the TC {direction} filter again"))?;
         }
         Committed::RemovedClsact { device } => {

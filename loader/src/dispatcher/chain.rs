@@ -1,13 +1,17 @@
 //! Building, replacing and removing the revisions of a chain.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
+
+use log::warn;
 
 use crate::change::Change;
 use crate::error::Doing;
 use crate::kernel::{Device, Kernel, KernelError, LinkSpec, TC_PREFERENCE};
 use crate::paths::{Pins, slot_pin};
-use crate::state::{ChainKey, ChainRecord, CommitStep, Hook, Key, LinkRecord, Put, Store};
+use crate::state::{
+    ChainKey, ChainRecord, CommitStep, Hook, Key, LinkRecord, ProgramRecord, Put, Store,
+};
 use crate::{LoaderError, TcDirection};
 
 use super::plan::{self, Member};
@@ -27,34 +31,41 @@ pub(crate) fn members(
 ) -> Result<Vec<Member>, LoaderError> {
     let mut members = Vec::new();
     for (link_id, link) in links {
-        if link.chain() != Some(key) {
-            continue;
-        }
-        if let (Some((_, priority)), Some(proceed_on)) = (link.order(), link.proceed_on()) {
-            let program_id = link.program_id;
-            let program = records.program(program_id)?;
-            let loaded = program.and_then(|program| program.member);
-            members.push(Member {
-                link_id,
-                program_id,
-                priority,
-                sequence: link.sequence,
-                proceed_on,
-                loaded: loaded.unwrap_or_default(),
-            });
+        if link.chain() == Some(key) {
+            let program = records.program(link.program_id)?;
+            members.extend(member(link_id, &link, program.as_ref()));
         }
     }
     plan::sort(&mut members);
     Ok(members)
 }
 
-/// Builds a revision from the ground: dispatcher, every member in its slot, every slot pinned.
+/// A link as a member of its chain; `None` when it is in none.
+pub(crate) fn member(
+    link_id: u32,
+    link: &LinkRecord,
+    program: Option<&ProgramRecord>,
+) -> Option<Member> {
+    let (_, priority) = link.order()?;
+    let loaded = program.and_then(|program| program.member);
+    Some(Member {
+        link_id,
+        program_id: link.program_id,
+        priority,
+        sequence: link.sequence,
+        proceed_on: link.proceed_on()?,
+        loaded: loaded.unwrap_or_default(),
+    })
+}
+
+/// Builds a revision from the ground: dispatcher, every member's program in its slot, every slot pinned.
 pub(crate) fn build<K: Kernel>(
     change: &mut Change<'_, K>,
     pins: &Pins,
     key: ChainKey,
     revision: u32,
     members: &[Member],
+    programs: &[K::Handle],
 ) -> Result<Built<K::Handle>, LoaderError> {
     let kernel = change.kernel;
     let folder = pins.revision(key, revision);
@@ -66,11 +77,10 @@ pub(crate) fn build<K: Kernel>(
         .program_state(&dispatcher)
         .doing(|| "reading the dispatcher's id".to_owned())?
         .id;
-    for (position, member) in members.iter().enumerate() {
-        let program = open_program(kernel, pins, member.program_id)?;
+    for (position, (member, program)) in members.iter().zip(programs).enumerate() {
         let function = plan::slot_function(position);
         let spec = LinkSpec::Extension {
-            program: &program,
+            program,
             target: &dispatcher,
             function: &function,
         };
@@ -88,11 +98,55 @@ pub(crate) fn open_program<K: Kernel>(
     pins: &Pins,
     id: u32,
 ) -> Result<K::Handle, LoaderError> {
-    let path = pins.program(id);
-    let opened = kernel
-        .open_pin(&path)
-        .doing(|| format!("opening program {id}"))?;
-    opened.ok_or(LoaderError::ProgramGone { id, path })
+    find_program(kernel, pins, id)?.ok_or_else(|| LoaderError::ProgramGone {
+        id,
+        path: pins.program(id),
+    })
+}
+
+fn find_program<K: Kernel>(
+    kernel: &K,
+    pins: &Pins,
+    id: u32,
+) -> Result<Option<K::Handle>, LoaderError> {
+    let opened = kernel.open_pin(&pins.program(id));
+    opened.doing(|| format!("opening program {id}"))
+}
+
+/// Opens the programs of members.
+pub(crate) fn open_programs<K: Kernel>(
+    kernel: &K,
+    pins: &Pins,
+    members: &[Member],
+) -> Result<Vec<K::Handle>, LoaderError> {
+    let ids = members.iter().map(|member| member.program_id);
+    ids.map(|id| open_program(kernel, pins, id)).collect()
+}
+
+/// Opens the programs of members that stay when others go. One that is gone must not keep those: it is left out.
+fn open_present<K: Kernel>(
+    kernel: &K,
+    pins: &Pins,
+    members: Vec<Member>,
+) -> Result<(Vec<Member>, Vec<K::Handle>), LoaderError> {
+    let mut present = Vec::with_capacity(members.len());
+    let mut programs = Vec::with_capacity(members.len());
+    for member in members {
+        let id = member.program_id;
+        match find_program(kernel, pins, id)? {
+            Some(program) => {
+                present.push(member);
+                programs.push(program);
+            }
+            None => warn!(
+                "program {id} is recorded but gone ({} is not there): link {} is left out of its chain; \
+                 `bpfman unload {id}` removes the records",
+                pins.program(id).display(),
+                member.link_id
+            ),
+        }
+    }
+    Ok((present, programs))
 }
 
 /// Steps that remove a revision that no interface uses.
@@ -103,20 +157,35 @@ pub(crate) fn removal<K: Kernel>(
     revision: u32,
 ) -> Result<Vec<CommitStep>, LoaderError> {
     let folder = pins.revision(key, revision);
-    let names = kernel
+    let entries = kernel
         .list_dir(&folder)
         .doing(|| format!("listing {}", folder.display()))?;
-    let unpins = names.iter().map(|name| CommitStep::Unpin {
-        path: folder.join(name),
+    let pins = entries.iter().filter(|entry| !entry.is_dir);
+    let unpins = pins.map(|pin| CommitStep::Unpin {
+        path: folder.join(&pin.name),
     });
     let mut steps: Vec<_> = unpins.collect();
     steps.push(CommitStep::RemoveDir { path: folder });
     Ok(steps)
 }
 
-/// The revision after this one. Numbers are used again only after four thousand millions.
-pub(crate) fn next_revision(revision: u32) -> u32 {
-    revision.checked_add(1).unwrap_or(1)
+/// The first revision after this one whose folder is not there: one may be left over from records that were removed.
+/// Numbers are used again only after four thousand millions.
+pub(crate) fn next_revision<K: Kernel>(
+    kernel: &K,
+    pins: &Pins,
+    key: ChainKey,
+    revision: u32,
+) -> Result<u32, LoaderError> {
+    let mut revision = revision;
+    loop {
+        revision = revision.checked_add(1).unwrap_or(1);
+        let folder = pins.revision(key, revision);
+        let there = kernel.exists(&folder);
+        if !there.doing(|| format!("looking at {}", folder.display()))? {
+            return Ok(revision);
+        }
+    }
 }
 
 impl ChainRecord {
@@ -166,14 +235,6 @@ pub(crate) enum Pulse {
     Unpinned,
 }
 
-/// What is pinned as long as a chain is.
-pub(crate) fn pinned_at(pins: &Pins, key: ChainKey, chain: &ChainRecord) -> PathBuf {
-    match key.hook {
-        Hook::Xdp => pins.xdp_link(key),
-        Hook::Tc(_) | Hook::Tcx(_) => pins.revision(key, chain.revision),
-    }
-}
-
 /// Looks for what a chain's record says is on its hook.
 pub(crate) fn pulse<K: Kernel>(
     kernel: &K,
@@ -200,16 +261,26 @@ pub(crate) fn pulse<K: Kernel>(
             if !chain.direct && listed.is_empty() {
                 return Ok(Pulse::Unpinned);
             }
-            let filters = match kernel.tc_filters(&chain.device(key), direction) {
-                Err(KernelError::InterfaceGone { .. }) => return Ok(Pulse::Stopped),
-                filters => filters.doing(|| format!("looking for the TC {direction} filter"))?,
-            };
-            let runs = filters.iter().any(|filter| {
-                filter.preference == TC_PREFERENCE && filter.program_id == Some(chain.program_id)
-            });
+            let runs = has_filter(kernel, key, direction, chain)?;
             Ok(if runs { Pulse::Runs } else { Pulse::Stopped })
         }
     }
+}
+
+/// Whether the filter of a TC chain is where it was put.
+pub(crate) fn has_filter<K: Kernel>(
+    kernel: &K,
+    key: ChainKey,
+    direction: TcDirection,
+    chain: &ChainRecord,
+) -> Result<bool, LoaderError> {
+    let filters = match kernel.tc_filters(&chain.device(key), direction) {
+        Err(KernelError::InterfaceGone { .. }) => return Ok(false),
+        filters => filters.doing(|| format!("looking for the TC {direction} filter"))?,
+    };
+    Ok(filters.iter().any(|filter| {
+        filter.preference == TC_PREFERENCE && filter.program_id == Some(chain.program_id)
+    }))
 }
 
 /// What taking members out of a chain comes to.
@@ -219,33 +290,55 @@ pub(crate) struct Shrunk {
     pub(crate) swaps: Vec<CommitStep>,
     pub(crate) puts: Vec<Put>,
     pub(crate) rest: Vec<CommitStep>,
-    /// No member is left of this TC chain, which was on that interface.
-    pub(crate) ended: Option<(ChainKey, Device)>,
+    /// This TC chain ends.
+    pub(crate) ended: Option<Ended>,
+}
+
+/// A TC chain that ends.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    key: ChainKey,
+    device: Device,
+    /// Whether its filter was still there. If not, the interface may be another one that was given the same numbers,
+    /// and a clsact on it somebody else's.
+    ran: bool,
 }
 
 /// Takes the links `gone` out of a chain: builds the revision without them, or plans the chain's end.
+///
+/// `netns` is a path that leads to the chain's namespace now, where the caller knows one.
 pub(crate) fn shrink<K: Kernel>(
     change: &mut Change<'_, K>,
     pins: &Pins,
     key: ChainKey,
     gone: &[u32],
+    netns: Option<&Path>,
 ) -> Result<Shrunk, LoaderError> {
     let kernel = change.kernel;
     let records = change.records()?;
-    let Some(chain) = records.chain(key)? else {
+    let Some(mut chain) = records.chain(key)? else {
         return Ok(Shrunk::default());
     };
+    if let Some(netns) = netns {
+        chain.netns = Some(netns.to_owned());
+    }
     let mut left = members(records, records.links()?, key)?;
     left.retain(|member| !gone.contains(&member.link_id));
     if left.is_empty() {
         return end(kernel, pins, key, &chain, records);
     }
-    if pulse(kernel, pins, key, &chain)? == Pulse::Unpinned {
-        // Nothing of the chain runs any more, only its records are left.
-        return Ok(Shrunk::default());
+    match pulse(kernel, pins, key, &chain)? {
+        Pulse::Runs => {}
+        // Nothing of the chain runs any more: no revision is needed, and only the records of other links stay.
+        Pulse::Stopped => return end(kernel, pins, key, &chain, records),
+        Pulse::Unpinned => return Ok(Shrunk::default()),
     }
-    let revision = next_revision(chain.revision);
-    let built = build(change, pins, key, revision, &left)?;
+    let (left, programs) = open_present(kernel, pins, left)?;
+    if left.is_empty() {
+        return end(kernel, pins, key, &chain, records);
+    }
+    let revision = next_revision(kernel, pins, key, chain.revision)?;
+    let built = build(change, pins, key, revision, &left, &programs)?;
     let rest = removal(kernel, pins, key, chain.revision)?;
     let next = ChainRecord {
         revision,
@@ -260,7 +353,7 @@ pub(crate) fn shrink<K: Kernel>(
     })
 }
 
-/// Takes a chain's last members away.
+/// Takes a chain away, with whatever is left of it.
 fn end<K: Kernel>(
     kernel: &K,
     pins: &Pins,
@@ -278,12 +371,15 @@ fn end<K: Kernel>(
         }),
         Hook::Tc(direction) | Hook::Tcx(direction) => {
             let device = chain.device(key);
-            ended.ended = Some((key, device.clone()));
-            ended.swaps.push(CommitStep::RemoveFilter {
-                device,
-                direction,
-                program: chain.program_id,
-            });
+            let ran = has_filter(kernel, key, direction, chain)?;
+            if ran {
+                ended.swaps.push(CommitStep::RemoveFilter {
+                    device: device.clone(),
+                    direction,
+                    program: chain.program_id,
+                });
+            }
+            ended.ended = Some(Ended { key, device, ran });
         }
     }
     if !chain.direct {
@@ -297,12 +393,13 @@ fn end<K: Kernel>(
 /// Removes every clsact of ours that is left without a chain when those of `ended` are gone.
 pub(crate) fn unused_clsacts(
     records: &Store,
-    ended: &[(ChainKey, Device)],
+    ended: &[Ended],
 ) -> Result<(Vec<CommitStep>, Vec<Put>), LoaderError> {
     let (mut steps, mut puts) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
-    for (ChainKey { nsid, ifindex, .. }, device) in ended {
-        let (nsid, ifindex) = (*nsid, *ifindex);
+    for Ended { device, .. } in ended {
+        let (nsid, ifindex) = (device.nsid, device.ifindex);
+        let here = |ended: &&Ended| (ended.device.nsid, ended.device.ifindex) == (nsid, ifindex);
         if !seen.insert((nsid, ifindex)) || records.clsact(nsid, ifindex)?.is_none() {
             continue;
         }
@@ -313,12 +410,14 @@ pub(crate) fn unused_clsacts(
                 nsid,
                 ifindex,
             };
-            let ends = ended.iter().any(|(ended, _)| *ended == key);
+            let ends = ended.iter().any(|ended| ended.key == key);
             used |= !ends && records.chain(key)?.is_some();
         }
         if !used {
-            let device = device.clone();
-            steps.push(CommitStep::RemoveClsact { device });
+            if ended.iter().filter(here).any(|ended| ended.ran) {
+                let device = device.clone();
+                steps.push(CommitStep::RemoveClsact { device });
+            }
             puts.push(records.remove(Key::Clsact { nsid, ifindex })?);
         }
     }

@@ -1,6 +1,8 @@
 //! What to do about an error.
 
-use super::LoaderError;
+use bytecode_object::ObjectError;
+
+use super::{HookPlace, LoaderError};
 use crate::TcDirection;
 use crate::globals::GlobalError;
 use crate::kernel::{KernelError, advice};
@@ -22,13 +24,10 @@ impl LoaderError {
             Self::ProgramGone { id, .. } => Some(format!(
                 "was bpffs unmounted? `bpfman unload {id}` removes the record"
             )),
-            Self::ChainGone { links, .. } => {
-                let ids: Vec<_> = links.iter().map(u32::to_string).collect();
-                Some(format!(
-                    "was bpffs unmounted? `bpfman detach` of {} removes the records",
-                    ids.join(", ")
-                ))
-            }
+            Self::ChainHeld { .. } => Some(
+                "end the process that holds its link: `bpftool link` names it".to_owned(),
+            ),
+            Self::Object { source, .. } => hint_of_object(source),
             Self::ByteOrder { .. } => {
                 Some("load the object that was compiled for this host".to_owned())
             }
@@ -52,36 +51,37 @@ impl LoaderError {
             }
             Self::ForeignXdp { place, foreign, .. } => Some(format!(
                 "see `bpftool prog show id {foreign}` and detach it with the tool that attached it, \
-                 or with `ip link set dev {} xdp off`",
+                 or with `{}ip link set dev {} xdp off` (`bpftool link detach id …` where `bpftool link` shows a link of it)",
+                within(place),
                 place.iface
             )),
             Self::ForeignQdisc { place, kind, .. } => Some(format!(
-                "remove it with the tool that made it, or with `tc qdisc del dev {} {kind}`; TCX needs no qdisc",
+                "remove it with the tool that made it, or with `{}tc qdisc del dev {} {kind}`; TCX needs no qdisc",
+                within(place),
                 place.iface
             )),
             Self::ForeignFilter {
                 place, preference, ..
             } => Some(format!(
-                "move them to another preference: `tc filter show dev {} {} pref {preference}`",
+                "move them to another preference: `{}tc filter show dev {} {} pref {preference}`",
+                within(place),
                 place.iface,
                 place.direction.map_or("", TcDirection::as_str)
             )),
-            Self::TcxTwice { .. } => Some(
+            Self::TcxTwice { .. } | Self::TracepointTwice { .. } => Some(
                 "load it once more to run it twice: each load is a program of its own".to_owned(),
             ),
             Self::FilterGone { .. } => Some("attach again".to_owned()),
             Self::NoChain { holder, .. } => Some(format!(
                 "detach program {holder} first; several programs on one interface need a kernel with EXT programs: \
-                 not in lockdown, 5.10 or newer, with BPF trampolines; reload both programs there"
+                 not in lockdown, 5.10 or newer, with BPF trampolines and the JIT (net.core.bpf_jit_enable); reload both programs there"
             )),
             Self::ModeDiffers { .. } => {
                 Some("leave --mode out, or detach the programs that are there first".to_owned())
             }
             Self::ModeRefused { .. } => Some("try --mode skb, or leave --mode out".to_owned()),
-            Self::State(StateError::Locked { .. }) => Some(
-                "raise max_retries or millisec_delay under [database] in the configuration"
-                    .to_owned(),
-            ),
+            Self::Recovery { .. } | Self::InTheWay { .. } => Some(DOCTOR.to_owned()),
+            Self::State(error) => hint_of_state(error),
             Self::NoKernelTypes { plain, .. } => {
                 let mut hint = "load it on a kernel built with CONFIG_DEBUG_INFO_BTF".to_owned();
                 if !plain.is_empty() {
@@ -107,7 +107,7 @@ impl LoaderError {
                 source: KernelError::NoExtensions { .. },
                 ..
             } => Some(
-                "EXT programs need kernel 5.10 or newer with BPF trampolines, and no lockdown"
+                "EXT programs need kernel 5.10 or newer with BPF trampolines, the JIT (net.core.bpf_jit_enable) and no lockdown"
                     .to_owned(),
             ),
             Self::KretprobeOffset { .. } => {
@@ -143,22 +143,152 @@ impl LoaderError {
     }
 }
 
+/// What names every difference and mends most.
+const DOCTOR: &str = "`bpfman doctor` names what is wrong, `bpfman doctor --repair` mends it";
+
+/// What to do about lock, journal and records.
+fn hint_of_state(error: &StateError) -> Option<String> {
+    match error {
+        StateError::Locked { .. } => Some(
+            "raise max_retries or millisec_delay under [database] in the configuration".to_owned(),
+        ),
+        StateError::Journal { path, .. } => Some(format!(
+            "`bpfman doctor --repair` sets {} aside and mends what the command left",
+            path.display()
+        )),
+        StateError::Database { path, .. } => Some(format!(
+            "a disk that is full? Where the database is damaged: move {} away, then `bpfman doctor --repair` removes what \
+             was loaded and attached",
+            path.display()
+        )),
+        StateError::Record { path, .. } | StateError::Key { path, .. } => Some(format!(
+            "written by another version of bpfman? Use that one, or move {} away, then `bpfman doctor --repair` removes \
+             what was loaded and attached",
+            path.display()
+        )),
+        _ => None,
+    }
+}
+
+/// What commands for an interface begin with.
+pub(crate) fn within(place: &HookPlace) -> String {
+    place.netns.as_ref().map_or_else(String::new, |path| {
+        format!("nsenter --net={} ", path.display())
+    })
+}
+
+/// What to do about a file that is no object to be loaded.
+fn hint_of_object(error: &ObjectError) -> Option<String> {
+    let hint = match error {
+        ObjectError::NotElf | ObjectError::NotBpf { .. } => {
+            "name an object file that was compiled for eBPF: `clang -target bpf -O2 -g -c prog.c -o prog.o`"
+        }
+        ObjectError::NotRelocatable { .. } => {
+            "name the object as the compiler wrote it (`clang -target bpf -c`), before any linking"
+        }
+        ObjectError::Empty | ObjectError::Damaged { .. } => {
+            "compile it again, or fetch it again: the file is not whole"
+        }
+        ObjectError::NoProgram => {
+            "put each program into a section that says its type, as in SEC(\"xdp\")"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
 /// What to do about a refusal that says so itself.
 fn hint_of(error: &KernelError) -> Option<String> {
     match error {
         KernelError::MapRefused { need, .. } | KernelError::ProgramRefused { need, .. } => {
             need.as_ref().map(ToString::to_string)
         }
-        KernelError::Rejected { log, .. } => advice(log).map(str::to_owned),
+        KernelError::Rejected { log, .. } => Some(
+            advice(log)
+                .unwrap_or("the verifier's last lines say where; -v shows its whole log")
+                .to_owned(),
+        ),
+        KernelError::Object { source } => hint_of_object(source),
+        KernelError::NoInterface {
+            near: Some(near), ..
+        } => Some(format!("did you mean `{near}`?")),
+        KernelError::NoInterface { near: None, .. } => Some(
+            "`ip link` lists the interfaces there are; --netns names another network namespace"
+                .to_owned(),
+        ),
+        KernelError::NoTrafficControl { option, module, .. } => Some(format!(
+            "load its module, `modprobe {module}`, or use a kernel built with {option}; TCX (kernel 6.6) needs neither"
+        )),
         KernelError::Global(GlobalError::Unknown {
             near: Some(near), ..
         }) => Some(format!("did you mean `{near}`?")),
         KernelError::MapMismatch { map, .. } => Some(format!(
             "give map `{map}` another name in one of the objects, or make the two alike"
         )),
+        KernelError::PrivateMounts { .. } => Some(
+            "run it without `ip netns exec` (attach has --netns) or PrivateMounts, or load something outside of it first, which mounts it for all"
+                .to_owned(),
+        ),
+        KernelError::ModuleFunction { .. } => Some(
+            "write it as a kprobe, which reaches functions of modules: SEC(\"kprobe\")".to_owned(),
+        ),
         KernelError::NoTracefs => {
             Some("mount it: mount -t tracefs tracefs /sys/kernel/tracing".to_owned())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_that_cannot_be_loaded_have_a_hint() {
+        let object = |source| LoaderError::Object {
+            from: "prog.o".to_owned(),
+            source,
+        };
+        let x86 = || ObjectError::NotBpf {
+            found: "x86-64".to_owned(),
+        };
+        let cases = [
+            (ObjectError::NotElf, "clang -target bpf"),
+            (x86(), "clang -target bpf"),
+            (
+                ObjectError::NotRelocatable {
+                    found: "ET_EXEC".to_owned(),
+                },
+                "before any linking",
+            ),
+            (ObjectError::Empty, "again"),
+            (ObjectError::NoProgram, "SEC(\"xdp\")"),
+        ];
+        for (source, expected) in cases {
+            let hint = object(source).hint().unwrap();
+            assert!(hint.contains(expected), "{hint}");
+        }
+        let source = KernelError::Object { source: x86() };
+        let what = "loading prog.o".to_owned();
+        let hint = LoaderError::Kernel { what, source }.hint();
+        assert_eq!(hint, object(x86()).hint());
+    }
+
+    #[test]
+    fn commands_are_for_the_namespace_of_the_interface() {
+        let foreign = |netns: Option<&str>| LoaderError::ForeignXdp {
+            id: 7,
+            place: Box::new(HookPlace {
+                iface: "eth0".to_owned(),
+                direction: None,
+                netns: netns.map(Into::into),
+            }),
+            foreign: 8,
+        };
+        let hint = foreign(None).hint().unwrap();
+        assert!(hint.contains("`ip link set dev eth0 xdp off`"), "{hint}");
+        let hint = foreign(Some("/run/netns/blue")).hint().unwrap();
+        let command = "`nsenter --net=/run/netns/blue ip link set dev eth0 xdp off`";
+        assert!(hint.contains(command), "{hint}");
     }
 }

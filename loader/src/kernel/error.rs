@@ -153,6 +153,25 @@ pub enum KernelError {
         /// Function asked for.
         function: String,
     },
+    /// This process alone is in a mount namespace, so what it mounts ends with it.
+    #[error(
+        "this command runs in a mount namespace of its own: a bpffs at {} would end with it, and with that every program",
+        .dir.display()
+    )]
+    PrivateMounts {
+        /// Where the mount was to be.
+        dir: PathBuf,
+    },
+    /// A function of a module, for fentry or fexit: the BTF of modules is not looked up.
+    #[error(
+        "`{function}` is a function of the module {module}; fentry and fexit programs are loaded for those of the kernel itself"
+    )]
+    ModuleFunction {
+        /// Function asked for.
+        function: String,
+        /// Its module.
+        module: String,
+    },
     /// The running kernel's BTF is needed (CO-RE relocations, fentry, fexit) and cannot be read.
     #[error("reading the kernel's BTF at /sys/kernel/btf/vmlinux: {source}")]
     NoKernelBtf {
@@ -202,6 +221,20 @@ pub enum KernelError {
     NoInterface {
         /// Name asked for.
         name: String,
+        /// The one there that was most likely meant.
+        near: Option<String>,
+    },
+    /// A part of traffic control that is neither built into the kernel nor a module of it.
+    #[error("this kernel has no {what}: {source}")]
+    NoTrafficControl {
+        /// Qdisc or classifier.
+        what: &'static str,
+        /// Option of the kernel's configuration.
+        option: &'static str,
+        /// Module that it may be built as.
+        module: &'static str,
+        /// Errno.
+        source: std::io::Error,
     },
     /// An interface that was there, or its namespace, is gone.
     #[error("interface {ifindex} of network namespace {nsid} is gone")]

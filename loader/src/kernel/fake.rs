@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
 use super::{
-    Device, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError, LinkSpec, LoadAs,
-    LoadSpec, Loaded, LoadedMap, LoadedProgram, ProbeError, ProgramBrief, TcDispatcherConfig,
-    TcFilter, UprobePlace, XdpDispatcherConfig,
+    Description, Device, DirEntry, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError,
+    LinkSpec, LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProbeError, ProgramBrief,
+    TcDispatcherConfig, TcFilter, UprobePlace, XdpDispatcherConfig, kept_name,
 };
 use crate::near::nearest;
 use crate::{KernelState, TcDirection, UprobePoint, XdpMode};
@@ -56,6 +56,16 @@ impl FakeKernel {
         world.namespaces.insert(path.into(), nsid);
         let key = (nsid, interface.to_owned());
         world.interfaces.insert(key, ifindex);
+    }
+
+    /// Lets a namespace be at another path only, where nobody finds it who does not know the path: a mount in another
+    /// mount namespace, below `/proc/<pid>/root`.
+    pub fn hide_namespace(&self, from: &str, to: &str) {
+        let mut world = self.world.borrow_mut();
+        if let Some(nsid) = world.namespaces.remove(Path::new(from)) {
+            world.namespaces.insert(to.into(), nsid);
+            world.hidden.insert(to.into());
+        }
     }
 
     /// Removes a network namespace with its interfaces.
@@ -127,8 +137,8 @@ impl FakeKernel {
         self.world.borrow_mut().refuse_extensions = refuse;
     }
 
-    /// Refuses these modes of XDP, as drivers do.
-    pub fn refuse_modes(&self, modes: &[Option<XdpMode>]) {
+    /// Refuses these modes of XDP, as drivers do (and the kernel, in the place of those without an XDP hook).
+    pub fn refuse_modes(&self, modes: &[XdpMode]) {
         self.world.borrow_mut().refused_modes = modes.to_vec();
     }
 
@@ -141,6 +151,32 @@ impl FakeKernel {
             std::mem::take(&mut world.pins)
         };
         drop(pins);
+    }
+
+    /// Answers `BPF_LINK_UPDATE` with that errno, as a driver does that cannot take the new program.
+    pub fn refuse_updates(&self, code: Option<i32>) {
+        self.world.borrow_mut().refuse_updates = code;
+    }
+
+    /// Refuses to mount bpffs, as a container's kernel does.
+    pub fn refuse_mounts(&self, refuse: bool) {
+        self.world.borrow_mut().refuse_mounts = refuse;
+    }
+
+    /// Pins a program of somebody else.
+    pub fn pin_foreign(&self, path: &Path) {
+        let id = self.load_foreign("foreign", "tracepoint");
+        let mut world = self.world.borrow_mut();
+        if let Some(program) = world.programs.get(&id).and_then(Weak::upgrade) {
+            world.pins.insert(path.to_owned(), Object::Program(program));
+        }
+    }
+
+    /// From the `n`th call from now on, from 1, bpffs is mounted read-only. 0 is never.
+    pub fn read_only_at(&self, n: usize) {
+        let mut world = self.world.borrow_mut();
+        world.calls = 0;
+        world.read_only_at = (n > 0).then_some(n);
     }
 
     /// The `n`th call from now, from 1, fails with EIO. Returns to normal after it; 0 is never.
@@ -203,6 +239,23 @@ impl FakeKernel {
         }
     }
 
+    /// As [`FakeKernel::call`], for calls that write to bpffs.
+    fn write(&self, call: &'static str) -> Result<std::cell::RefMut<'_, World>, KernelError> {
+        let world = self.call(call)?;
+        if world.read_only_at.is_some_and(|from| world.calls >= from) {
+            return Err(errno(call, libc::EROFS));
+        }
+        Ok(world)
+    }
+
+    /// Somebody takes the filters away that others than we put there.
+    pub fn remove_foreign_filters(&self, interface: &str, direction: TcDirection) {
+        let mut world = self.world.borrow_mut();
+        if let Some(ifindex) = world.interface(interface) {
+            world.remove_foreign_filters(ifindex, direction);
+        }
+    }
+
     /// Counts a call, and fails it when it is its turn.
     fn call(&self, call: &'static str) -> Result<std::cell::RefMut<'_, World>, KernelError> {
         let mut world = self.world.borrow_mut();
@@ -231,7 +284,7 @@ fn errno(call: &str, code: i32) -> KernelError {
 fn brief(program: &Program) -> ProgramBrief {
     ProgramBrief {
         id: program.id,
-        name: program.name.chars().take(15).collect(),
+        name: kept_name(&program.name),
         program_type: program.kind.to_owned(),
     }
 }
@@ -241,9 +294,17 @@ impl Kernel for FakeKernel {
 
     fn mount_bpffs(&self, dir: &Path) -> Result<(), KernelError> {
         let mut world = self.call("mount")?;
+        if world.refuse_mounts && !world.mounted {
+            return Err(errno("mount", libc::EPERM));
+        }
         world.mounted = true;
         world.dirs.insert(dir.to_owned());
         Ok(())
+    }
+
+    fn is_bpffs(&self, dir: &Path) -> Result<bool, KernelError> {
+        let world = self.call("is bpffs")?;
+        Ok(world.mounted && world.dirs.contains(dir))
     }
 
     fn load(&self, spec: &LoadSpec<'_, Object>) -> Result<Loaded<Object>, KernelError> {
@@ -343,6 +404,15 @@ impl Kernel for FakeKernel {
         Ok(program.map(Object::Program))
     }
 
+    fn map_by_id(&self, id: u32) -> Result<Option<Object>, KernelError> {
+        Ok(self.call("map by id")?.map(id).map(Object::Map))
+    }
+
+    fn describe(&self, handle: &Object) -> Result<Description, KernelError> {
+        let _world = self.call("describe")?;
+        handle.description()
+    }
+
     fn next_program_id(&self, id: u32) -> Result<Option<u32>, KernelError> {
         let world = self.call("next id")?;
         let mut later = world.programs.range(id.saturating_add(1)..);
@@ -352,7 +422,7 @@ impl Kernel for FakeKernel {
     }
 
     fn pin(&self, handle: &Object, path: &Path) -> Result<(), KernelError> {
-        let mut world = self.call("pin")?;
+        let mut world = self.write("pin")?;
         world.free_name("pin", path)?;
         world.pins.insert(path.to_owned(), handle.again());
         Ok(())
@@ -364,13 +434,18 @@ impl Kernel for FakeKernel {
     }
 
     fn unpin(&self, path: &Path) -> Result<(), KernelError> {
-        let object = self.call("unpin")?.pins.remove(path);
+        let object = self.write("unpin")?.pins.remove(path);
         drop(object);
         Ok(())
     }
 
+    fn exists(&self, path: &Path) -> Result<bool, KernelError> {
+        let world = self.call("stat")?;
+        Ok(world.pins.contains_key(path) || world.dirs.contains(path))
+    }
+
     fn create_dir(&self, path: &Path) -> Result<(), KernelError> {
-        let mut world = self.call("mkdir")?;
+        let mut world = self.write("mkdir")?;
         if world.dirs.contains(path) {
             return Ok(());
         }
@@ -380,7 +455,7 @@ impl Kernel for FakeKernel {
     }
 
     fn remove_dir(&self, path: &Path) -> Result<(), KernelError> {
-        let mut world = self.call("rmdir")?;
+        let mut world = self.write("rmdir")?;
         let inside = |other: &PathBuf| other.parent() == Some(path);
         if world.pins.keys().any(inside) || world.dirs.iter().any(inside) {
             return Err(errno("rmdir", libc::ENOTEMPTY));
@@ -389,16 +464,8 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
-    fn list_dir(&self, path: &Path) -> Result<Vec<String>, KernelError> {
-        let world = self.call("list")?;
-        let inside = world
-            .pins
-            .keys()
-            .filter(|other| other.parent() == Some(path));
-        let names = inside.filter_map(|path| path.file_name());
-        Ok(names
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect())
+    fn list_dir(&self, path: &Path) -> Result<Vec<DirEntry>, KernelError> {
+        Ok(self.call("list")?.entries(path))
     }
 
     fn link(&self, spec: &LinkSpec<'_, Object>) -> Result<Object, KernelError> {
@@ -406,7 +473,10 @@ impl Kernel for FakeKernel {
     }
 
     fn update_link(&self, link: &Object, program: &Object) -> Result<(), KernelError> {
-        let _world = self.call("update link")?;
+        let world = self.call("update link")?;
+        if let Some(code) = world.refuse_updates {
+            return Err(errno("update link", code));
+        }
         let Object::Link(link) = link else {
             return Err(errno("update link", libc::EINVAL));
         };
@@ -449,12 +519,23 @@ impl Kernel for FakeKernel {
         nearest(tracepoint, names).map(str::to_owned)
     }
 
+    fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<String>, KernelError> {
+        let world = self.call("interfaces")?;
+        let nsid = world.namespace(netns)?;
+        let there = world.interfaces.keys().filter(|(ns, _)| *ns == nsid);
+        Ok(there.map(|(_, name)| name.clone()).collect())
+    }
+
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
         let world = self.call("interface")?;
         let nsid = world.namespace(netns)?;
         let found = world.interfaces.get(&(nsid, name.to_owned()));
-        let ifindex = found.ok_or_else(|| KernelError::NoInterface {
-            name: name.to_owned(),
+        let ifindex = found.ok_or_else(|| {
+            let there = world.interfaces.keys().filter(|(ns, _)| *ns == nsid);
+            KernelError::NoInterface {
+                name: name.to_owned(),
+                near: nearest(name, there.map(|(_, other)| other.as_str())).map(str::to_owned),
+            }
         })?;
         Ok(Interface {
             ifindex: *ifindex,
@@ -497,9 +578,10 @@ impl Kernel for FakeKernel {
         device: &Device,
         direction: TcDirection,
         program: &Object,
+        handle: Option<u32>,
     ) -> Result<(), KernelError> {
         let mut world = self.call("add filter")?;
-        world.add_tc_filter(device, direction, program.of_kind("tc")?)
+        world.add_tc_filter(device, direction, program.of_kind("tc")?, handle)
     }
 
     fn replace_tc_filter(
@@ -520,8 +602,8 @@ impl Kernel for FakeKernel {
         device: &Device,
         direction: TcDirection,
         program: u32,
-    ) -> Result<bool, KernelError> {
+    ) -> Result<Option<u32>, KernelError> {
         let mut world = self.call("remove filter")?;
-        Ok(world.remove_tc_filter(device, direction, program).is_some())
+        Ok(world.remove_tc_filter(device, direction, program))
     }
 }

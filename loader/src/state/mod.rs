@@ -1,8 +1,10 @@
 //! What the kernel and bpffs cannot tell: records in sled, behind one lock, with a journal of the change under way.
 
+mod boot;
 mod error;
 mod journal;
 mod lock;
+mod moment;
 mod record;
 mod store;
 
@@ -53,7 +55,8 @@ impl Guard {
                 source,
             })?;
         }
-        let lock = match lock::acquire(&dir.join("lock"), config.lock_delay * config.lock_retries) {
+        let patience = config.lock_delay.saturating_mul(config.lock_retries);
+        let lock = match lock::acquire(&dir.join("lock"), patience) {
             Ok(file) => Some(file),
             Err(StateError::Io { source, .. })
                 if missing == Missing::Empty && source.kind() == io::ErrorKind::NotFound =>
@@ -62,6 +65,9 @@ impl Guard {
             }
             Err(error) => return Err(error),
         };
+        if lock.is_some() {
+            boot::forget_former(&dir)?;
+        }
         Ok(Self {
             store: OnceCell::new(),
             journal: Journal::new(dir.join("journal")),
@@ -100,6 +106,7 @@ impl Guard {
     pub(crate) fn create_records(&mut self) -> Result<(), StateError> {
         if self.records()?.is_none() {
             self.store = OnceCell::from(Some(Store::open(&self.dir.join("state"))?));
+            boot::remember(&self.dir)?;
         }
         Ok(())
     }

@@ -146,6 +146,13 @@ fn what_is_asked_wrongly_is_refused_before_anything_is_done() {
             "{expected}"
         );
     }
+    for (name, hint) in [
+        ("eth7", "did you mean `eth0`?"),
+        ("wlan", "`ip link` lists"),
+    ] {
+        let error = bench.try_attach(programs[0], xdp(name, 1)).unwrap_err();
+        assert!(error.hint().unwrap().contains(hint), "{name}: {error}");
+    }
     let error = bench.try_attach(programs[0], xdp("eth1", 1)).unwrap_err();
     assert!(
         matches!(error, LoaderError::ForeignXdp { foreign: id, .. } if id == foreign),
@@ -173,7 +180,7 @@ fn modes() {
     let drv = || in_mode("eth0", XdpMode::Driver);
     // Asked for and refused: nothing else is tried.
     let bench = Bench::new();
-    bench.kernel.refuse_modes(&[Some(XdpMode::Driver), None]);
+    bench.kernel.refuse_modes(&[XdpMode::Driver]);
     let id = bench.load(&["xdp:pass"])[0];
     let before = bench.kernel.snapshot();
     let error = bench.try_attach(id, drv()).unwrap_err();
@@ -199,12 +206,34 @@ fn modes() {
         "{error}"
     );
     bench.attach(id, in_mode("eth0", XdpMode::Skb));
+    bench.unload(id);
+
+    // A driver that takes it: the chain is known to be in its mode, and may be asked for by name.
+    bench.kernel.refuse_modes(&[]);
+    let id = bench.load(&["xdp:pass"])[0];
+    bench.attach(id, xdp("eth0", 1));
+    bench.attach(id, drv());
+    let error = bench
+        .try_attach(id, in_mode("eth0", XdpMode::Skb))
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            LoaderError::ModeDiffers {
+                asked: "skb",
+                found: "drv",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    bench.assert_agreement("native");
 
     // The configuration asks.
     let bench = Bench::with(|config| {
         config.xdp_modes.insert("eth0".to_owned(), XdpMode::Driver);
     });
-    bench.kernel.refuse_modes(&[Some(XdpMode::Driver)]);
+    bench.kernel.refuse_modes(&[XdpMode::Driver]);
     let id = bench.load(&["xdp:pass"])[0];
     assert!(matches!(
         bench.try_attach(id, xdp("eth0", 1)),

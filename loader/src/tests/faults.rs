@@ -6,8 +6,10 @@ use super::*;
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) prepare: fn(&Bench) -> Vec<u32>,
-    pub(super) act: fn(&Bench, &mut Guard, &[u32]) -> Result<(), LoaderError>,
+    pub(super) act: Act,
 }
+
+pub(super) type Act = fn(&Bench, &mut Guard, &[u32]) -> Result<(), LoaderError>;
 
 fn three_members(bench: &Bench) -> Vec<u32> {
     let programs = bench.load(&["xdp:pass", "xdp:xdp_stats", "tracepoint:on_switch"]);
@@ -22,6 +24,37 @@ fn three_members(bench: &Bench) -> Vec<u32> {
 }
 
 const NETNS: &str = "/run/netns/blue";
+
+/// Filters of others at our preference on both directions of `eth0`, ours among them: of ingress, two members; of egress
+/// one. Ours on ingress has not the lowest handle that is free.
+fn beside_filters_of_others(bench: &Bench) -> Vec<u32> {
+    use TcDirection::{Egress, Ingress};
+    let others = |direction| {
+        bench
+            .kernel
+            .add_foreign_filter("eth0", direction, 50, "bpf");
+    };
+    bench.kernel.set_qdisc("eth0", Some("clsact"));
+    others(Ingress);
+    others(Egress);
+    let mut all = bench.load(&["tc:tc_pass"]);
+    all.push(bench.attach(all[0], tc("eth0", Ingress, 1)));
+    all.push(bench.attach(all[0], tc("eth0", Egress, 1)));
+    bench.kernel.remove_foreign_filters("eth0", Ingress);
+    all
+}
+
+/// An owner of maps and a guest, both attached.
+fn shared_maps(bench: &Bench) -> Vec<u32> {
+    let mut all = bench.load(&["tracepoint:on_switch"]);
+    let mut guest = request(&["tracepoint:on_kill_with_a_long_name"]);
+    guest.map_owner_id = Some(all[0]);
+    all.extend(ids(&bench.loader.load(&mut bench.lock(), guest).unwrap()));
+    for id in all.clone() {
+        all.push(bench.attach(id, tracepoint("sched/sched_switch")));
+    }
+    all
+}
 
 /// Programs: a classifier, another, one for TCX, another, one for XDP. Links: two on ingress of `eth0` and one on its
 /// egress, one of TCX, and one each of TC, TCX and XDP on the interface of a namespace.
@@ -64,7 +97,7 @@ pub(super) fn attach(
         .map(|_| ())
 }
 
-const CASES: [Case; 22] = [
+const CASES: [Case; 27] = [
     Case {
         name: "load of three programs",
         prepare: |bench| {
@@ -199,6 +232,35 @@ const CASES: [Case; 22] = [
         act: |bench, guard, ids| bench.loader.unload(guard, ids[1]),
     },
     Case {
+        name: "attach of the second TC member beside a filter of others",
+        prepare: beside_filters_of_others,
+        act: |bench, guard, ids| attach(bench, guard, ids[0], tc("eth0", TcDirection::Egress, 5)),
+    },
+    Case {
+        name: "detach of the last TC member, whose handle is not the lowest",
+        prepare: beside_filters_of_others,
+        act: |bench, guard, ids| bench.loader.detach(guard, ids[1]),
+    },
+    Case {
+        name: "unload of a program on both directions beside a filter of others",
+        prepare: beside_filters_of_others,
+        act: |bench, guard, ids| bench.loader.unload(guard, ids[0]),
+    },
+    Case {
+        name: "unload of an owner of maps with a guest",
+        prepare: shared_maps,
+        act: |bench, guard, ids| bench.loader.unload(guard, ids[0]),
+    },
+    Case {
+        name: "unload of the last guest after the owner",
+        prepare: |bench| {
+            let ids = shared_maps(bench);
+            bench.unload(ids[0]);
+            ids
+        },
+        act: |bench, guard, ids| bench.loader.unload(guard, ids[1]),
+    },
+    Case {
         name: "unload of the last user of maps",
         prepare: |bench| bench.load(&["tracepoint:on_switch"]),
         act: |bench, guard, ids| bench.loader.unload(guard, ids[0]),
@@ -214,15 +276,24 @@ fn a_failed_call_leaves_everything_as_it_was() {
 
 /// Lets the Nth call fail, for every N, until none is left to fail and the act is done.
 pub(super) fn every_call_fails(case: &Case) {
-    let bench = Bench::new();
-    let ids = (case.prepare)(&bench);
+    let prepare = || {
+        let bench = Bench::new();
+        let ids = (case.prepare)(&bench);
+        (bench, ids)
+    };
+    every_call_fails_on(case.name, prepare, case.act);
+}
+
+/// The same, on a host that is prepared otherwise.
+pub(super) fn every_call_fails_on(name: &str, prepare: impl Fn() -> (Bench, Vec<u32>), act: Act) {
+    let (bench, ids) = prepare();
     let (before, records) = (bench.kernel.snapshot(), bench.records());
     let mut failed = 0;
     for n in 1.. {
-        let context = format!("{}, call {n}", case.name);
+        let context = format!("{}, call {n}", name);
         let mut guard = bench.lock();
         bench.kernel.fail_at(n);
-        let result = (case.act)(&bench, &mut guard, &ids);
+        let result = act(&bench, &mut guard, &ids);
         let armed = bench.kernel.is_armed();
         bench.kernel.fail_at(0);
         drop(guard);
@@ -235,9 +306,9 @@ pub(super) fn every_call_fails(case: &Case) {
         assert_eq!(bench.records(), records, "{context}");
         failed = n;
     }
-    assert!(failed >= 2, "{}: only {failed} calls", case.name);
-    bench.assert_agreement(case.name);
-    assert_ne!(bench.records(), records, "{}: did nothing", case.name);
+    assert!(failed >= 2, "{}: only {failed} calls", name);
+    bench.assert_agreement(name);
+    assert_ne!(bench.records(), records, "{}: did nothing", name);
 }
 
 #[test]

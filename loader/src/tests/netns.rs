@@ -62,15 +62,25 @@ fn a_namespace_that_is_gone_stops_neither_list_nor_detach_nor_unload() {
     for (id, point) in programs.iter().zip(points()) {
         links.push(bench.attach(*id, point));
     }
-    bench.kernel.remove_namespace(BLUE);
-    assert_eq!(
-        bench
+    let here = bench.load(&["xdp:pass"])[0];
+    let here = bench.attach(here, xdp("eth0", 1));
+    let gone = |bench: &Bench| {
+        let links = bench
             .loader
             .links(&bench.lock(), &LinkFilter::default())
-            .unwrap()
-            .len(),
-        4
-    );
+            .unwrap();
+        let gone = links.iter().map(|link| (link.id, link.gone));
+        gone.collect::<BTreeMap<u32, bool>>()
+    };
+    let all = |all: bool| {
+        let there = links.iter().map(|link| (*link, all));
+        let mut links: BTreeMap<u32, bool> = there.collect();
+        links.insert(here, false);
+        links
+    };
+    assert_eq!(gone(&bench), all(false));
+    bench.kernel.remove_namespace(BLUE);
+    assert_eq!(gone(&bench), all(true));
     // Nothing can be attached there, and that is said of the path.
     let error = bench
         .try_attach(programs[0], points()[0].clone())
@@ -88,7 +98,25 @@ fn a_namespace_that_is_gone_stops_neither_list_nor_detach_nor_unload() {
     for id in programs {
         bench.unload(id);
     }
-    assert!(bench.records().is_empty());
+    bench.assert_agreement("gone");
+    assert_eq!(gone(&bench), BTreeMap::from([(here, false)]));
+}
+
+#[test]
+fn a_chain_is_found_by_the_path_that_leads_to_it_now() {
+    let (bench, programs) = bench();
+    let elsewhere = "/proc/7/root/mnt/blue";
+    let first = bench.attach(programs[1], within(BLUE, tc("eth0", Ingress, 1)));
+    bench.kernel.hide_namespace(BLUE, elsewhere);
+    let second = bench.attach(programs[1], within(elsewhere, tc("eth0", Ingress, 2)));
+    let chain = |bench: &Bench| bench.kernel.tc_chain(BLUE_ID, 7001, Ingress).unwrap().1;
+    assert_eq!(chain(&bench), [programs[1]; 2]);
+    bench.assert_agreement("joined");
+    // The new path is known from then on.
+    bench.detach(first);
+    assert_eq!(chain(&bench), [programs[1]]);
+    bench.detach(second);
+    assert_eq!(bench.kernel.tc_chain(BLUE_ID, 7001, Ingress), None);
     bench.assert_agreement("gone");
 }
 

@@ -3,6 +3,8 @@
 use TcDirection::{Egress, Ingress};
 
 use super::*;
+use crate::FindingKind;
+use crate::kernel::fake::NSID;
 
 fn proceeding(priority: u32, words: &[&str]) -> AttachPoint {
     AttachPoint::Tc {
@@ -256,6 +258,95 @@ fn an_interface_or_a_filter_that_is_gone_stops_neither_detach_nor_unload() {
 }
 
 #[test]
+fn a_chain_that_stopped_is_taken_away_without_a_new_revision() {
+    let gone: [fn(&Bench); 2] = [
+        |bench| bench.kernel.remove_interface("eth0"),
+        |bench| bench.kernel.set_qdisc("eth0", None),
+    ];
+    for take_away in gone {
+        let bench = Bench::new();
+        let programs = bench.load(&["tc:tc_pass", "tc:tc_stats"]);
+        let links = [
+            bench.attach(programs[0], tc("eth0", Ingress, 1)),
+            bench.attach(programs[1], tc("eth0", Ingress, 2)),
+            bench.attach(programs[1], tc("eth0", Ingress, 3)),
+        ];
+        take_away(&bench);
+        // Not even a program that is lost is in the way.
+        bench.lose_program(programs[1]);
+        bench.detach(links[0]);
+        let folder = bench.fs("tc-ingress");
+        let pins = bench.kernel.pins();
+        assert!(!pins.keys().any(|pin| pin.starts_with(&folder)), "{pins:?}");
+        bench.detach(links[1]);
+        bench.unload(programs[1]);
+        bench.unload(programs[0]);
+        bench.assert_agreement("all gone");
+        assert!(bench.records().is_empty());
+    }
+}
+
+#[test]
+fn what_is_left_of_a_chain_that_stopped_is_forgotten_by_the_next_attach() {
+    let bench = Bench::new();
+    let programs = bench.load(&["tc:tc_pass", "tc:tc_stats"]);
+    let first = bench.attach(programs[0], tc("eth0", Ingress, 1));
+    bench.attach(programs[1], tc("eth0", Ingress, 2));
+    bench.kernel.set_qdisc("eth0", None);
+    bench.detach(first);
+    let left = bench.loader.doctor().unwrap();
+    let left: Vec<_> = left.iter().map(|left| left.finding.kind).collect();
+    assert_eq!(left, [FindingKind::LinkWithoutChain]);
+    let fresh = bench.attach(programs[0], tc("eth0", Ingress, 5));
+    assert_eq!(chain(&bench, Ingress), [fresh]);
+    bench.assert_agreement("anew");
+}
+
+#[test]
+fn a_lost_program_does_not_keep_the_others_of_its_chain() {
+    let bench = Bench::new();
+    let mut programs = bench.load(&["tc:tc_pass", "tc:tc_stats"]);
+    programs.extend(bench.load(&["tc:tc_pass"]));
+    let links: Vec<u32> = (1..)
+        .zip(&programs)
+        .map(|(priority, id)| bench.attach(*id, tc("eth0", Ingress, priority)))
+        .collect();
+    bench.lose_program(programs[1]);
+    let before = bench.records();
+    assert!(matches!(
+        bench.try_attach(programs[0], tc("eth0", Ingress, 9)),
+        Err(LoaderError::ProgramGone { id, .. }) if id == programs[1]
+    ));
+    assert_eq!(bench.records(), before);
+    bench.detach(links[0]);
+    let eth0 = bench.kernel.index("eth0");
+    let running = |bench: &Bench| bench.kernel.tc_chain(NSID, eth0, Ingress);
+    assert_eq!(running(&bench).unwrap().1, [programs[2]]);
+    // The last one that is there: the chain ends.
+    bench.detach(links[2]);
+    assert_eq!(running(&bench), None);
+    bench.unload(programs[1]);
+    bench.assert_agreement("unloaded");
+    bench.unload(programs[0]);
+    bench.unload(programs[2]);
+    assert!(bench.records().is_empty());
+    assert_eq!(qdiscs(&bench), Vec::<String>::new());
+}
+
+#[test]
+fn a_clsact_that_was_put_in_the_place_of_ours_stays() {
+    let bench = Bench::new();
+    let id = bench.load(&["tc:tc_pass"])[0];
+    let link = bench.attach(id, tc("eth0", Ingress, 1));
+    bench.kernel.set_qdisc("eth0", None);
+    bench.kernel.set_qdisc("eth0", Some("clsact"));
+    let theirs = qdiscs(&bench);
+    bench.detach(link);
+    assert_eq!(qdiscs(&bench), theirs);
+    bench.assert_agreement("theirs");
+}
+
+#[test]
 fn a_chain_that_was_taken_away_is_forgotten_by_the_next_attach() {
     let bench = Bench::new();
     let programs = bench.load(&["tc:tc_pass", "tc:tc_stats"]);
@@ -280,12 +371,13 @@ fn an_unmounted_bpffs_stops_no_unload() {
     bench.attach(programs[1], tc("eth0", Ingress, 2));
     bench.kernel.unmount();
     let fresh = bench.load(&["tc:tc_pass"])[0];
-    let error = bench.try_attach(fresh, tc("eth0", Ingress, 1)).unwrap_err();
-    assert!(matches!(error, LoaderError::ChainGone { .. }), "{error}");
+    // What is left of the chain goes without being asked for.
+    let link = bench.attach(fresh, tc("eth0", Ingress, 1));
+    assert_eq!(chain(&bench, Ingress), [link]);
     for id in programs {
         bench.unload(id);
     }
-    assert_eq!(qdiscs(&bench), Vec::<String>::new());
-    bench.attach(fresh, tc("eth0", Ingress, 1));
     bench.assert_agreement("attached");
+    bench.detach(link);
+    assert_eq!(qdiscs(&bench), Vec::<String>::new());
 }

@@ -255,3 +255,76 @@ fn versions_of_exported_functions_are_known() {
         );
     }
 }
+
+/// A file as long as a disk: its end is a hole.
+fn with_hole(bytes: &[u8]) -> std::fs::File {
+    use std::io::Write;
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.set_len(1 << 42).unwrap();
+    file
+}
+
+#[test]
+fn no_table_is_read_because_a_header_says_so() {
+    const HUGE: u64 = 1 << 40;
+    let exported: &[Symbol] = &[function("exported", ADDRESS)];
+    let whole = library(&[(SHT_DYNSYM, exported), (SHT_SYMTAB, &[])]);
+    let sections = u64::from_le_bytes(whole[40..48].try_into().unwrap()) as usize;
+    // `sh_type`, `sh_size` and `sh_link` of a section.
+    let at = |section: usize, field: usize| sections + 64 * section + field;
+    let (kind, size, link) = (4, 32, 40);
+    let set = |file: &mut Vec<u8>, place: usize, bytes: &[u8]| {
+        file[place..place + bytes.len()].copy_from_slice(bytes);
+    };
+    let huge = HUGE.to_le_bytes();
+    type Spoil<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let cases: [(&str, Spoil<'_>); 5] = [
+        ("symbols", &|file| set(file, at(1, size), &huge)),
+        ("strings", &|file| set(file, at(2, size), &huge)),
+        ("versions", &|file| {
+            set(file, at(3, kind), &elf::SHT_GNU_VERSYM.0.to_le_bytes());
+            set(file, at(3, link), &1_u32.to_le_bytes());
+            set(file, at(3, size), &huge);
+        }),
+        ("sections", &|file| {
+            // `e_shnum` is in the first of them.
+            set(file, 60, &[0, 0]);
+            set(file, at(0, size), &(1_u64 << 31).to_le_bytes());
+        }),
+        ("all together", &|file| {
+            // Neither is too large by itself.
+            set(file, at(1, size), &(24 * 5_000_000_u64).to_le_bytes());
+            set(file, at(2, size), &MAX_TABLE_BYTES.to_le_bytes());
+            set(file, at(3, kind), &elf::SHT_GNU_VERSYM.0.to_le_bytes());
+            set(file, at(3, link), &1_u32.to_le_bytes());
+            set(file, at(3, size), &(64_u64 << 20).to_le_bytes());
+        }),
+    ];
+    for (what, spoil) in cases {
+        let mut file = whole.clone();
+        spoil(&mut file);
+        let file = with_hole(&file);
+        let cache = object::ReadCache::new(&file);
+        let found = find(&cache, "exported");
+        assert!(
+            matches!(found, Err(SymbolError::TooLarge { .. })),
+            "{what}: {found:?}"
+        );
+    }
+    let file = with_hole(&whole);
+    let cache = object::ReadCache::new(&file);
+    assert_eq!(find(&cache, "exported"), found(0));
+}
+
+#[test]
+fn names_without_an_end_are_none() {
+    let mut file = library(&[(SHT_DYNSYM, &[function("exported", ADDRESS)])]);
+    let name = file.windows(8).position(|bytes| bytes == b"exported");
+    // Its NUL, the last byte of the names.
+    file[name.unwrap() + 8] = b'x';
+    assert!(matches!(
+        find(file.as_slice(), "exportedx"),
+        Err(SymbolError::NoSuchFunction { .. })
+    ));
+}

@@ -32,6 +32,12 @@ impl FakeKernel {
             .collect()
     }
 
+    /// Index of an interface of our namespace; 0 for one that there is not.
+    pub fn index(&self, interface: &str) -> u32 {
+        let world = self.world.borrow();
+        world.interface(interface).unwrap_or_default()
+    }
+
     /// Ids of the programs that live, ascending, with their types.
     pub fn programs(&self) -> BTreeMap<u32, &'static str> {
         let world = self.world.borrow();

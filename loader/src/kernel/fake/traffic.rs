@@ -7,7 +7,7 @@ use super::object::{LinkObject, Object, Place, Program};
 use super::world::World;
 use super::{KernelError, errno};
 use crate::TcDirection;
-use crate::kernel::{Device, IngressQdisc, Side, TC_PREFERENCE, TcFilter};
+use crate::kernel::{Device, IngressQdisc, Side, TC_FILTER_NAME, TC_PREFERENCE, TcFilter};
 
 /// Direction of an interface.
 type Hook = (u32, TcDirection);
@@ -25,6 +25,7 @@ struct Filter {
     preference: u16,
     kind: &'static str,
     handle: u32,
+    name: Option<&'static str>,
     program: Option<Rc<Program>>,
 }
 
@@ -46,7 +47,8 @@ impl World {
     }
 
     fn reach(&self, device: &Device) -> Result<(), KernelError> {
-        if self.is_there(device.nsid, device.ifindex) {
+        let found = self.finds(device.nsid, device.netns.as_deref());
+        if found && self.is_there(device.nsid, device.ifindex) {
             return Ok(());
         }
         Err(KernelError::InterfaceGone {
@@ -113,6 +115,7 @@ impl World {
             kind: filter.kind.to_owned(),
             handle: filter.handle,
             program_id: filter.program.as_ref().map(|program| program.id),
+            name: filter.name.map(str::to_owned),
         };
         Ok(filters.into_iter().flatten().map(shown).collect())
     }
@@ -129,8 +132,15 @@ impl World {
             preference,
             kind,
             handle: 1,
+            name: None,
             program: None,
         });
+    }
+
+    pub(super) fn remove_foreign_filters(&mut self, ifindex: u32, direction: TcDirection) {
+        if let Some(filters) = self.traffic.filters.get_mut(&(ifindex, direction)) {
+            filters.retain(|filter| filter.program.is_some());
+        }
     }
 
     pub(super) fn add_tc_filter(
@@ -138,6 +148,7 @@ impl World {
         device: &Device,
         direction: TcDirection,
         program: Rc<Program>,
+        handle: Option<u32>,
     ) -> Result<(), KernelError> {
         self.reach(device)?;
         if self.traffic.qdiscs.get(&device.ifindex) != Some(&"clsact") {
@@ -149,14 +160,18 @@ impl World {
         if same().any(|filter| filter.kind != "bpf") {
             return Err(errno("add filter", libc::EINVAL));
         }
-        let handle = (1..)
-            .find(|handle| same().all(|filter| filter.handle != *handle))
-            .unwrap_or(0);
+        let is_free = |handle: &u32| same().all(|filter| filter.handle != *handle);
+        let handle = match handle {
+            Some(handle) if !is_free(&handle) => return Err(errno("add filter", libc::EEXIST)),
+            Some(handle) => handle,
+            None => (1..).find(is_free).unwrap_or(0),
+        };
         // The newest of a preference comes first.
         let filter = Filter {
             preference: TC_PREFERENCE,
             kind: "bpf",
             handle,
+            name: Some(TC_FILTER_NAME),
             program: Some(program),
         };
         filters.insert(0, filter);
@@ -195,10 +210,9 @@ impl World {
         device: &Device,
         direction: TcDirection,
         program: u32,
-    ) -> Option<()> {
+    ) -> Option<u32> {
         let (filters, place) = self.own(device, direction, program)?;
-        filters.remove(place);
-        Some(())
+        Some(filters.remove(place).handle)
     }
 
     /// The program of a filter at our preference.

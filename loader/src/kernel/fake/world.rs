@@ -2,9 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
-use super::object::{LinkObject, Object, Place, Program};
+use super::object::{LinkObject, Map, Object, Place, Program};
 use super::traffic::Traffic;
-use super::{KernelError, NSID, XdpMode, errno};
+use super::{DirEntry, KernelError, NSID, XdpMode, errno};
 
 /// Everything that the kernel holds, and what the test asked of it.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub(super) struct World {
     pub(super) interfaces: BTreeMap<(u64, String), u32>,
     /// Namespaces other than ours, by path.
     pub(super) namespaces: BTreeMap<PathBuf, u64>,
+    /// Paths of those that are found at them only by who knows them.
+    pub(super) hidden: BTreeSet<PathBuf>,
     pub(super) traffic: Traffic,
     /// What others attached: keeps them alive.
     pub(super) foreign: Vec<Rc<LinkObject>>,
@@ -31,8 +33,11 @@ pub(super) struct World {
     /// Binaries of user space: the name asked for → path.
     pub(super) binaries: BTreeMap<String, PathBuf>,
     pub(super) refuse_extensions: bool,
-    pub(super) refused_modes: Vec<Option<XdpMode>>,
+    pub(super) refused_modes: Vec<XdpMode>,
+    pub(super) refuse_updates: Option<i32>,
+    pub(super) refuse_mounts: bool,
     pub(super) calls: usize,
+    pub(super) read_only_at: Option<usize>,
     pub(super) fail_at: Option<usize>,
     pub(super) crash_at: Option<usize>,
 }
@@ -72,6 +77,13 @@ impl World {
         })
     }
 
+    /// Whether the namespace of an interface is found: ours, or one at the path that it was found at or at another one.
+    pub(super) fn finds(&self, nsid: u64, known: Option<&Path>) -> bool {
+        let mut others = self.namespaces.iter().filter(|(_, id)| **id == nsid);
+        nsid == NSID
+            || others.any(|(path, _)| known == Some(path.as_path()) || !self.hidden.contains(path))
+    }
+
     /// Whether that interface is in that namespace.
     pub(super) fn is_there(&self, nsid: u64, ifindex: u32) -> bool {
         let mut there = self.interfaces.iter();
@@ -87,6 +99,34 @@ impl World {
     pub(super) fn is_linked(&self, program: u32) -> bool {
         let mut links = self.links.values().filter_map(Weak::upgrade);
         links.any(|link| link.program().id == program)
+    }
+
+    /// A map that a program or a pin holds.
+    pub(super) fn map(&self, id: u32) -> Option<Rc<Map>> {
+        let programs = self.programs.values().filter_map(Weak::upgrade);
+        let of_programs = programs.flat_map(|program| program.maps.clone());
+        let pinned = self.pins.values().filter_map(|object| match object {
+            Object::Map(map) => Some(Rc::clone(map)),
+            _ => None,
+        });
+        of_programs.chain(pinned).find(|map| map.id == id)
+    }
+
+    /// What is in a folder, by name.
+    pub(super) fn entries(&self, folder: &Path) -> Vec<DirEntry> {
+        let pins = self.pins.keys().map(|path| (path, false));
+        let dirs = self.dirs.iter().map(|path| (path, true));
+        let inside = pins
+            .chain(dirs)
+            .filter(|(path, _)| path.parent() == Some(folder));
+        let mut entries: Vec<_> = inside
+            .filter_map(|(path, is_dir)| {
+                let name = path.file_name()?.to_string_lossy().into_owned();
+                Some(DirEntry { name, is_dir })
+            })
+            .collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
     }
 
     /// bpffs: the parent is there, the name is free and has no dot (`bpf_lookup` in kernel/bpf/inode.c).

@@ -5,12 +5,13 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::mount::MountFlags;
 
 use super::{KernelError, failed, sys};
+use crate::kernel::DirEntry;
 
 /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -20,20 +21,62 @@ const FOLDER_MODE: u32 = 0o770;
 const MOUNT_MODE: u32 = 0o700;
 
 pub(super) fn mount(dir: &Path) -> Result<(), KernelError> {
+    if is_mounted(dir)? {
+        return Ok(());
+    }
+    check_mount_namespace(dir)?;
     DirBuilder::new()
         .recursive(true)
         .mode(MOUNT_MODE)
         .create(dir)
         .map_err(failed(|| format!("making the folder {}", dir.display())))?;
-    let found =
-        rustix::fs::statfs(dir).map_err(failed(|| format!("looking at {}", dir.display())))?;
-    // The kernel's word is signed on some architectures.
-    if found.f_type as u64 & 0xffff_ffff == BPF_FS_MAGIC {
-        return Ok(());
-    }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     rustix::mount::mount("bpf", dir, "bpf", flags, c"mode=0700")
         .map_err(failed(|| format!("mounting a bpffs at {}", dir.display())))
+}
+
+/// A mount lives as long as its namespace. `ip netns exec` and units with PrivateMounts give a command one of its own,
+/// which ends with it, and with it would every program that it loaded.
+fn check_mount_namespace(dir: &Path) -> Result<(), KernelError> {
+    let namespace = |process: &str| {
+        let found = fs::metadata(format!("/proc/{process}/ns/mnt"));
+        found.ok().map(|found| found.ino())
+    };
+    // Who may not look at another process is not told, and nobody is taken for alone for that.
+    let (Some(own), Some(first)) = (namespace("self"), namespace("1")) else {
+        return Ok(());
+    };
+    let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().to_string());
+    match parent.and_then(|parent| namespace(&parent)) {
+        _ if own == first => Ok(()),
+        Some(parent) if parent != own => Err(KernelError::PrivateMounts {
+            dir: dir.to_owned(),
+        }),
+        _ => {
+            log::warn!(
+                "mounting a bpffs at {} in a mount namespace other than that of process 1: programs end with it",
+                dir.display()
+            );
+            Ok(())
+        }
+    }
+}
+
+pub(super) fn is_mounted(dir: &Path) -> Result<bool, KernelError> {
+    match rustix::fs::statfs(dir) {
+        // The kernel's word is signed on some architectures.
+        Ok(found) => Ok(found.f_type as u64 & 0xffff_ffff == BPF_FS_MAGIC),
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        Err(error) => Err(failed(|| format!("looking at {}", dir.display()))(error)),
+    }
+}
+
+pub(super) fn exists(path: &Path) -> Result<bool, KernelError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(|| format!("looking at {}", path.display()))(error)),
+    }
 }
 
 pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<(), KernelError> {
@@ -85,19 +128,22 @@ pub(super) fn remove_dir(path: &Path) -> Result<(), KernelError> {
     gone(fs::remove_dir(path)).map_err(failed(|| format!("removing the folder {}", path.display())))
 }
 
-pub(super) fn list_dir(path: &Path) -> Result<Vec<String>, KernelError> {
+pub(super) fn list_dir(path: &Path) -> Result<Vec<DirEntry>, KernelError> {
     let call = || format!("listing {}", path.display());
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed(call))?,
     };
-    let mut names = Vec::new();
+    let mut found = Vec::new();
     for entry in entries {
         let entry = entry.map_err(failed(call))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
+        found.push(DirEntry {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            is_dir: entry.file_type().map_err(failed(call))?.is_dir(),
+        });
     }
-    names.sort();
-    Ok(names)
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
 }
 
 /// What is gone already was removed.

@@ -1,6 +1,7 @@
 //! The embedded dispatchers.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::{AsFd, OwnedFd};
 
 use bytecode_object::ProgramType;
@@ -62,15 +63,16 @@ pub(super) fn load(
         globals: &globals,
         shared_maps: BTreeMap::new(),
     };
-    let mut loaded = load::load_with(kernel, &spec, frags)?;
-    loaded
-        .programs
-        .pop()
-        .map(|program| program.handle)
-        .ok_or_else(|| KernelError::NoSuchFunction {
-            function: function.to_owned(),
-            available: Vec::new(),
-        })
+    let (mut loaded, btf) = load::load_with(kernel, &spec, frags)?;
+    let program = loaded.programs.pop();
+    let program = program.ok_or_else(|| KernelError::NoSuchFunction {
+        function: function.to_owned(),
+        available: Vec::new(),
+    })?;
+    if let Some(btf) = btf {
+        kernel.has_functions(&program.handle, btf)?;
+    }
+    Ok(program.handle)
 }
 
 /// The configuration as it lies in `.rodata`.
@@ -104,14 +106,19 @@ fn with_words(head: [u8; 4], tables: &[&[u32; 10]]) -> Vec<u8> {
     out
 }
 
-/// Numbers of the functions in a program's BTF, read once for all ten slots.
+/// BTF of dispatchers, by its id: the numbers of the functions are in it. That of those that this process loaded is
+/// known; to ask for another's takes CAP_SYS_ADMIN.
 #[derive(Debug, Default)]
-pub(super) struct Functions {
-    btf_id: u32,
-    btf: Vec<u8>,
-}
+pub(super) struct Functions(BTreeMap<u32, Vec<u8>>);
 
 impl Functions {
+    pub(super) fn add(&mut self, program: &OwnedFd, btf: Vec<u8>) -> Result<(), KernelError> {
+        let call = || "reading the id of a dispatcher's types".to_owned();
+        let info = sys::program_info(program.as_fd(), &mut []).map_err(super::failed(call))?;
+        self.0.insert(info.btf_id, btf);
+        Ok(())
+    }
+
     pub(super) fn find(&mut self, program: &OwnedFd, function: &str) -> Result<u32, KernelError> {
         let call = || format!("reading the functions of a dispatcher, for `{function}`");
         let info = sys::program_info(program.as_fd(), &mut []).map_err(super::failed(call))?;
@@ -121,11 +128,13 @@ impl Functions {
         if info.btf_id == 0 {
             return Err(none());
         }
-        if self.btf_id != info.btf_id {
-            self.btf = sys::btf_by_id(info.btf_id).map_err(super::failed(call))?;
-            self.btf_id = info.btf_id;
-        }
-        function_id(&self.btf, function)?.ok_or_else(none)
+        let btf = match self.0.entry(info.btf_id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert(sys::btf_by_id(info.btf_id).map_err(super::failed(call))?)
+            }
+        };
+        function_id(btf, function)?.ok_or_else(none)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use aya_obj::generated::bpf_attach_type;
 
+use super::load::ENOTSUPP;
 use super::netns::Namespace;
 use super::{KernelError, LinuxKernel, failed, probes, sys, tracepoints};
 use crate::kernel::{LinkSpec, Side};
@@ -67,14 +68,13 @@ pub(super) fn link(
 fn xdp(
     program: &OwnedFd,
     ifindex: u32,
-    mode: Option<XdpMode>,
+    mode: XdpMode,
     netns: Option<&Path>,
 ) -> Result<OwnedFd, KernelError> {
     let flags = match mode {
-        None => 0,
-        Some(XdpMode::Driver) => XDP_FLAGS_DRV_MODE,
-        Some(XdpMode::Skb) => XDP_FLAGS_SKB_MODE,
-        Some(XdpMode::Hardware) => XDP_FLAGS_HW_MODE,
+        XdpMode::Driver => XDP_FLAGS_DRV_MODE,
+        XdpMode::Skb => XDP_FLAGS_SKB_MODE,
+        XdpMode::Hardware => XDP_FLAGS_HW_MODE,
     };
     // The kernel looks the index up in the namespace of the thread that asks.
     let made = Namespace::open(netns)?.run(|| {
@@ -122,7 +122,7 @@ fn tcx(
     })
 }
 
-fn extension(
+pub(super) fn extension(
     kernel: &LinuxKernel,
     program: &OwnedFd,
     target: &OwnedFd,
@@ -137,9 +137,13 @@ fn extension(
         bpf_attach_type::BPF_CGROUP_INET_INGRESS,
         0,
     )
-    .map_err(failed(|| {
-        format!("linking a program to `{function}` of a dispatcher")
-    }))
+    .map_err(|source| {
+        // A machine that cannot rewrite a running program's calls (`bpf_arch_text_poke`).
+        if source.raw_os_error() == Some(ENOTSUPP) {
+            return KernelError::NoExtensions { source };
+        }
+        failed(|| format!("linking a program to `{function}` of a dispatcher"))(source)
+    })
 }
 
 /// A program on a perf event; the link holds the event.

@@ -11,7 +11,7 @@ use bytecode_object::{ByteOrder, Section};
 use super::parsed::Parsed;
 use super::program_types::{self, Kind};
 use super::version::Version;
-use super::{KernelError, LinuxKernel, externs, failed, maps, needs, programs, sys};
+use super::{KernelError, LinuxKernel, externs, failed, links, maps, needs, probes, programs, sys};
 use crate::globals;
 use crate::kernel::{LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProgramSpec};
 use crate::object::{
@@ -31,7 +31,20 @@ const HOST: ByteOrder = if cfg!(target_endian = "big") {
 const LOG_BYTES: (usize, usize) = (64 << 10, 16 << 20);
 
 /// `ENOTSUPP`, the kernel's own: what a machine without trampolines gives.
-const ENOTSUPP: i32 = 524;
+pub(super) const ENOTSUPP: i32 = 524;
+
+/// What the verifier says of EXT programs where it is not the program that is at fault: programs or their targets are
+/// interpreted (`net.core.bpf_jit_enable`), or the kernel's BTF does not know global functions
+/// (`bpf_check_attach_target` in kernel/bpf/verifier.c).
+const NO_EXTENSIONS: [&str; 3] = [
+    "Extension programs should be JITed",
+    "Can attach to only JITed progs",
+    "Cannot replace static functions",
+];
+
+/// Whether an architecture that takes EXT programs links them, too. Where `bpf_arch_text_poke` came later than the
+/// rest, or never, only the link is refused.
+const LINKS_EXTENSIONS: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 
 /// A program that is to be loaded.
 struct Wanted<'a> {
@@ -46,16 +59,16 @@ pub(super) fn load(
     kernel: &LinuxKernel,
     spec: &LoadSpec<'_, OwnedFd>,
 ) -> Result<Loaded<OwnedFd>, KernelError> {
-    load_with(kernel, spec, false)
+    load_with(kernel, spec, false).map(|(loaded, _)| loaded)
 }
 
 /// As [`load`]; with `frags`, all of it as XDP programs that take packets in several fragments, whatever their
-/// sections say.
+/// sections say. Gives the object's BTF as well, as the kernel has it.
 pub(super) fn load_with(
     kernel: &LinuxKernel,
     spec: &LoadSpec<'_, OwnedFd>,
     frags: bool,
-) -> Result<Loaded<OwnedFd>, KernelError> {
+) -> Result<(Loaded<OwnedFd>, Option<Vec<u8>>), KernelError> {
     kernel.raise_memlock();
     let object = Object::parse(spec.object)?;
     if object.byte_order() != HOST {
@@ -92,7 +105,7 @@ pub(super) fn load_with(
     let needs_btf = parsed.needs_kernel_btf()
         || !resolved.is_empty()
         || all.iter().any(|wanted| wanted.target.is_some());
-    let btf = load_btf(kernel, &mut parsed, needs_btf)?;
+    let (btf, btf_bytes) = load_btf(kernel, &mut parsed, needs_btf)?.unzip();
     if parsed.needs_kernel_btf() {
         match Object::parse(&copy)?.kernel_types()? {
             KernelTypes::Named(names) => {
@@ -114,8 +127,13 @@ pub(super) fn load_with(
     parsed.relocate(&maps)?;
 
     let mut loaded = Vec::with_capacity(wanted.len());
-    for program in &wanted {
+    for (program, asked) in wanted.iter().zip(&spec.programs) {
         let handle = load_program(kernel, &parsed, program, btf.as_ref())?;
+        if let LoadAs::Extension { target, function } = &asked.load_as
+            && !LINKS_EXTENSIONS
+        {
+            links::extension(kernel, &handle, target, function)?;
+        }
         loaded.push(LoadedProgram {
             function: program.function.to_owned(),
             id: programs::id(handle.as_fd())?,
@@ -151,10 +169,11 @@ pub(super) fn load_with(
             id: info.id,
         });
     }
-    Ok(Loaded {
+    let loaded = Loaded {
         programs: loaded,
         maps: held,
-    })
+    };
+    Ok((loaded, btf_bytes))
 }
 
 /// The programs that those asked for jump to: loaded as they are, so that one array takes them both.
@@ -266,8 +285,12 @@ fn want<'a>(
         }
         (LoadAs::Plain, Some(name)) => {
             let id = function_id(kernel_btf.bytes()?, name)?;
-            let id = id.ok_or_else(|| KernelError::NoKernelFunction {
-                function: name.to_owned(),
+            let id = id.ok_or_else(|| {
+                let function = name.to_owned();
+                match probes::module_of(name) {
+                    Some(module) => KernelError::ModuleFunction { function, module },
+                    None => KernelError::NoKernelFunction { function },
+                }
             })?;
             (kind, Some((id, None)))
         }
@@ -287,12 +310,12 @@ fn load_btf(
     kernel: &LinuxKernel,
     parsed: &mut Parsed,
     needed: bool,
-) -> Result<Option<OwnedFd>, KernelError> {
-    let Some(btf) = parsed.btf(&kernel.version.btf_features())? else {
+) -> Result<Option<(OwnedFd, Vec<u8>)>, KernelError> {
+    let Some(bytes) = parsed.btf(&kernel.version.btf_features())? else {
         return Ok(None);
     };
-    match sys::btf_load(&btf) {
-        Ok(btf) => Ok(Some(btf)),
+    match sys::btf_load(&bytes) {
+        Ok(btf) => Ok(Some((btf, bytes))),
         Err(error) if needed => Err(failed(|| "loading the object's BTF".to_owned())(error)),
         Err(error) => {
             log::warn!("the kernel refuses the object's BTF: {error}");
@@ -369,14 +392,24 @@ fn refusal(wanted: &Wanted<'_>, version: Version, source: io::Error, log: String
     let kind_refused = source
         .raw_os_error()
         .is_some_and(|errno| kind_refused.contains(&errno));
-    match wanted.kind.program_type {
+    let host_refused = log
+        .lines()
+        .find(|line| NO_EXTENSIONS.iter().any(|text| line.contains(text)));
+    match (wanted.kind.program_type, host_refused) {
+        (bpf_prog_type::BPF_PROG_TYPE_EXT, Some(line)) => KernelError::NoExtensions {
+            source: io::Error::new(source.kind(), format!("{source}: {}", line.trim())),
+        },
         _ if !log.trim().is_empty() => KernelError::Rejected {
             function,
             log,
             source,
         },
-        bpf_prog_type::BPF_PROG_TYPE_EXT if kind_refused => KernelError::NoExtensions { source },
-        bpf_prog_type::BPF_PROG_TYPE_TRACING if kind_refused => KernelError::NoTracing { source },
+        (bpf_prog_type::BPF_PROG_TYPE_EXT, _) if kind_refused => {
+            KernelError::NoExtensions { source }
+        }
+        (bpf_prog_type::BPF_PROG_TYPE_TRACING, _) if kind_refused => {
+            KernelError::NoTracing { source }
+        }
         _ => KernelError::ProgramRefused {
             function,
             need: Some(source.raw_os_error())
@@ -441,6 +474,24 @@ mod tests {
                 BPF_PROG_TYPE_EXT,
                 libc::EINVAL,
                 "Subprog compat_test doesn't exist\n",
+                "rejected",
+            ),
+            (
+                BPF_PROG_TYPE_EXT,
+                libc::EINVAL,
+                "Extension programs should be JITed\nprocessed 0 insns\n",
+                "no extensions",
+            ),
+            (
+                BPF_PROG_TYPE_EXT,
+                libc::EINVAL,
+                "Can attach to only JITed progs\n",
+                "no extensions",
+            ),
+            (
+                BPF_PROG_TYPE_TRACING,
+                libc::EINVAL,
+                "Can attach to only JITed progs\n",
                 "rejected",
             ),
             (BPF_PROG_TYPE_EXT, libc::ENOMEM, "", "refused"),

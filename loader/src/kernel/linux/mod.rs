@@ -7,6 +7,7 @@
 mod binary;
 mod bpffs;
 mod capabilities;
+mod describe;
 mod dispatcher;
 mod externs;
 mod links;
@@ -17,6 +18,7 @@ mod net;
 mod netlink;
 mod netns;
 mod parsed;
+mod precedence;
 mod probes;
 mod program_types;
 mod programs;
@@ -28,15 +30,16 @@ mod version;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 pub use self::capabilities::{Capability, missing_capabilities};
+pub(crate) use self::precedence::ahead;
 use self::version::Version;
 use super::{
-    Device, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError, LinkSpec, LoadSpec,
-    Loaded, ProgramBrief, TcFilter, UprobePlace,
+    Description, Device, DirEntry, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError,
+    LinkSpec, LoadSpec, Loaded, ProgramBrief, TcFilter, UprobePlace,
 };
 use crate::program::KernelState;
 use crate::{TcDirection, UprobePoint};
@@ -78,11 +81,17 @@ impl LinuxKernel {
 
     /// BTF id of a function of a loaded program.
     fn function_of(&self, program: &OwnedFd, function: &str) -> Result<u32, KernelError> {
-        let mut functions = self
-            .functions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        functions.find(program, function)
+        self.functions().find(program, function)
+    }
+
+    /// Remembers the BTF of a dispatcher that was loaded.
+    fn has_functions(&self, program: &OwnedFd, btf: Vec<u8>) -> Result<(), KernelError> {
+        self.functions().add(program, btf)
+    }
+
+    fn functions(&self) -> MutexGuard<'_, dispatcher::Functions> {
+        let functions = self.functions.lock();
+        functions.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,6 +106,10 @@ impl Kernel for LinuxKernel {
 
     fn mount_bpffs(&self, dir: &Path) -> Result<(), KernelError> {
         bpffs::mount(dir)
+    }
+
+    fn is_bpffs(&self, dir: &Path) -> Result<bool, KernelError> {
+        bpffs::is_mounted(dir)
     }
 
     fn load(&self, spec: &LoadSpec<'_, OwnedFd>) -> Result<Loaded<OwnedFd>, KernelError> {
@@ -119,6 +132,14 @@ impl Kernel for LinuxKernel {
         programs::by_id(id)
     }
 
+    fn map_by_id(&self, id: u32) -> Result<Option<OwnedFd>, KernelError> {
+        describe::map_by_id(id)
+    }
+
+    fn describe(&self, handle: &OwnedFd) -> Result<Description, KernelError> {
+        describe::describe(handle.as_fd())
+    }
+
     fn next_program_id(&self, id: u32) -> Result<Option<u32>, KernelError> {
         programs::next_id(id)
     }
@@ -135,6 +156,10 @@ impl Kernel for LinuxKernel {
         bpffs::unpin(path)
     }
 
+    fn exists(&self, path: &Path) -> Result<bool, KernelError> {
+        bpffs::exists(path)
+    }
+
     fn create_dir(&self, path: &Path) -> Result<(), KernelError> {
         bpffs::create_dir(path)
     }
@@ -143,7 +168,7 @@ impl Kernel for LinuxKernel {
         bpffs::remove_dir(path)
     }
 
-    fn list_dir(&self, path: &Path) -> Result<Vec<String>, KernelError> {
+    fn list_dir(&self, path: &Path) -> Result<Vec<DirEntry>, KernelError> {
         bpffs::list_dir(path)
     }
 
@@ -171,6 +196,10 @@ impl Kernel for LinuxKernel {
 
     fn near_tracepoint(&self, tracepoint: &str) -> Option<String> {
         tracepoints::near_tracepoint(tracepoint)
+    }
+
+    fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<String>, KernelError> {
+        net::interfaces(netns)
     }
 
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
@@ -210,8 +239,9 @@ impl Kernel for LinuxKernel {
         device: &Device,
         direction: TcDirection,
         program: &OwnedFd,
+        handle: Option<u32>,
     ) -> Result<(), KernelError> {
-        tc::add_filter(device, direction, program)
+        tc::add_filter(device, direction, program, handle)
     }
 
     fn replace_tc_filter(
@@ -229,7 +259,7 @@ impl Kernel for LinuxKernel {
         device: &Device,
         direction: TcDirection,
         program: u32,
-    ) -> Result<bool, KernelError> {
+    ) -> Result<Option<u32>, KernelError> {
         tc::remove_filter(device, direction, program)
     }
 }

@@ -6,13 +6,15 @@ use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::netlink::{Attributes, Request, malformed, u32_at};
+use super::netlink::{Attributes, Request, malformed, text, u32_at};
 use super::netns::Namespace;
 use super::{KernelError, failed};
 use crate::kernel::Interface;
+use crate::near::nearest;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
+const IFLA_IFNAME: u16 = 3;
 const IFLA_EXT_MASK: u16 = 29;
 /// `RTEXT_FILTER_SKIP_STATS`: a shorter answer.
 const SKIP_STATS: u32 = 8;
@@ -21,6 +23,11 @@ const IFLA_XDP: u16 = 43;
 const IFLA_XDP_IDS: [u16; 4] = [4, 5, 6, 7];
 /// `struct ifinfomsg`.
 const IFINFOMSG: usize = 16;
+
+pub(super) fn interfaces(netns: Option<&Path>) -> Result<Vec<String>, KernelError> {
+    let found = Namespace::open(netns)?.run(names);
+    found.map_err(failed(|| "listing the interfaces".to_owned()))
+}
 
 pub(super) fn interface(name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
     let call = || match netns {
@@ -37,8 +44,13 @@ pub(super) fn interface(name: &str, netns: Option<&Path>) -> Result<Interface, K
         }
     });
     let found = found.map_err(failed(call))?;
-    let ifindex = found.ok_or_else(|| KernelError::NoInterface {
-        name: name.to_owned(),
+    let ifindex = found.ok_or_else(|| {
+        // The answer is no whether there is a list or not.
+        let names = namespace.run(names).unwrap_or_default();
+        KernelError::NoInterface {
+            name: name.to_owned(),
+            near: nearest(name, names.iter().map(String::as_str)).map(str::to_owned),
+        }
     })?;
     let nsid = namespace.inode().map_err(failed(call))?;
     Ok(Interface { ifindex, nsid })
@@ -55,6 +67,18 @@ pub(super) fn xdp_program_on(
     found.map_err(failed(|| {
         format!("asking for the XDP program on interface {ifindex}")
     }))
+}
+
+/// Names of the interfaces of this thread's namespace.
+fn names() -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let request = Request::new(RTM_GETLINK, &ifinfomsg(0))
+        .attribute(IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
+    request.dump(RTM_NEWLINK, |message| {
+        let attributes = message.get(IFINFOMSG..).unwrap_or_default();
+        names.extend(Attributes::value(attributes, IFLA_IFNAME).map(text));
+    })?;
+    Ok(names)
 }
 
 fn datagram_socket() -> io::Result<OwnedFd> {

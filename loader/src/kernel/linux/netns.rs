@@ -1,20 +1,26 @@
 //! Network namespaces: found at a path or by their inode, and entered by a thread of its own.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::KernelError;
+use super::binary::descriptor_path;
+use super::{KernelError, failed};
 use crate::kernel::Device;
 
 /// Ours: that of this thread.
 const OURS: &str = "/proc/thread-self/ns/net";
-/// Where `ip netns` keeps named ones.
-const NAMED: &str = "/run/netns";
+/// What is mounted where, namespaces among it (those of `ip netns` and of containers).
+const MOUNTS: &str = "/proc/thread-self/mountinfo";
+/// `NSFS_MAGIC` of `include/uapi/linux/magic.h`.
+const NSFS_MAGIC: u64 = 0x6e73_6673;
 
 /// A namespace to work in.
 #[derive(Debug)]
@@ -31,48 +37,66 @@ impl Namespace {
         let Some(path) = path else {
             return Ok(Self::Ours);
         };
-        let opened = File::open(path).map_err(|source| KernelError::NoNamespace {
+        let not_one = || KernelError::NotANamespace {
+            path: path.to_owned(),
+        };
+        let refused = |source| KernelError::NoNamespace {
             path: path.to_owned(),
             source,
-        })?;
-        // To enter it is to know that it is one: nothing else tells without an ioctl.
+        };
+        let opened = open_namespace(path, None).map_err(refused)?;
+        let opened = opened.ok_or_else(not_one)?;
+        // To enter it is to know that it is one of networks: nothing else tells without an ioctl.
         match inside(&opened, || Ok(())) {
             Ok(()) => Ok(Self::Other(opened)),
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                Err(KernelError::NotANamespace {
-                    path: path.to_owned(),
-                })
-            }
-            Err(source) => Err(KernelError::NoNamespace {
-                path: path.to_owned(),
-                source,
-            }),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(not_one()),
+            Err(source) => Err(refused(source)),
         }
     }
 
     /// The one that an interface was found in. A path may lead elsewhere by now, and a command may run in another
     /// namespace than the one before it: the inode decides.
+    ///
+    /// It is gone when it is found at no path. A path that cannot be looked at may be the one that leads there, so
+    /// then it is not known, which is an error.
     pub(super) fn of(device: &Device) -> Result<Self, KernelError> {
-        if inode(Path::new(OURS)) == Some(device.nsid) {
+        let ours = fs::metadata(OURS).map_err(failed(|| format!("looking at {OURS}")))?;
+        if ours.ino() == device.nsid {
             return Ok(Self::Ours);
         }
-        let at = |path: PathBuf| {
-            let found = File::open(path).ok()?;
-            let same = found.metadata().ok()?.ino() == device.nsid;
-            (same && inside(&found, || Ok(())).is_ok()).then_some(found)
+        let look = |path: &Path| match at(path, device.nsid) {
+            Err(error) if !is_gone(&error) => {
+                let nsid = device.nsid;
+                let call = || format!("looking for network namespace {nsid} at {}", path.display());
+                Err((error.raw_os_error(), failed(call)(error)))
+            }
+            found => Ok(found.ok().flatten()),
         };
         let known = device.netns.clone().into_iter();
-        let named = entries(NAMED);
-        let processes = entries("/proc").map(|process| process.join("ns/net"));
-        known
-            .chain(named)
-            .chain(processes)
-            .find_map(at)
-            .map(Self::Other)
-            .ok_or(KernelError::InterfaceGone {
-                ifindex: device.ifindex,
-                nsid: device.nsid,
-            })
+        let mounts = fs::read(MOUNTS).map_err(failed(|| format!("reading {MOUNTS}")))?;
+        let mut unknown = None;
+        for path in known.chain(mounted(&mounts, device.nsid)) {
+            match look(&path) {
+                Ok(Some(found)) => return Ok(Self::Other(found)),
+                Ok(None) => {}
+                Err((_, error)) => unknown = Some(error),
+            }
+        }
+        let listing = || "listing /proc".to_owned();
+        for process in fs::read_dir("/proc").map_err(failed(listing))? {
+            let path = process.map_err(failed(listing))?.path();
+            match look(&path.join("ns/net")) {
+                Ok(Some(found)) => return Ok(Self::Other(found)),
+                // Processes with more rights than ours hide theirs, and so do those that just ended
+                // (`proc_ns_get_link` in fs/proc/namespaces.c).
+                Ok(None) | Err((Some(libc::EACCES), _)) => {}
+                Err((_, error)) => unknown = Some(error),
+            }
+        }
+        Err(unknown.unwrap_or(KernelError::InterfaceGone {
+            ifindex: device.ifindex,
+            nsid: device.nsid,
+        }))
     }
 
     /// Inode of it.
@@ -107,14 +131,81 @@ fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> io::Result<T> + Send
     })
 }
 
-fn inode(path: &Path) -> Option<u64> {
-    Some(fs::metadata(path).ok()?.ino())
+/// Opens a namespace; `None` when something else is at the path, or another one than that with this inode. Nothing else
+/// is opened for reading: a pipe would wait for its writer, a device may begin to work.
+fn open_namespace(path: &Path, inode: Option<u64>) -> io::Result<Option<File>> {
+    let found = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    // The kernel's word is signed on some architectures.
+    let magic = rustix::fs::fstatfs(&found)?.f_type as u64 & 0xffff_ffff;
+    if magic != NSFS_MAGIC || !has_inode(&found, inode)? {
+        return Ok(None);
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(descriptor_path(&found), flags, Mode::empty())?;
+    Ok(Some(File::from(opened)))
 }
 
-/// What is in a folder; nothing when it cannot be read.
-fn entries(folder: &str) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    entries.filter_map(|entry| Some(entry.ok()?.path()))
+fn has_inode(file: &OwnedFd, wanted: Option<u64>) -> io::Result<bool> {
+    match wanted {
+        Some(wanted) => Ok(rustix::fs::fstat(file)?.st_ino == wanted),
+        None => Ok(true),
+    }
+}
+
+/// The network namespace with this inode, where it is at this path.
+fn at(path: &Path, nsid: u64) -> io::Result<Option<File>> {
+    let Some(found) = open_namespace(path, Some(nsid))? else {
+        return Ok(None);
+    };
+    match inside(&found, || Ok(())) {
+        Ok(()) => Ok(Some(found)),
+        // A namespace of another kind.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether nothing is at a path.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ESRCH)
+    )
+}
+
+/// Where the namespace with this inode is mounted, by proc_pid_mountinfo(5): the root of such a mount is
+/// `net:[INODE]`, and blanks in paths are octal.
+fn mounted(mounts: &[u8], nsid: u64) -> impl Iterator<Item = PathBuf> {
+    let wanted = format!("net:[{nsid}]").into_bytes();
+    let lines = mounts.split(|byte| *byte == b'\n');
+    lines.filter_map(move |line| {
+        let mut fields = line.split(|byte| *byte == b' ').skip(3);
+        let root = fields.next()?;
+        let place = fields.next()?;
+        (root == wanted).then(|| unescaped(place))
+    })
+}
+
+fn unescaped(text: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| *first == b'\\');
+        let byte = octal
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        rest = match byte {
+            Some(byte) => {
+                bytes.push(byte);
+                after.get(3..).unwrap_or_default()
+            }
+            None => {
+                bytes.push(*first);
+                after
+            }
+        };
+    }
+    OsString::from_vec(bytes).into()
 }
 
 #[cfg(test)]
@@ -148,6 +239,107 @@ mod tests {
                 nsid: 1
             })
         ));
+    }
+
+    /// The calling thread in a namespace of its own, with the namespace's inode and a path to it.
+    #[allow(unsafe_code)]
+    fn in_another<T: Send>(work: impl FnOnce(u64, PathBuf) -> T + Send) -> Option<T> {
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        std::thread::scope(|scope| {
+            let (tell, hear) = std::sync::mpsc::channel();
+            let (done, wait) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || {
+                let flags = rustix::thread::UnshareFlags::NEWNET;
+                // SAFETY: descriptors are not unshared.
+                let made = unsafe { rustix::thread::unshare_unsafe(flags) };
+                let thread = rustix::thread::gettid().as_raw_nonzero();
+                let inode = fs::metadata(OURS).unwrap().ino();
+                tell.send(made.is_ok().then_some((thread, inode))).unwrap();
+                let _ = wait.recv();
+            });
+            let (thread, inode) = hear.recv().unwrap()?;
+            let path = format!("/proc/self/task/{thread}/ns/net");
+            let result = work(inode, path.into());
+            drop(done);
+            Some(result)
+        })
+    }
+
+    #[test]
+    fn one_that_may_not_be_entered_is_not_gone() {
+        in_another(|nsid, path| {
+            let mut device = Device {
+                ifindex: 1,
+                nsid,
+                netns: Some(path),
+            };
+            assert!(matches!(
+                Namespace::of(&device).unwrap(),
+                Namespace::Other(_)
+            ));
+            // On a thread of its own, which has its own capabilities.
+            let entered = std::thread::scope(|scope| {
+                let work = || {
+                    let mut sets = rustix::thread::capabilities(None).unwrap();
+                    sets.effective
+                        .remove(rustix::thread::CapabilitySet::SYS_ADMIN);
+                    rustix::thread::set_capabilities(None, sets).unwrap();
+                    Namespace::of(&device)
+                };
+                scope.spawn(work).join().unwrap()
+            });
+            assert!(
+                matches!(&entered, Err(KernelError::Syscall { source, .. })
+                    if source.raw_os_error() == Some(libc::EPERM)),
+                "{entered:?}"
+            );
+            // Threads are not looked at, and nothing else leads there.
+            device.netns = Some("/nowhere".into());
+            assert!(matches!(
+                Namespace::of(&device),
+                Err(KernelError::InterfaceGone { .. })
+            ));
+        });
+    }
+
+    #[test]
+    fn mounts_of_a_namespace_are_found() {
+        let text = b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n\
+            40 36 0:4 net:[4026532000] /run/netns/blue rw shared:5 - nsfs nsfs rw\n\
+            41 36 0:4 net:[4026532001] /run/netns/red rw shared:5 - nsfs nsfs rw\n\
+            42 36 0:4 net:[4026532000] /mnt/a\\040b\\134c\\9 rw - nsfs nsfs rw\n\
+            43 36";
+        let found: Vec<PathBuf> = mounted(text, 4_026_532_000).collect();
+        assert_eq!(
+            found,
+            [PathBuf::from("/run/netns/blue"), r"/mnt/a b\c\9".into()]
+        );
+    }
+
+    #[test]
+    fn a_pipe_is_no_namespace_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        for path in [pipe.as_path(), Path::new("/dev/null"), folder.path()] {
+            assert!(
+                matches!(
+                    Namespace::open(Some(path)),
+                    Err(KernelError::NotANamespace { .. })
+                ),
+                "{}",
+                path.display()
+            );
+        }
     }
 
     #[test]

@@ -155,6 +155,17 @@ pub(super) fn near_function(name: &str) -> Option<String> {
     nearest(name, symbols.lines().filter_map(function)).map(str::to_owned)
 }
 
+/// The module that has a function of this name, where the kernel itself has none. Reads as much as [`near_function`].
+pub(super) fn module_of(name: &str) -> Option<String> {
+    module_in(&fs::read_to_string(SYMBOLS).ok()?, name)
+}
+
+fn module_in(symbols: &str, name: &str) -> Option<String> {
+    let mut lines = symbols.lines().filter(|line| function(line) == Some(name));
+    let module = lines.find_map(|line| line.rsplit_once('[')?.1.strip_suffix(']'));
+    module.map(str::to_owned)
+}
+
 /// The name in a line of `/proc/kallsyms`, if it is a function's as it stands in a source.
 fn function(line: &str) -> Option<&str> {
     let mut words = line.split_ascii_whitespace();
@@ -178,6 +189,20 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(config_bit(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn modules_of_functions() {
+        let symbols = "ffffffff81 T vfs_read\n0000000000000000 t veth_xmit\t[veth]\n\
+            0000000000000000 d veth_ops\t[veth]\n";
+        for (name, expected) in [
+            ("veth_xmit", Some("veth")),
+            ("veth_ops", None),
+            ("vfs_read", None),
+            ("nothing", None),
+        ] {
+            assert_eq!(module_in(symbols, name).as_deref(), expected, "{name}");
         }
     }
 

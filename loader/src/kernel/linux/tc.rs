@@ -7,7 +7,7 @@ use super::netlink::{Attributes, NLM_F_CREATE, NLM_F_EXCL, Request, text, u32_at
 use super::netns::Namespace;
 use super::{KernelError, failed};
 use crate::TcDirection;
-use crate::kernel::{Device, IngressQdisc, TC_PREFERENCE, TcFilter};
+use crate::kernel::{Device, IngressQdisc, TC_FILTER_NAME, TC_PREFERENCE, TcFilter};
 
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
@@ -35,9 +35,6 @@ const CLSACT_EGRESS: u32 = 0xffff_fff3;
 const ETH_P_ALL: u16 = 3;
 /// `struct tcmsg`.
 const TCMSG: usize = 20;
-/// What our filters are called in `tc filter show`.
-const NAME: &[u8] = b"bpfman\0";
-
 pub(super) fn ingress_qdisc(device: &Device) -> Result<IngressQdisc, KernelError> {
     run(device, "looking for the ingress qdisc", || {
         let mut found = IngressQdisc::None;
@@ -52,14 +49,40 @@ pub(super) fn ingress_qdisc(device: &Device) -> Result<IngressQdisc, KernelError
 }
 
 pub(super) fn add_clsact(device: &Device) -> Result<(), KernelError> {
-    run(device, "adding clsact", || {
+    let added = run(device, "adding clsact", || {
         Request::new(
             RTM_NEWQDISC,
             &tcmsg(device.ifindex, CLSACT_HANDLE, CLSACT, 0)?,
         )
         .attribute(TCA_KIND, b"clsact\0")
         .change(NLM_F_CREATE | NLM_F_EXCL)
-    })
+    });
+    needing(
+        added,
+        "clsact qdisc",
+        "CONFIG_NET_SCH_INGRESS",
+        "sch_ingress",
+    )
+}
+
+/// `ENOENT` to what adds something: its kind is not known.
+fn needing<T>(
+    added: Result<T, KernelError>,
+    what: &'static str,
+    option: &'static str,
+    module: &'static str,
+) -> Result<T, KernelError> {
+    match added {
+        Err(KernelError::Syscall { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => {
+            Err(KernelError::NoTrafficControl {
+                what,
+                option,
+                module,
+                source,
+            })
+        }
+        added => added,
+    }
 }
 
 pub(super) fn remove_unused_clsact(device: &Device) -> Result<bool, KernelError> {
@@ -108,12 +131,14 @@ pub(super) fn add_filter(
     device: &Device,
     direction: TcDirection,
     program: &OwnedFd,
+    handle: Option<u32>,
 ) -> Result<(), KernelError> {
     // Handle 0: the kernel takes the lowest that is free.
-    let request = || with_program(device, direction, 0, program);
-    run(device, "adding a filter", || {
+    let request = || with_program(device, direction, handle.unwrap_or(0), program);
+    let added = run(device, "adding a filter", || {
         request()?.change(NLM_F_CREATE | NLM_F_EXCL)
-    })
+    });
+    needing(added, "bpf classifier", "CONFIG_NET_CLS_BPF", "cls_bpf")
 }
 
 pub(super) fn replace_filter(
@@ -141,19 +166,19 @@ pub(super) fn remove_filter(
     device: &Device,
     direction: TcDirection,
     program: u32,
-) -> Result<bool, KernelError> {
+) -> Result<Option<u32>, KernelError> {
     let result = run(device, "removing a filter", || {
         let Some(filter) = ours(device, direction, program)? else {
-            return Ok(false);
+            return Ok(None);
         };
         let header = tcmsg(device.ifindex, filter.handle, parent(direction), info())?;
         let request = Request::new(RTM_DELTFILTER, &header).attribute(TCA_KIND, b"bpf\0");
         match request.change(0) {
-            Err(error) if is_gone(&error) => Ok(false),
-            result => result.map(|()| true),
+            Err(error) if is_gone(&error) => Ok(None),
+            result => result.map(|()| Some(filter.handle)),
         }
     });
-    gone_is(result, false)
+    gone_is(result, None)
 }
 
 /// The filter at our preference that runs a program.
@@ -178,7 +203,7 @@ fn with_program(
         TCA_OPTIONS,
         &[
             (TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes()),
-            (TCA_BPF_NAME, NAME),
+            (TCA_BPF_NAME, &[TC_FILTER_NAME.as_bytes(), &[0]].concat()),
             (TCA_BPF_FLAGS, &DIRECT_ACTION.to_ne_bytes()),
         ],
     ))
@@ -250,6 +275,7 @@ fn filter(message: &[u8]) -> Option<TcFilter> {
         kind: text(Attributes::value(attributes, TCA_KIND)?),
         handle,
         program_id: Attributes::value(options, TCA_BPF_ID).and_then(|value| u32_at(value, 0)),
+        name: Attributes::value(options, TCA_BPF_NAME).map(text),
     })
 }
 

@@ -1,0 +1,229 @@
+//! What kernel and bpffs have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::recorded::Recorded;
+use crate::change::with_causes;
+use crate::error::{Doing, HookPlace};
+use crate::kernel::{
+    Description, Device, Kernel, KernelError, TC_FILTER_NAME, TC_PREFERENCE, TcFilter,
+};
+use crate::paths::Pins;
+use crate::state::{ChainKey, ChainRecord, Hook};
+use crate::{LoaderError, TcDirection};
+
+/// What there is.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Whether bpffs is mounted.
+    pub(super) mounted: bool,
+    /// Everything below its mount point, in order.
+    pub(super) entries: BTreeMap<PathBuf, Entry>,
+    /// Programs of the records that live.
+    pub(super) programs: BTreeMap<u32, Living>,
+    /// The hooks of chains of the records.
+    pub(super) hooks: BTreeMap<ChainKey, OnHook>,
+    /// TC filters at our preference and with our name, in our namespace and those of the records.
+    pub(super) filters: Vec<Filter>,
+}
+
+/// A TC filter that looks like ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Filter {
+    pub(super) key: ChainKey,
+    pub(super) place: HookPlace,
+    pub(super) handle: u32,
+    pub(super) program_id: u32,
+}
+
+/// Something in bpffs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Entry {
+    Folder,
+    Pin(Description),
+    /// A file that is no pin, or one that cannot be opened.
+    Unreadable(String),
+}
+
+/// A program that lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Living {
+    /// As the kernel keeps it.
+    pub(super) name: String,
+    /// Its maps: id and name, as the kernel keeps it.
+    pub(super) maps: BTreeMap<u32, String>,
+}
+
+/// What is on a hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OnHook {
+    /// The interface is gone.
+    Gone,
+    /// The programs there: the one of XDP, or those of TC filters at our preference.
+    Runs(Vec<u32>),
+    /// Why that cannot be told.
+    Unknown(String),
+}
+
+/// Looks at kernel and bpffs.
+pub(super) fn look<K: Kernel>(
+    kernel: &K,
+    pins: &Pins,
+    recorded: &Recorded,
+) -> Result<Found, LoaderError> {
+    let mut found = Found {
+        mounted: kernel
+            .is_bpffs(pins.fs())
+            .doing(|| format!("looking at {}", pins.fs().display()))?,
+        ..Found::default()
+    };
+    if found.mounted {
+        found.entries = entries(kernel, pins.fs())?;
+    }
+    for id in recorded.programs.keys() {
+        if let Some(living) = living(kernel, *id)? {
+            found.programs.insert(*id, living);
+        }
+    }
+    for (key, chain) in &recorded.chains {
+        let on_hook = on_hook(kernel, *key, chain);
+        let on_hook = on_hook.unwrap_or_else(|error| OnHook::Unknown(with_causes(&error)));
+        found.hooks.insert(*key, on_hook);
+    }
+    let of_chains = recorded.chains.values().map(|chain| chain.netns.clone());
+    let namespaces: BTreeSet<Option<PathBuf>> = of_chains.chain([None]).collect();
+    for netns in namespaces {
+        // What cannot be looked at is told with the chain that is there.
+        if let Ok(filters) = filters(kernel, netns.as_deref()) {
+            found.filters.extend(filters);
+        }
+    }
+    Ok(found)
+}
+
+fn filters<K: Kernel>(kernel: &K, netns: Option<&Path>) -> Result<Vec<Filter>, KernelError> {
+    let mut ours = Vec::new();
+    for iface in kernel.interfaces(netns)? {
+        let found = match kernel.interface(&iface, netns) {
+            // It went meanwhile.
+            Err(KernelError::NoInterface { .. }) => continue,
+            found => found?,
+        };
+        let device = Device {
+            ifindex: found.ifindex,
+            nsid: found.nsid,
+            netns: netns.map(Path::to_owned),
+        };
+        for direction in [TcDirection::Ingress, TcDirection::Egress] {
+            let there = match kernel.tc_filters(&device, direction) {
+                Err(KernelError::InterfaceGone { .. }) => continue,
+                there => there?,
+            };
+            let named = |filter: &TcFilter| {
+                filter.preference == TC_PREFERENCE && filter.name.as_deref() == Some(TC_FILTER_NAME)
+            };
+            for filter in there.into_iter().filter(named) {
+                ours.extend(filter.program_id.map(|program_id| Filter {
+                    key: ChainKey {
+                        hook: Hook::Tc(direction),
+                        nsid: found.nsid,
+                        ifindex: found.ifindex,
+                    },
+                    place: HookPlace {
+                        iface: iface.clone(),
+                        direction: Some(direction),
+                        netns: device.netns.clone(),
+                    },
+                    handle: filter.handle,
+                    program_id,
+                }));
+            }
+        }
+    }
+    Ok(ours)
+}
+
+fn entries<K: Kernel>(kernel: &K, root: &Path) -> Result<BTreeMap<PathBuf, Entry>, LoaderError> {
+    let mut entries = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let listed = kernel.list_dir(&folder);
+        for listed in listed.doing(|| format!("listing {}", folder.display()))? {
+            // The kernel's own `maps.debug` and `progs.debug`; nobody else can make names with a dot.
+            if listed.name.contains('.') {
+                continue;
+            }
+            let path = folder.join(listed.name);
+            if listed.is_dir {
+                folders.push(path.clone());
+                entries.insert(path, Entry::Folder);
+            } else if let Some(entry) = pinned(kernel, &path) {
+                entries.insert(path, entry);
+            }
+        }
+    }
+    Ok(entries)
+}
+
+/// What a pin is of; `None` when it went meanwhile.
+fn pinned<K: Kernel>(kernel: &K, path: &Path) -> Option<Entry> {
+    let described = match kernel.open_pin(path) {
+        Ok(handle) => kernel.describe(&handle?),
+        Err(error) => Err(error),
+    };
+    Some(match described {
+        Ok(description) => Entry::Pin(description),
+        Err(error) => Entry::Unreadable(error.to_string()),
+    })
+}
+
+fn living<K: Kernel>(kernel: &K, id: u32) -> Result<Option<Living>, LoaderError> {
+    let doing = || format!("reading program {id}");
+    let Some(program) = kernel.program_by_id(id).doing(doing)? else {
+        return Ok(None);
+    };
+    let state = kernel.program_state(&program).doing(doing)?;
+    let mut maps = BTreeMap::new();
+    for map in state.map_ids {
+        let doing = || format!("reading map {map}");
+        let Some(handle) = kernel.map_by_id(map).doing(doing)? else {
+            continue;
+        };
+        if let Description::Map { id, name } = kernel.describe(&handle).doing(doing)? {
+            maps.insert(id, name);
+        }
+    }
+    Ok(Some(Living {
+        name: state.name,
+        maps,
+    }))
+}
+
+fn on_hook<K: Kernel>(
+    kernel: &K,
+    key: ChainKey,
+    chain: &ChainRecord,
+) -> Result<OnHook, LoaderError> {
+    let device = chain.device(key);
+    let doing = || format!("looking at interface {}", key.ifindex);
+    match kernel.ingress_qdisc(&device) {
+        Err(KernelError::InterfaceGone { .. }) => return Ok(OnHook::Gone),
+        qdisc => qdisc.doing(doing)?,
+    };
+    let programs = match key.hook {
+        Hook::Xdp => {
+            let there = kernel.xdp_program_on(key.ifindex, device.netns.as_deref());
+            there.doing(doing)?.into_iter().collect()
+        }
+        Hook::Tc(direction) | Hook::Tcx(direction) => {
+            let filters = kernel.tc_filters(&device, direction).doing(doing)?;
+            filters
+                .into_iter()
+                .filter(|filter| filter.preference == TC_PREFERENCE)
+                .filter_map(|filter| filter.program_id)
+                .collect()
+        }
+    };
+    Ok(OnHook::Runs(programs))
+}

@@ -1,0 +1,65 @@
+//! Which run of the machine records are of. Programs end with it, and then their ids are given to others; where the
+//! runtime folder is on a disk, the records do not.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use log::warn;
+
+use super::StateError;
+
+/// A new one at each start of the kernel.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const FILE: &str = "boot_id";
+
+/// Notes that the records are of this run.
+pub(super) fn remember(dir: &Path) -> Result<(), StateError> {
+    let Some(id) = running() else {
+        return Ok(());
+    };
+    let path = dir.join(FILE);
+    fs::write(&path, id).map_err(failed("writing", &path))
+}
+
+/// Takes records and journal of a former run away. Without a note, they are of this one.
+pub(super) fn forget_former(dir: &Path) -> Result<(), StateError> {
+    let path = dir.join(FILE);
+    let noted = match fs::read(&path) {
+        Ok(noted) => noted,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("reading", &path)(error)),
+    };
+    if running().is_none_or(|id| id == noted) {
+        return Ok(());
+    }
+    warn!(
+        "the machine was started anew, which ended every eBPF program: forgetting the records in {}",
+        dir.display()
+    );
+    // The note last: a process that dies here leaves the rest to the next one.
+    let (state, journal) = (dir.join("state"), dir.join("journal"));
+    absent(fs::remove_dir_all(&state)).map_err(failed("removing", &state))?;
+    absent(fs::remove_file(&journal)).map_err(failed("removing", &journal))?;
+    absent(fs::remove_file(&path)).map_err(failed("removing", &path))
+}
+
+fn running() -> Option<Vec<u8>> {
+    fs::read(BOOT_ID).ok()
+}
+
+fn absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    let path = path.to_owned();
+    move |source| StateError::Io {
+        doing,
+        path,
+        source,
+    }
+}
