@@ -1,7 +1,6 @@
 //! The labels of an image, a line each (programs, maps, then the four older ones), held against an object.
 #![no_main]
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use bytecode_image::labels::{
@@ -9,7 +8,7 @@ use bytecode_image::labels::{
     OLD_TYPE_LABEL, PROGRAMS_LABEL,
 };
 use bytecode_image::limits::MAX_LABEL_NAMES;
-use bytecode_object::{ByteOrder, MapInfo, ObjectInfo, ProgramInfo, Section};
+use bytecode_object::ObjectInfo;
 use libfuzzer_sys::fuzz_target;
 
 const NAMES: [&str; 6] = [
@@ -21,33 +20,11 @@ const NAMES: [&str; 6] = [
     OLD_FILENAME_LABEL,
 ];
 
+/// One of the tests' programs, compiled by fuzz/run.
 static OBJECT: LazyLock<ObjectInfo> = LazyLock::new(|| {
-    let programs = [
-        ("pass", "xdp"),
-        ("probe", "kprobe/do_unlinkat"),
-        ("filter", "tcx/ingress"),
-    ];
-    let program = |(name, section): (&str, &str)| {
-        let info = ProgramInfo {
-            section_name: section.to_owned(),
-            section: Section::parse(section),
-        };
-        (name.to_owned(), info)
-    };
-    let counts = MapInfo {
-        map_type: 6,
-        key_size: Some(4),
-        value_size: Some(8),
-        max_entries: Some(1),
-        pinned_by_name: false,
-    };
-    ObjectInfo {
-        byte_order: ByteOrder::Little,
-        programs: programs.map(program).into(),
-        maps: BTreeMap::from([("counts".to_owned(), counts)]),
-        license: None,
-        needs_kernel_btf: false,
-    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/target/objects/many.bpfel.o");
+    let bytes = std::fs::read(file).expect("fuzz/run compiles the object");
+    ObjectInfo::parse(&bytes).expect("an object")
 });
 
 fuzz_target!(|text: &str| {
