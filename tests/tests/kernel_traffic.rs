@@ -347,6 +347,13 @@ left_behind | sed 's/^/LEFT /'
     says(&outcome, "CLSACT", &["clsact"]);
     assert_eq!(outcome.value("AFTER"), "");
     assert_eq!(outcome.value("ACROSS"), "");
+    // Two of XDP and of TC each, and one of TCX where there is TCX.
+    let listed = if outcome.value("TCX").contains("6.6") {
+        "4"
+    } else {
+        "5"
+    };
+    assert_eq!(outcome.value("LISTED"), listed);
     says(&outcome, "GONE", &["veth1 in /run/netns/peer"]);
     assert_eq!(outcome.value("LINKS"), "0");
     assert_eq!(lines(&outcome, "LEFT "), Vec::<&str>::new());
