@@ -17,7 +17,7 @@ use signing::{Misplaced, SigningTable};
 
 const DEFAULT_FILE: &str = "/etc/bpfman/bpfman.toml";
 const DEFAULT_RUNTIME_DIR: &str = "/run/bpfman";
-const DEFAULT_IMAGE_DIR: &str = "/var/lib/bpfman/images";
+const DEFAULT_DATA_DIR: &str = "/var/lib/bpfman";
 /// Largest configuration file, in bytes: 1 MiB is some ten thousand policies.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -98,6 +98,23 @@ pub(crate) enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// What to do about it: one sentence.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => {
+                "BPFMAN_CONFIG, where it is set, names the file, which then must be there; /dev/null stands for no configuration"
+            }
+            Self::TooLarge { .. } | Self::NotUtf8 { .. } => {
+                "is it the right file? a configuration is TOML; BPFMAN_CONFIG can name another one"
+            }
+            Self::Syntax { .. } | Self::Value { .. } => {
+                "correct that line; until then BPFMAN_CONFIG can name another file"
+            }
+        }
+    }
+}
+
 fn key_words(key: &str) -> String {
     if key.is_empty() || key == "." {
         String::new()
@@ -155,9 +172,11 @@ impl Config {
             .map_err(|found| self.misplaced(found))
     }
 
-    /// The same with other roots of trust than the file's.
+    /// The same with other roots of trust than the file's, which are not read.
     pub(crate) fn trust_with(&self, root: TrustRoot) -> Result<Trust, ConfigError> {
-        Ok(Trust::new(self.trust()?.into_signing(), root))
+        let policies = self.signing.policies(self.folder());
+        let signing = policies.map_err(|found| self.misplaced(found))?;
+        Ok(Trust::new(signing, root))
     }
 
     /// The roots of trust, for policies that come from somewhere else.
@@ -207,29 +226,35 @@ impl From<Mode> for XdpMode {
 
 /// The image store: `BPFMAN_IMAGE_DIR`, else root's or the user's own.
 pub(crate) fn image_dir(root: bool) -> PathBuf {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
+    set("BPFMAN_IMAGE_DIR").unwrap_or_else(|| data_dir(root).join("images"))
+}
+
+/// Where this host keeps what it admitted, apart from every store: `BPFMAN_ADMITTED_DIR`, else root's or the user's own.
+pub(crate) fn admitted_dir(root: bool) -> PathBuf {
+    set("BPFMAN_ADMITTED_DIR").unwrap_or_else(|| data_dir(root).join("admitted"))
+}
+
+fn data_dir(root: bool) -> PathBuf {
+    let data = if root {
+        None
+    } else {
+        set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")))
     };
-    let default = || {
-        let data = if root {
-            None
-        } else {
-            set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")))
-        };
-        data.map_or_else(
-            || PathBuf::from(DEFAULT_IMAGE_DIR),
-            |data| data.join("bpfman/images"),
-        )
-    };
-    set("BPFMAN_IMAGE_DIR").unwrap_or_else(default)
+    data.map_or_else(
+        || PathBuf::from(DEFAULT_DATA_DIR),
+        |data| data.join("bpfman"),
+    )
+}
+
+/// The path in a variable that is not empty.
+fn set(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
 }
 
 fn folder(variable: &str, default: &str) -> PathBuf {
-    std::env::var_os(variable)
-        .filter(|value| !value.is_empty())
-        .map_or_else(|| PathBuf::from(default), PathBuf::from)
+    set(variable).unwrap_or_else(|| PathBuf::from(default))
 }
 
 /// A path of keys without what the reader of spans puts into it.

@@ -2,7 +2,8 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use bytecode_image::archive::ArchiveError;
 use bytecode_image::pull::PullError;
@@ -21,8 +22,12 @@ const LOG_LINES: usize = 20;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("not built yet: {0}")]
-    NotBuiltYet(&'static str),
+    #[error("{left} of these differences {} left", if *left == 1 { "is" } else { "are" })]
+    Differences {
+        left: usize,
+        /// How many of them repairing is known to end.
+        repairable: usize,
+    },
     #[error("nothing is proven about {image}: {why}")]
     NothingProven { image: String, why: Unproven },
     #[error("{option}")]
@@ -42,6 +47,8 @@ pub(crate) enum Error {
     },
     #[error("global variable `{name}` is given twice")]
     GlobalTwice { name: String },
+    #[error("program `{function}` is asked for twice")]
+    ProgramTwice { function: String },
     #[error("--registry-auth: {0}")]
     RegistryAuth(CredentialsError),
     #[error("--tag: `{tag}` carries a digest, which only the finished image has")]
@@ -142,11 +149,16 @@ impl From<builder::BuildError> for Error {
 }
 
 impl Error {
-    /// 2 for wrong usage, else 1.
+    /// 2 for wrong usage, what shells give for a signal, else 1.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
+            Self::Build(error) => match &**error {
+                builder::BuildError::Stopped { signal, .. } => 128 + signal.number(),
+                _ => 1,
+            },
             Self::TwoValues { .. }
             | Self::GlobalTwice { .. }
+            | Self::ProgramTwice { .. }
             | Self::RegistryAuth(_)
             | Self::TagWithDigest { .. }
             | Self::Identity(_)
@@ -157,17 +169,7 @@ impl Error {
 
     /// What happened, then each cause that says something new.
     pub(crate) fn chain(&self) -> Vec<String> {
-        let mut lines = vec![self.to_string()];
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Some errors repeat their cause in their own text.
-            if !lines.iter().any(|line| line.contains(&text)) {
-                lines.push(text);
-            }
-            cause = error.source();
-        }
-        lines
+        chain(self)
     }
 
     /// The verifier's log, where the verifier is why: how many lines it has, and its last ones, or the whole of it.
@@ -198,11 +200,14 @@ impl Error {
             Self::Archive(error) => error.hint(),
             Self::Loader(error) => error.hint(),
             Self::Build(error) => error.hint(),
+            Self::Differences {
+                repairable: 0, ..
+            } => None,
+            Self::Differences { repairable, .. } => {
+                Some(format!("`bpfman doctor --repair` repairs {repairable} of them"))
+            }
             Self::Capabilities { .. } => {
                 Some("run it as root (sudo), or give the process these capabilities".to_owned())
-            }
-            Self::ReadObject { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                Some("--path names an object file that clang compiled for eBPF; paths begin at the current folder".to_owned())
             }
             Self::NoSuchProgramInImage { offered, .. } => Some(format!("it offers {offered}")),
             Self::OtherTypeInImage {
@@ -216,9 +221,57 @@ impl Error {
                 Some("name a signer with --key, or with --certificate-identity and --certificate-oidc-issuer".to_owned())
             }
             Self::NoContainerFile => Some("--runtime builtin builds without one".to_owned()),
+            Self::Config(error) => Some(error.hint().to_owned()),
+            Self::ReadObject { path, source } => of_file(path, source),
+            Self::ObjectTooLarge { .. } => Some(
+                "is it an eBPF object? its debug sections go with `llvm-strip --strip-debug`".to_owned(),
+            ),
+            Self::ProgramTwice { .. } => Some(
+                "name it once: a program can be attached many times".to_owned(),
+            ),
+            Self::DigestFile { .. } => Some(
+                "name a file in a folder that exists and can be written; the image itself is built, and pushed unless \
+                 --no-push was given"
+                    .to_owned(),
+            ),
+            Self::Man { .. } => Some("name a folder that can be written".to_owned()),
             Self::RegistryAuth(_) => Some("printf %s USERNAME:PASSWORD | base64".to_owned()),
             _ => None,
         }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn with_causes(error: &dyn StdError) -> String {
+    chain(error).join(": ")
+}
+
+fn chain(error: &dyn StdError) -> Vec<String> {
+    let mut lines = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some errors repeat their cause in their own text.
+        if !lines.iter().any(|line| line.contains(&text)) {
+            lines.push(text);
+        }
+        cause = error.source();
+    }
+    lines
+}
+
+/// What to do about an object file that cannot be read.
+fn of_file(path: &Path, source: &std::io::Error) -> Option<String> {
+    match source.kind() {
+        ErrorKind::NotFound if path.is_relative() => {
+            Some("is the path right? it begins in the folder that the command runs in".to_owned())
+        }
+        ErrorKind::NotFound => Some("is the path right?".to_owned()),
+        ErrorKind::IsADirectory => Some("name one object file of that folder".to_owned()),
+        ErrorKind::PermissionDenied => {
+            Some("let the user who runs the command read the file and its folders".to_owned())
+        }
+        _ => None,
     }
 }
 
@@ -248,7 +301,35 @@ mod tests {
             error.chain(),
             ["reading the object file x.o", "entity not found"]
         );
-        assert_eq!(Error::NotBuiltYet("x").chain(), ["not built yet: x"]);
+        assert_eq!(
+            Error::NoContainerFile.chain(),
+            ["--container-file is missing: docker and podman build by it"]
+        );
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_say_what_to_do() {
+        let hint = |path: &str, kind: ErrorKind| {
+            let (path, source) = (path.into(), kind.into());
+            Error::ReadObject { path, source }.hint()
+        };
+        let cases = [
+            ("x.o", ErrorKind::NotFound, Some("it begins in the folder")),
+            ("/x.o", ErrorKind::NotFound, Some("is the path right?")),
+            ("/tmp", ErrorKind::IsADirectory, Some("one object file")),
+            ("x.o", ErrorKind::PermissionDenied, Some("read the file")),
+            ("x.o", ErrorKind::TimedOut, None),
+        ];
+        for (path, kind, expected) in cases {
+            let found = hint(path, kind);
+            assert_eq!(found.is_some(), expected.is_some(), "{path} {kind}");
+            assert!(
+                found
+                    .unwrap_or_default()
+                    .contains(expected.unwrap_or_default()),
+                "{path} {kind}"
+            );
+        }
     }
 
     #[test]
@@ -277,12 +358,16 @@ mod tests {
             source,
         });
         assert_eq!(error.verifier_log(false), Some((2, vec!["a", "b"])));
-        assert_eq!(Error::NotBuiltYet("x").verifier_log(false), None);
+        assert_eq!(Error::NoContainerFile.verifier_log(false), None);
     }
 
     #[test]
     fn wrong_usage_is_2_and_failure_1() {
         assert_eq!(Error::NoContainerFile.exit_status(), 2);
-        assert_eq!(Error::NotBuiltYet("doctor").exit_status(), 1);
+        let error = Error::Differences {
+            left: 1,
+            repairable: 0,
+        };
+        assert_eq!(error.exit_status(), 1);
     }
 }

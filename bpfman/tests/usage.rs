@@ -1,4 +1,4 @@
-//! Exit statuses, and that stdout carries results only: wrong usage, what is not built yet, what needs no kernel.
+//! Exit statuses, and that stdout carries results only: wrong usage, what needs no kernel.
 
 // Helpers outside #[test] functions are test code too.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
@@ -94,7 +94,12 @@ fn wrong_usage_is_status_2() {
             "image pull -i localhost:5000/a -r ===",
             "--registry-auth: the registry credentials are not base64",
         ),
+        (
+            "load file -p x.o --programs xdp:f tc:g xdp:f",
+            "`f` is asked for twice",
+        ),
         ("attach", "Usage: bpfman attach <PROGRAM_ID> <COMMAND>"),
+        ("attach 1 uprobe -t libc", "--fn-name <FN_NAME>"),
         ("attach 1", "Usage: bpfman attach <PROGRAM_ID> <COMMAND>"),
         ("attach x xdp -i eth0 -p 1", "invalid digit"),
         ("attach 1 xdp -i eth0", "--priority <PRIORITY>"),
@@ -173,14 +178,6 @@ fn registry_credentials_are_never_repeated() {
     let output = bpfman("image pull -i localhost:5000/a -r s3cr3t");
     assert_eq!(output.status.code(), Some(2));
     assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cr3t"));
-}
-
-#[test]
-fn what_a_later_version_builds_says_so() {
-    let cases = [("doctor", "doctor"), ("doctor --repair", "doctor")];
-    for (args, what) in cases {
-        fails(args, 1, &format!("error: not built yet: {what}\n"));
-    }
 }
 
 /// The command line is understood, and then there is no such program (or, for who is not root, no right to look).
@@ -376,4 +373,25 @@ fn what_the_configuration_says_of_signatures() {
         stderr.starts_with("error: --key\ncause: reading gone.pub\n"),
         "{stderr}"
     );
+}
+
+/// Before the configuration is read, which is broken here, and before capabilities are looked for.
+#[test]
+fn a_login_that_is_none_is_wrong_usage_whatever_else_is_wrong() {
+    for command in [
+        "load image --programs xdp:pass",
+        "image pull",
+        "image verify",
+    ] {
+        let args = format!("{command} -i quay.io/acme/xdp -r s3cr3t");
+        let output = Command::new(env!("CARGO_BIN_EXE_bpfman"))
+            .args(args.split_whitespace())
+            .env("BPFMAN_CONFIG", "/")
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args}\n{stderr}");
+        assert!(stderr.contains("not base64"), "{args}\n{stderr}");
+        assert!(!stderr.contains("s3cr3t"), "{args}\n{stderr}");
+    }
 }

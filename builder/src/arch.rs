@@ -134,30 +134,9 @@ impl Architecture {
             .find(|architecture| architecture.goarch() == goarch)
     }
 
-    /// The architectures that a file of a cilium/ebpf project is for, by its name alone: one for `bpf_x86_bpfel.o`,
-    /// every little-endian one for `bpf_bpfel.o`, none for a file that is not bpf2go's.
-    pub(crate) fn of_file_name(name: &str) -> Vec<Self> {
-        // Split and never searched: `arm64` contains `arm`.
-        let parts: Vec<&str> = name.split(['_', '-', '.']).collect();
-        let (order, stem) = match parts.as_slice() {
-            [stem @ .., "bpfel", "o"] => (ByteOrder::Little, stem),
-            [stem @ .., "bpfeb", "o"] => (ByteOrder::Big, stem),
-            _ => return Vec::new(),
-        };
-        let of_order = Self::ALL
-            .into_iter()
-            .filter(|architecture| architecture.byte_order() == order);
-        // Something must stand before the tag: `arm_bpfel.o` is a program named `arm`.
-        let tagged = match stem {
-            [_, .., tag] => of_order
-                .clone()
-                .find(|architecture| architecture.row().tags.contains(tag)),
-            _ => None,
-        };
-        match tagged {
-            Some(architecture) => vec![architecture],
-            None => of_order.collect(),
-        }
+    /// What stands before `bpfel` or `bpfeb` in the file names of bpf2go, old and new.
+    pub(crate) fn tags(self) -> &'static [&'static str] {
+        self.row().tags
     }
 }
 
@@ -185,45 +164,5 @@ mod tests {
         assert!(Architecture::ALL.is_sorted_by_key(|architecture| architecture.goarch()));
         assert!(Architecture::ALL.is_sorted());
         assert_eq!(Architecture::from_goarch("sparc64"), None);
-    }
-
-    #[test]
-    fn file_names() {
-        use Architecture::*;
-        let table: &[(&str, &[Architecture])] = &[
-            ("bpf_386_bpfel.o", &[I386]),
-            ("bpf_x86_bpfel.o", &[Amd64]),
-            ("bpf_amd64_bpfel.o", &[Amd64]),
-            ("bpf_arm_bpfel.o", &[Arm]),
-            ("bpf_arm64_bpfel.o", &[Arm64]),
-            ("bpf_loongarch_bpfel.o", &[Loong64]),
-            ("bpf_loong64_bpfel.o", &[Loong64]),
-            ("bpf_mips_bpfeb.o", &[Mips]),
-            ("bpf_mips_bpfel.o", &[Mipsle]),
-            ("bpf_mipsle_bpfel.o", &[Mipsle]),
-            ("bpf_mips64_bpfeb.o", &[Mips64]),
-            ("bpf_mips64_bpfel.o", &[Mips64le]),
-            ("bpf_mips64le_bpfel.o", &[Mips64le]),
-            ("bpf_powerpc_bpfeb.o", &[Ppc64]),
-            ("bpf_ppc64_bpfeb.o", &[Ppc64]),
-            ("bpf_powerpc_bpfel.o", &[Ppc64le]),
-            ("bpf_ppc64le_bpfel.o", &[Ppc64le]),
-            ("bpf_riscv_bpfel.o", &[Riscv64]),
-            ("bpf_riscv64_bpfel.o", &[Riscv64]),
-            ("bpf_s390_bpfeb.o", &[S390x]),
-            ("bpf_s390x_bpfeb.o", &[S390x]),
-            ("my-arm_counter_x86_bpfel.o", &[Amd64]),
-            ("bpf_bpfeb.o", &[Mips, Mips64, Ppc64, S390x]),
-            ("arm_bpfeb.o", &[Mips, Mips64, Ppc64, S390x]),
-            ("bpf_x86_bpfel.go", &[]),
-            ("bpf_x86.o", &[]),
-            ("counter.o", &[]),
-            ("bpfel.o.old", &[]),
-            ("", &[]),
-        ];
-        for (name, expected) in table {
-            assert_eq!(Architecture::of_file_name(name), *expected, "{name}");
-        }
-        assert_eq!(Architecture::of_file_name("bpf_bpfel.o").len(), 9);
     }
 }

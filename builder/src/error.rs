@@ -1,7 +1,7 @@
 use bytecode_image::reference::Reference;
 use bytecode_image::registry::RegistryError;
 
-use crate::{EngineError, ImageError, OutputError, PlanError};
+use crate::{EngineError, ImageError, OutputError, PlanError, Signal};
 
 /// Why an image was not built and pushed. The cause is its `source()`: print the whole chain.
 #[derive(Debug, thiserror::Error)]
@@ -33,12 +33,49 @@ pub enum BuildError {
         #[source]
         source: Box<RegistryError>,
     },
-    /// No tokio runtime.
+    /// No tokio runtime, or no signals.
     #[error("cannot start the I/O runtime")]
     Runtime(#[source] std::io::Error),
+    /// SIGINT or SIGTERM.
+    #[error("stopped by {signal} while {doing} {reference}, whose tag names what it named before{}", doing.or_not())]
+    Stopped {
+        /// What came.
+        signal: Signal,
+        /// What was being done.
+        doing: Doing,
+        /// To what.
+        reference: Box<Reference>,
+    },
     /// The file or folder that the image is written to.
     #[error(transparent)]
     Output(#[from] OutputError),
+}
+
+/// What a build that was stopped was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// Nothing had been sent to the registry.
+    Building,
+    /// The registry may have taken the last request, which moves the tag, without its answer being seen.
+    Pushing,
+}
+
+impl Doing {
+    fn or_not(self) -> &'static str {
+        match self {
+            Self::Building => "",
+            Self::Pushing => ", or the whole new image if that was sent already",
+        }
+    }
+}
+
+impl std::fmt::Display for Doing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Building => "building",
+            Self::Pushing => "pushing",
+        })
+    }
 }
 
 impl BuildError {

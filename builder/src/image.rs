@@ -6,6 +6,7 @@ use std::str::FromStr;
 use bytecode_image::digest::Digest;
 use bytecode_image::labels::{MAPS_LABEL, PROGRAMS_LABEL};
 use bytecode_image::layer::{LayerError, read_object};
+use bytecode_image::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 use bytecode_image::platform::Platform;
 use bytecode_image::registry::push;
 use flate2::{Compression, GzBuilder};
@@ -72,6 +73,25 @@ pub enum ImageError {
         /// The digest of the file.
         expected: Digest,
     },
+    /// More than the object, or the object in a folder.
+    #[error(
+        "the built image holds {}: a bytecode image has the object at its root and nothing else",
+        found.join(", ")
+    )]
+    OtherFiles {
+        /// What lies there, shortened.
+        found: Vec<String>,
+    },
+    /// A document that no reader would take.
+    #[error("the image's {document} has {found} bytes, more than the {limit} that are read")]
+    TooLarge {
+        /// `configuration`, `manifest` or `index`.
+        document: &'static str,
+        /// Bytes found.
+        found: usize,
+        /// Bytes allowed.
+        limit: u64,
+    },
     /// A label is missing or says something else.
     #[error(
         "label {label} of the built image is {}, expected {expected}",
@@ -90,8 +110,11 @@ pub enum ImageError {
 impl ImageError {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Layers { .. } | Self::LayerContent(_) => Some(
+            Self::Layers { .. } | Self::LayerContent(_) | Self::OtherFiles { .. } => Some(
                 "the Containerfile should be FROM scratch with one COPY: see Containerfile.bytecode",
+            ),
+            Self::SourceDateEpoch { .. } => Some(
+                "leave it unset for 1970, or give the time of the source: git log -1 --format=%ct",
             ),
             Self::OtherObject { .. } | Self::Label { .. } => {
                 Some("the Containerfile should use its build arguments: see Containerfile.bytecode")
@@ -183,6 +206,10 @@ impl Unpacked {
                 expected: Digest::of(object),
             });
         }
+        let files = files(layer).map_err(ImageError::Layer)?;
+        if files != [found.name] {
+            return Err(ImageError::OtherFiles { found: files });
+        }
         let config = ImageConfiguration::from_reader(self.config.as_slice())?;
         let present = config
             .config()
@@ -239,10 +266,13 @@ impl Unpacked {
             .layers(descriptors)
             .build()?;
         manifest.set_annotations(some(annotations));
+        let manifest = sorted(&manifest)?;
+        within("configuration", &self.config, MAX_CONFIG_BYTES)?;
+        within("manifest", &manifest, MAX_MANIFEST_BYTES)?;
         Ok(push::Image {
             config: self.config,
             layers,
-            manifest: sorted(&manifest)?,
+            manifest,
             manifest_media_type: MediaType::ImageManifest.to_string(),
         })
     }
@@ -278,6 +308,41 @@ pub(crate) fn sorted(document: &impl serde::Serialize) -> Result<Vec<u8>, OciSpe
     let mut value = serde_json::to_value(document)?;
     value.sort_all_objects();
     Ok(value.to_string().into_bytes())
+}
+
+/// Refuses a document that our own reader, and others, would refuse.
+pub(crate) fn within(document: &'static str, bytes: &[u8], limit: u64) -> Result<(), ImageError> {
+    if bytes.len() as u64 <= limit {
+        return Ok(());
+    }
+    Err(ImageError::TooLarge {
+        document,
+        found: bytes.len(),
+        limit,
+    })
+}
+
+/// How many files of a layer a message names.
+const NAMED_FILES: usize = 4;
+
+/// The first files and folders of a tar, without the root itself (podman writes it).
+fn files(tar: &[u8]) -> std::io::Result<Vec<String>> {
+    let mut files = Vec::new();
+    for entry in tar::Archive::new(tar).entries()? {
+        let entry = entry?;
+        let path = entry.path()?;
+        let path = path.strip_prefix(".").unwrap_or(&path);
+        if !path.as_os_str().is_empty() && files.len() < NAMED_FILES {
+            let folder = if entry.header().entry_type().is_dir() {
+                "/"
+            } else {
+                ""
+            };
+            let path = path.to_string_lossy();
+            files.push(format!("{}{folder}", path.trim_end_matches('/')));
+        }
+    }
+    Ok(files)
 }
 
 /// A tar with one file at its root, mode 0644, of root, from 1970.
@@ -453,6 +518,48 @@ mod tests {
             r#""rootfs":{"diff_ids":["sha256:00"],"type":"layers"}}"#
         );
         assert_eq!(String::from_utf8(oci.config).unwrap(), expected);
+    }
+
+    #[test]
+    fn files_of_a_layer() {
+        type Entries = &'static [(&'static str, &'static [u8])];
+        let table: &[(Entries, &[&str])] = &[
+            (&[("x.o", b"x")], &["x.o"]),
+            (&[("./", b""), ("./x.o", b"x")], &["x.o"]),
+            (&[("d/", b""), ("d/x.o", b"x")], &["d/", "d/x.o"]),
+            (&[("x.o", b"x"), ("LICENSE", b"")], &["x.o", "LICENSE"]),
+        ];
+        for (entries, expected) in table {
+            let mut archive = tar::Builder::new(Vec::new());
+            for (path, bytes) in *entries {
+                let mut header = tar::Header::new_ustar();
+                header.set_size(bytes.len() as u64);
+                header.set_mode(0o644);
+                if path.ends_with('/') {
+                    header.set_entry_type(tar::EntryType::Directory);
+                }
+                header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+                header.set_cksum();
+                archive.append(&header, *bytes).unwrap();
+            }
+            assert_eq!(files(&archive.into_inner().unwrap()).unwrap(), *expected);
+        }
+    }
+
+    #[test]
+    fn what_no_reader_takes_is_not_packed() {
+        let big = Unpacked {
+            config: vec![b' '; 1 << 20],
+            layers: Vec::new(),
+        };
+        let pack = |image: Unpacked| image.pack(&NONE, &mut PackedLayers::default());
+        assert!(pack(big.clone()).is_ok());
+        let bigger = Unpacked {
+            config: [big.config.as_slice(), b" "].concat(),
+            ..big
+        };
+        let error = pack(bigger).unwrap_err().to_string();
+        assert!(error.starts_with("the image's configuration has 1048577 bytes"));
     }
 
     #[test]

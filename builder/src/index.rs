@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytecode_image::digest::Digest;
+use bytecode_image::limits::MAX_MANIFEST_BYTES;
 use bytecode_image::registry::push;
 use oci_spec::image::{
     Arch, Descriptor, ImageIndexBuilder, MediaType, Os, PlatformBuilder, SCHEMA_VERSION,
 };
 
 use crate::Architecture;
-use crate::image::{ImageError, PackedLayers, Unpacked, descriptor, some, sorted};
+use crate::image::{ImageError, PackedLayers, Unpacked, descriptor, some, sorted, within};
 
 /// Everything that one name stands for: one image, or an index and its images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +45,9 @@ impl Packed {
                 .manifests(descriptors)
                 .build()?;
             index.set_annotations(some(annotations));
-            Some(sorted(&index)?)
+            let index = sorted(&index)?;
+            within("index", &index, MAX_MANIFEST_BYTES)?;
+            Some(index)
         };
         Ok(Self {
             images: packed,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use bytecode_image::platform::Platform;
 
 use crate::Architecture;
+use crate::bpf2go::{Name, Target};
 
 /// The files that were named on the command line, not read yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,17 @@ pub enum InputError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The tag of one byte order's architecture with the other byte order.
+    #[error(
+        "the file name {} says {architecture}, which is {}, and at its end the other byte order",
+        path.display(), architecture.byte_order()
+    )]
+    OtherOrder {
+        /// The file.
+        path: PathBuf,
+        /// The architecture of its tag.
+        architecture: Architecture,
+    },
     /// Two files say that they are for the same architecture.
     #[error("two objects for {architecture}: {} and {}", first.display(), second.display())]
     TwoForOne {
@@ -57,6 +69,17 @@ pub enum InputError {
         /// The host's platform.
         host: Platform,
     },
+}
+
+impl InputError {
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::OtherOrder { .. } | Self::TwoForOne { .. } | Self::NoObject { .. } => {
+                Some("name each architecture's object with a --bc-… flag instead")
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Inputs {
@@ -117,20 +140,43 @@ fn list(folder: &Path) -> Result<Vec<OsString>, InputError> {
 
 /// Which of these names are for which architecture, and the objects among them whose names say nothing that is known.
 fn project(folder: &Path, names: &[OsString]) -> Result<Project, InputError> {
+    // Tags are ASCII, so what is not UTF-8 can only stand before them.
+    let texts: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
+    let parsed: Vec<_> = texts.iter().map(|text| Name::parse(text)).collect();
+    let targeted: Vec<_> = parsed
+        .iter()
+        .flatten()
+        .filter(|name| matches!(name.target(), Target::One(_)))
+        .collect();
     let mut project = Project::default();
-    for name in names {
-        // Tags are ASCII, so what is not UTF-8 can only stand before them.
-        let text = name.to_string_lossy();
-        let architectures = Architecture::of_file_name(&text);
-        if architectures.is_empty() && text.ends_with(".o") {
-            project.unknown.push(folder.join(name));
-        }
+    for ((file, text), name) in names.iter().zip(&texts).zip(&parsed) {
+        let path = folder.join(file);
+        let Some(name) = name else {
+            if text.ends_with(".o") {
+                project.unknown.push(path);
+            }
+            continue;
+        };
+        let architectures = match name.target() {
+            Target::One(architecture) => vec![architecture],
+            Target::OtherOrder(architecture) => {
+                return Err(InputError::OtherOrder { path, architecture });
+            }
+            // Nobody's tag, by its word or by its place.
+            Target::Every if !targeted.iter().any(|found| name.has_tag_beside(found)) => {
+                name.of_order().collect()
+            }
+            Target::Every | Target::Foreign => {
+                project.unknown.push(path);
+                continue;
+            }
+        };
         for architecture in architectures {
-            if let Some(first) = project.slots.insert(architecture, folder.join(name)) {
+            if let Some(first) = project.slots.insert(architecture, path.clone()) {
                 return Err(InputError::TwoForOne {
                     architecture,
                     first,
-                    second: folder.join(name),
+                    second: path,
                 });
             }
         }
@@ -190,6 +236,25 @@ mod tests {
             of(&["a_x86_bpfel.o", "b_amd64_bpfel.o"]),
             Err("two objects for amd64: ./p/a_x86_bpfel.o and ./p/b_amd64_bpfel.o".to_owned())
         );
+        assert_eq!(
+            of(&["bpf_x86_bpfeb.o"]),
+            Err(
+                "the file name ./p/bpf_x86_bpfeb.o says amd64, which is little-endian, and at its end the other byte order"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            of(&["bpf_bpfel.o", "bpf_x86_bpfel.o"]),
+            Err("two objects for amd64: ./p/bpf_bpfel.o and ./p/bpf_x86_bpfel.o".to_owned())
+        );
+        // An architecture that nobody knows of is not every architecture.
+        for unknown in ["bpf_riscv32_bpfel.o", "bpf_arm128_bpfel.o"] {
+            assert_eq!(
+                of(&[unknown, "bpf_x86_bpfel.o"]),
+                Ok(vec!["amd64=./p/bpf_x86_bpfel.o".to_owned()])
+            );
+        }
+        assert!(of(&["bpf_riscv32_bpfel.o"]).is_err());
         assert!(
             of(&["counter.o"])
                 .unwrap_err()

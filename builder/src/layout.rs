@@ -1,14 +1,16 @@
 //! A built image as files: an OCI image layout (image-spec 1.1, image-layout.md), as a folder or as one tar.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use bytecode_image::digest::Digest;
 use bytecode_image::reference::Reference;
 use bytecode_image::store::REFERENCE_ANNOTATION;
-use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, SCHEMA_VERSION};
+use oci_spec::image::{ImageIndex, ImageIndexBuilder, SCHEMA_VERSION};
 
 use crate::image::{ImageError, descriptor, sorted};
 use crate::index::Packed;
@@ -57,15 +59,19 @@ pub enum OutputError {
     },
 }
 
-impl std::str::FromStr for Output {
-    type Err = UnknownOutput;
+impl TryFrom<&OsStr> for Output {
+    type Error = UnknownOutput;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            Some(("oci", path)) if !path.is_empty() => Ok(Self::Layout(path.into())),
-            Some(("oci-archive", path)) if !path.is_empty() => Ok(Self::Archive(path.into())),
-            _ => Err(UnknownOutput(text.to_owned())),
-        }
+    /// Reads `oci:DIR` or `oci-archive:FILE`; paths are bytes.
+    fn try_from(text: &OsStr) -> Result<Self, Self::Error> {
+        let after = |prefix: &str| {
+            let path = text.as_bytes().strip_prefix(prefix.as_bytes())?;
+            (!path.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(path)))
+        };
+        after("oci:")
+            .map(Self::Layout)
+            .or_else(|| after("oci-archive:").map(Self::Archive))
+            .ok_or_else(|| UnknownOutput(text.to_string_lossy().into_owned()))
     }
 }
 
@@ -83,12 +89,22 @@ pub(crate) fn write(
 ) -> Result<(), crate::BuildError> {
     match output {
         Output::Layout(folder) => {
-            let others = others(folder, reference)?;
-            let files = files(reference, packed, others)?;
-            Ok(write_folder(folder, &files).map_err(written(folder))?)
+            // Whoever writes to the same folder waits: the index is read, then replaced.
+            let lock = || {
+                fs::create_dir_all(folder)?;
+                let lock = File::open(folder)?;
+                lock.lock()?;
+                Ok(lock)
+            };
+            let lock = lock().map_err(written(folder))?;
+            let index = others(folder, reference)?;
+            let files = files(reference, packed, index)?;
+            write_folder(folder, &files).map_err(written(folder))?;
+            drop(lock);
+            Ok(())
         }
         Output::Archive(file) => {
-            let files = files(reference, packed, Vec::new())?;
+            let files = files(reference, packed, None)?;
             let replace = || replace(file, &tar(&files)?);
             Ok(replace().map_err(written(file))?)
         }
@@ -100,11 +116,11 @@ fn written(path: &Path) -> impl FnOnce(io::Error) -> OutputError {
     |source| OutputError::Write { path, source }
 }
 
-/// Every file of a layout with this image, which the `others` stay beside.
+/// Every file of a layout with this image, beside what the index names already.
 fn files(
     reference: &Reference,
     packed: &Packed,
-    others: Vec<Descriptor>,
+    others: Option<ImageIndex>,
 ) -> Result<Files, ImageError> {
     let mut files = Files::new();
     let mut add = |bytes: &[u8]| {
@@ -124,11 +140,18 @@ fn files(
     named.set_annotations(Some(
         [(REFERENCE_ANNOTATION.to_owned(), reference.to_string())].into(),
     ));
-    let manifests: Vec<Descriptor> = others.into_iter().chain([named]).collect();
-    let index = ImageIndexBuilder::default()
-        .schema_version(SCHEMA_VERSION)
-        .manifests(manifests)
-        .build()?;
+    let index = match others {
+        Some(mut index) => {
+            let mut manifests = index.manifests().clone();
+            manifests.push(named);
+            index.set_manifests(manifests);
+            index
+        }
+        None => ImageIndexBuilder::default()
+            .schema_version(SCHEMA_VERSION)
+            .manifests(vec![named])
+            .build()?,
+    };
     files.insert("index.json".to_owned(), sorted(&index)?);
     files.insert(
         "oci-layout".to_owned(),
@@ -137,8 +160,8 @@ fn files(
     Ok(files)
 }
 
-/// What a layout names already, but for what this reference named.
-fn others(folder: &Path, reference: &Reference) -> Result<Vec<Descriptor>, OutputError> {
+/// The index of a layout without what this reference named; `None` in an empty folder.
+fn others(folder: &Path, reference: &Reference) -> Result<Option<ImageIndex>, OutputError> {
     let failed = written(folder);
     let index = folder.join("index.json");
     match fs::metadata(&index) {
@@ -147,18 +170,17 @@ fn others(folder: &Path, reference: &Reference) -> Result<Vec<Descriptor>, Outpu
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return match fs::read_dir(folder) {
                 Ok(mut entries) => match entries.next() {
-                    None => Ok(Vec::new()),
+                    None => Ok(None),
                     Some(_) => Err(OutputError::NotALayout {
                         folder: folder.to_owned(),
                     }),
                 },
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
                 Err(error) => Err(failed(error)),
             };
         }
         Err(error) => return Err(failed(error)),
     }
-    let index = ImageIndex::from_file(&index).map_err(|source| OutputError::Index {
+    let mut index = ImageIndex::from_file(&index).map_err(|source| OutputError::Index {
         folder: folder.to_owned(),
         source,
     })?;
@@ -168,27 +190,41 @@ fn others(folder: &Path, reference: &Reference) -> Result<Vec<Descriptor>, Outpu
         let annotations = descriptor.annotations().as_ref();
         annotations.and_then(|all| all.get(REFERENCE_ANNOTATION)) != Some(&name)
     });
-    Ok(others)
+    index.set_manifests(others);
+    Ok(Some(index))
 }
 
 /// `index.json` is written last: it names nothing that is not there.
 fn write_folder(folder: &Path, files: &Files) -> io::Result<()> {
-    fs::create_dir_all(folder.join("blobs/sha256"))?;
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs)?;
     let (last, first): (Vec<_>, Vec<_>) = files.iter().partition(|(name, _)| *name == "index.json");
-    for (name, bytes) in first.into_iter().chain(last) {
+    for (name, bytes) in first {
         replace(&folder.join(name), bytes)?;
     }
-    Ok(())
+    // Also after the machine went down.
+    File::open(&blobs)?.sync_all()?;
+    for (name, bytes) in last {
+        replace(&folder.join(name), bytes)?;
+    }
+    File::open(folder)?.sync_all()
 }
 
-/// Writes a file beside its place and moves it there. A device or pipe is written to as it is.
+/// Writes a file beside its place and moves it there. A device, a pipe or a symbolic link (`/dev/stdout`) is written to
+/// as it is.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
         return fs::write(path, bytes);
     }
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.partial", std::process::id()));
-    let done = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    let write = || {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    let done = write();
     if done.is_err() {
         // It is the error that matters.
         let _ = fs::remove_file(&beside);
@@ -258,8 +294,11 @@ mod tests {
             ("x", None),
         ];
         for (word, expected) in table {
-            assert_eq!(word.parse().ok(), expected, "{word}");
+            assert_eq!(Output::try_from(OsStr::new(word)).ok(), expected, "{word}");
         }
+        let odd = OsStr::from_bytes(b"oci:\xff");
+        let expected = Output::Layout(OsStr::from_bytes(b"\xff").into());
+        assert_eq!(Output::try_from(odd), Ok(expected));
     }
 
     #[test]
@@ -283,6 +322,40 @@ mod tests {
         write_to(&output, &name("x"), &second).unwrap();
         assert_eq!(named(&folder).0.last(), Some(&(name("x"), digest(&second))));
         assert_eq!(named(&folder).0.len(), 2);
+    }
+
+    #[test]
+    fn what_an_index_says_of_itself_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("index.json");
+        let text = r#"{"schemaVersion":2,"manifests":[],"annotations":{"own":"x"},"mediaType":"application/vnd.oci.image.index.v1+json"}"#;
+        fs::write(&file, text).unwrap();
+        let output = Output::Layout(place.path().into());
+        write_to(&output, "a.b/x:1", &image(b"1", &[Architecture::Amd64])).unwrap();
+        let index = ImageIndex::from_file(&file).unwrap();
+        assert_eq!(index.annotations().as_ref().unwrap()["own"], "x");
+        assert!(index.media_type().is_some());
+        assert_eq!(index.manifests().len(), 1);
+    }
+
+    #[test]
+    fn builds_at_the_same_time_lose_no_name() {
+        let place = tempfile::tempdir().unwrap();
+        let output = Output::Layout(place.path().join("layout"));
+        let images = 8;
+        std::thread::scope(|scope| {
+            for number in 0..images {
+                let output = &output;
+                scope.spawn(move || {
+                    let image = image(&[number], &[Architecture::Amd64]);
+                    write_to(output, &format!("a.b/x:{number}"), &image).unwrap();
+                });
+            }
+        });
+        let Output::Layout(folder) = output else {
+            unreachable!()
+        };
+        assert_eq!(named(&folder).0.len(), usize::from(images));
     }
 
     #[test]

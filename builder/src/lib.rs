@@ -4,6 +4,7 @@
 //! first, so a build argument is never another label than the built image's.
 
 mod arch;
+mod bpf2go;
 mod build_args;
 mod engine;
 mod error;
@@ -13,7 +14,9 @@ mod inputs;
 mod layout;
 mod plan;
 mod runtime;
+mod signals;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -23,18 +26,21 @@ use bytecode_image::reference::Reference;
 use bytecode_image::registry::Reach;
 use bytecode_image::registry::push;
 
+use engine::Engine;
 use index::Packed;
 use plan::{BuildPlan, Differences};
+use signals::Signals;
 
 pub use arch::Architecture;
 pub use build_args::{BuildArgs, Format};
 pub use engine::{ArchiveError, EngineError, Tried};
-pub use error::BuildError;
+pub use error::{BuildError, Doing};
 pub use image::ImageError;
 pub use inputs::{InputError, Inputs};
 pub use layout::{Output, OutputError, UnknownOutput};
 pub use plan::{Difference, PlanError};
 pub use runtime::{Runtime, UnknownRuntime};
+pub use signals::Signal;
 
 /// What `image build` was asked for.
 #[derive(Debug, Clone)]
@@ -71,7 +77,8 @@ pub struct Built {
 /// Builds an image, or an index of one image an architecture, and pushes it. Blocks; makes a runtime of its own on
 /// this thread.
 ///
-/// Nothing is pushed before everything is built and checked, and the tag is moved last.
+/// Nothing is pushed before everything is built and checked, and the tag is moved last. SIGINT and SIGTERM end it with
+/// an error, after the engine was rid of what it built.
 ///
 /// # Errors
 ///
@@ -94,29 +101,60 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<Built, B
         .build()
         .map_err(BuildError::Runtime)?;
     runtime.block_on(async {
-        let images = engine::build(request, &plan).await?;
-        let packed = Packed::of(images, &request.annotations)?;
-        if let Some(output) = &request.output {
-            layout::write(output, &request.tag, &packed)?;
-        }
-        if request.push {
-            push::push_image(
-                &request.tag,
-                &request.reach,
-                &packed.images,
-                packed.index.clone(),
-                progress,
-            )
-            .await
-            .map_err(|source| BuildError::Push {
+        let mut signals = Signals::listen().map_err(BuildError::Runtime)?;
+        let engine = Engine::of(request).await?;
+        let doing = Cell::new(Doing::Building);
+        let done = signals
+            .or(run(request, &plan, &engine, progress, &doing))
+            .await;
+        // A second signal ends the wait.
+        let _ = signals.or(engine.clean()).await;
+        done.unwrap_or_else(|signal| {
+            Err(BuildError::Stopped {
+                signal,
+                doing: doing.get(),
                 reference: Box::new(request.tag.clone()),
-                source: Box::new(source),
-            })?;
-        }
-        Ok(Built {
-            reference: request.tag.clone(),
-            digest: packed.digest()?,
+            })
         })
+    })
+}
+
+async fn run(
+    request: &BuildRequest,
+    plan: &BuildPlan,
+    engine: &Engine,
+    progress: &dyn Progress,
+    doing: &Cell<Doing>,
+) -> Result<Built, BuildError> {
+    let images = engine.build(request, plan).await?;
+    let packed = Packed::of(images, &request.annotations)?;
+    if let Some(output) = &request.output {
+        layout::write(output, &request.tag, &packed)?;
+    }
+    if request.push {
+        doing.set(Doing::Pushing);
+        push::push_image(
+            &request.tag,
+            &request.reach,
+            &packed.images,
+            packed.index.clone(),
+            progress,
+        )
+        .await
+        .map_err(|source| BuildError::Push {
+            reference: Box::new(request.tag.clone()),
+            source: Box::new(source),
+        })?;
+    }
+    match engine.keep(&request.tag).await {
+        Ok(()) => {}
+        // It is in the registry, which is what was asked for.
+        Err(error) if request.push => log::warn!("{error}"),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Built {
+        reference: request.tag.clone(),
+        digest: packed.digest()?,
     })
 }
 

@@ -3,8 +3,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use bytecode_image::labels::{self, LabelError, MAPS_LABEL, PROGRAMS_LABEL};
 use bytecode_image::platform::Platform;
-use bytecode_object::{ByteOrder, MAX_OBJECT_BYTES, ObjectError, ObjectInfo, map_type_name};
+use bytecode_object::{
+    ByteOrder, MAX_OBJECT_BYTES, MapInfo, ObjectError, ObjectInfo, ProgramInfo, Section,
+    map_type_name,
+};
 
 use crate::Architecture;
 use crate::image::Labels;
@@ -58,6 +62,13 @@ impl Object {
             maps: &self.maps,
         }
     }
+
+    /// Refuses labels that are more than a reader takes.
+    fn readable(&self) -> Result<(), LabelError> {
+        let labels = [(PROGRAMS_LABEL, &self.programs), (MAPS_LABEL, &self.maps)];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.clone()));
+        labels::Labels::from_config_labels(&BTreeMap::from(labels)).map(|_| ())
+    }
 }
 
 /// Why the files cannot become one image.
@@ -84,6 +95,15 @@ pub enum PlanError {
         /// What is wrong with it.
         #[source]
         source: ObjectError,
+    },
+    /// Labels that nobody could read again.
+    #[error("the bytecode file {} is too much for the labels of an image", path.display())]
+    Labels {
+        /// The file.
+        path: PathBuf,
+        /// What [`bytecode_image`] would say of the image.
+        #[source]
+        source: LabelError,
     },
     /// An object of the wrong byte order for its architecture.
     #[error("the bytecode file {} is {found}, but {architecture} is {expected}", path.display())]
@@ -160,9 +180,13 @@ impl PlanError {
 
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::Input(error) => error.hint(),
             Self::Differ { .. } => Some(
                 "build all from one source; `image build --allow-differences` gives each architecture labels of its own",
             ),
+            Self::Labels { .. } => {
+                Some("divide it into several objects, each with an image of its own")
+            }
             Self::LineBreak { .. } => Some("--format shell and --format github can hold it"),
             Self::NotUtf8 { .. } => Some("--format text and --format shell can hold it"),
             _ => None,
@@ -242,6 +266,11 @@ impl BuildPlan {
                 programs: info.programs_label(),
                 maps: info.maps_label(),
             });
+            object.readable().map_err(|source| PlanError::Labels {
+                path: path.clone(),
+                source,
+            })?;
+            warn_of_sections(&path, &info);
             let Some(&for_first) = slots.first() else {
                 continue;
             };
@@ -293,41 +322,121 @@ fn read(path: &Path) -> Result<Vec<u8>, PlanError> {
     Ok(bytes)
 }
 
+/// Programs whose label does not tell whoever reads it how they are loaded.
+fn warn_of_sections(path: &Path, info: &ObjectInfo) {
+    for (name, program) in &info.programs {
+        let ProgramInfo {
+            section_name,
+            section,
+            ..
+        } = program;
+        let why = match section {
+            Section::Unknown => "which is none that is known",
+            // A kprobe by the kernel's type, but not one that `load --programs kprobe:…` takes.
+            Section::Other("kprobe") => "whose programs bpfman does not load",
+            _ => continue,
+        };
+        log::warn!(
+            "program `{name}` of {} is in section `{section_name}`, {why}: its label says `{}`",
+            path.display(),
+            section.label()
+        );
+    }
+}
+
 fn compare_all(first: &ObjectInfo, other: &ObjectInfo) -> Vec<Difference> {
-    let mut found = compare("program", &programs(first), &programs(other));
-    found.extend(compare("map", &maps(first), &maps(other)));
+    let mut found = compare("program", &first.programs, &other.programs, same, |found| {
+        let label = found.section.label().to_owned();
+        (format!("{label}, section {}", found.section_name), label)
+    });
+    found.extend(compare(
+        "map",
+        &first.maps,
+        &other.maps,
+        |first, other| first == other,
+        |found| {
+            let kind = found.map_type;
+            let kind = map_type_name(kind).map_or_else(|| kind.to_string(), str::to_owned);
+            (format!("{kind}{}", shape(found)), kind)
+        },
+    ));
     found
 }
 
-type Types<'a> = BTreeMap<&'a str, String>;
-
-fn programs(info: &ObjectInfo) -> Types<'_> {
-    let programs = info.programs.iter();
-    programs
-        .map(|(name, program)| (name.as_str(), program.section.label().to_owned()))
-        .collect()
+/// Whether two programs are the same to whoever loads them. What they attach to, after the first `/`, is another
+/// function on another architecture.
+fn same(first: &ProgramInfo, other: &ProgramInfo) -> bool {
+    let head = |found: &ProgramInfo| {
+        let (head, _) = found.section_name.split_once('/').unzip();
+        head.unwrap_or(&found.section_name).to_owned()
+    };
+    first.section == other.section
+        && match first.section {
+            Section::Other(_) | Section::Unknown => head(first) == head(other),
+            _ => true,
+        }
 }
 
-fn maps(info: &ObjectInfo) -> Types<'_> {
-    let named =
-        |number: u32| map_type_name(number).map_or_else(|| number.to_string(), str::to_owned);
-    let maps = info.maps.iter();
-    maps.map(|(name, map)| (name.as_str(), named(map.map_type)))
-        .collect()
+/// What a map is beside its type.
+fn shape(map: &MapInfo) -> String {
+    let MapInfo {
+        key_size,
+        value_size,
+        max_entries,
+        pinned_by_name,
+        ..
+    } = map;
+    let sizes = [
+        ("key", key_size),
+        ("value", value_size),
+        ("entries", max_entries),
+    ];
+    let mut text = String::new();
+    for (name, size) in sizes {
+        if let Some(size) = size {
+            text.push_str(&format!(", {name} {size}"));
+        }
+    }
+    if *pinned_by_name {
+        text.push_str(", pinned by name");
+    }
+    text
 }
 
-fn compare(what: &'static str, first: &Types<'_>, other: &Types<'_>) -> Vec<Difference> {
-    let names: BTreeSet<&str> = first.keys().chain(other.keys()).copied().collect();
-    names
-        .into_iter()
-        .filter(|name| first.get(name) != other.get(name))
-        .map(|name| Difference {
+/// Every name that is not the same in both. `words` gives all that is compared, and its type alone, which is shown
+/// where that is the difference.
+fn compare<T>(
+    what: &'static str,
+    first: &BTreeMap<String, T>,
+    other: &BTreeMap<String, T>,
+    same: impl Fn(&T, &T) -> bool,
+    words: impl Fn(&T) -> (String, String),
+) -> Vec<Difference> {
+    let names: BTreeSet<&String> = first.keys().chain(other.keys()).collect();
+    let mut found = Vec::new();
+    for name in names {
+        let sides = (first.get(name), other.get(name));
+        if let (Some(first), Some(other)) = sides
+            && same(first, other)
+        {
+            continue;
+        }
+        let [long, short] = [true, false].map(|long| {
+            let word = |side: &T| {
+                let (whole, kind) = words(side);
+                if long { whole } else { kind }
+            };
+            (sides.0.map(word), sides.1.map(word))
+        });
+        let (first, other) = if short.0 == short.1 { long } else { short };
+        found.push(Difference {
             what,
-            name: name.to_owned(),
-            first: first.get(name).cloned(),
-            other: other.get(name).cloned(),
-        })
-        .collect()
+            name: name.clone(),
+            first,
+            other,
+        });
+    }
+    found
 }
 
 /// The OCI platform of an architecture.

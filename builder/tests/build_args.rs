@@ -191,6 +191,114 @@ fn what_is_refused() {
     );
 }
 
+/// Two builds of `shapes` with these flags, for amd64 and arm64: the diff that they are refused with.
+fn diff(flags: [&[&str]; 2]) -> Option<Vec<String>> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, flags) in ["bpf_x86_bpfel.o", "bpf_arm64_bpfel.o"].iter().zip(flags) {
+        let object = compile::object("shapes", "bpfel", &[["-g"].as_slice(), flags].concat())?;
+        std::fs::write(folder.path().join(name), object).expect("an object's file");
+    }
+    let diff = match builder::build_args(&Inputs::cilium_ebpf_project(folder.path())) {
+        Ok(_) => Vec::new(),
+        Err(error) => error.diff(),
+    };
+    Some(diff.into_iter().skip(2).collect())
+}
+
+#[test]
+fn programs_and_maps_that_only_look_alike() {
+    let section = |word: &str| format!("-DSECTION=\"{word}\"");
+    let table: &[([&str; 2], &[&str])] = &[
+        (
+            ["xdp", "xdp.frags"],
+            &[
+                "- program run: xdp, section xdp",
+                "+ program run: xdp, section xdp.frags",
+            ],
+        ),
+        (
+            ["kprobe/a", "kretprobe/a"],
+            &[
+                "- program run: kprobe, section kprobe/a",
+                "+ program run: kprobe, section kretprobe/a",
+            ],
+        ),
+        (
+            ["uprobe/a", "uprobe.s/a"],
+            &[
+                "- program run: uprobe, section uprobe/a",
+                "+ program run: uprobe, section uprobe.s/a",
+            ],
+        ),
+        (
+            ["kprobe.multi/a", "ksyscall/a"],
+            &[
+                "- program run: kprobe, section kprobe.multi/a",
+                "+ program run: kprobe, section ksyscall/a",
+            ],
+        ),
+        (["xdp", "tc"], &["- program run: xdp", "+ program run: tc"]),
+        // Another function, or another word for the same.
+        (["kprobe/__x64_sys_read", "kprobe/__arm64_sys_read"], &[]),
+        (
+            ["tp/sched/sched_switch", "tracepoint/sched/sched_switch"],
+            &[],
+        ),
+    ];
+    for ([first, other], expected) in table {
+        // The files are compared in the order of their architectures, so amd64's comes first.
+        let flags = [section(first), section(other)];
+        let Some(found) = diff([&[&flags[0]], &[&flags[1]]]) else {
+            return;
+        };
+        assert_eq!(found, *expected, "{first} {other}");
+    }
+    let table: &[(&str, &[&str])] = &[
+        (
+            "-DVALUE=pair",
+            &[
+                "- map table: hash, key 4, value 4, entries 1",
+                "+ map table: hash, key 4, value 24, entries 1",
+            ],
+        ),
+        (
+            "-DENTRIES=2",
+            &[
+                "- map table: hash, key 4, value 4, entries 1",
+                "+ map table: hash, key 4, value 4, entries 2",
+            ],
+        ),
+    ];
+    for (flag, expected) in table {
+        let Some(found) = diff([&[], &[flag]]) else {
+            return;
+        };
+        assert_eq!(found, *expected, "{flag}");
+    }
+}
+
+#[test]
+fn labels_that_no_reader_takes_are_not_built() {
+    let long = "x".repeat(600);
+    let flag = format!("-Drun={long}");
+    let Some(object) = compile::object("shapes", "bpfel", &["-g", &flag]) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("long.o");
+    std::fs::write(&file, object).expect("an object's file");
+    let inputs = Inputs::architectures([(Architecture::Amd64, file)]);
+    let error = builder::build_args(&inputs).expect_err("refused");
+    let hint = error.hint().expect("a hint");
+    assert!(hint.contains("several objects"), "{hint}");
+    let message = chain(error);
+    assert!(
+        message.contains("long.o is too much for the labels"),
+        "{message}"
+    );
+    assert!(message.contains("longer than 512 bytes"), "{message}");
+}
+
 fn request(inputs: Inputs, tag: &str) -> BuildRequest {
     BuildRequest {
         inputs,

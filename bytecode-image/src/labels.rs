@@ -243,6 +243,30 @@ fn bare(word: &str) -> String {
         .collect()
 }
 
+/// Whether a word of any generation can mean a program that is loaded as this type: what a program that an image names
+/// so can be asked for as, before its object is looked at.
+pub fn type_means(word: &str, kind: ProgramType) -> bool {
+    sections(kind)
+        .iter()
+        .any(|section| type_fits(word, section))
+}
+
+/// The sections whose programs are loaded as a type ([`ProgramType::fits`]), one of each form.
+fn sections(kind: ProgramType) -> &'static [Section] {
+    match kind {
+        ProgramType::Fentry => &[Section::Fentry { sleepable: false }],
+        ProgramType::Fexit => &[Section::Fexit { sleepable: false }],
+        ProgramType::Kprobe => &[Section::Kprobe, Section::Kretprobe],
+        ProgramType::Tc | ProgramType::Tcx => &[Section::Tc, Section::Tcx],
+        ProgramType::Tracepoint => &[Section::Tracepoint],
+        ProgramType::Uprobe => &[
+            Section::Uprobe { sleepable: false },
+            Section::Uretprobe { sleepable: false },
+        ],
+        ProgramType::Xdp => &[Section::Xdp { frags: false }],
+    }
+}
+
 /// Whether a word of any generation can mean a program of this section.
 fn type_fits(word: &str, section: &Section) -> bool {
     let word = bare(word);
@@ -401,12 +425,49 @@ mod tests {
     }
 
     #[test]
+    fn words_and_types() {
+        for kind in ProgramType::ALL {
+            assert!(type_means(kind.as_str(), kind), "{kind}");
+            for section in sections(kind) {
+                assert!(kind.fits(section), "{kind} {section:?}");
+            }
+        }
+        let cases = [
+            ("XDP", "xdp", true),
+            ("ext", "xdp", true),
+            ("ext", "tcx", true),
+            ("ext", "kprobe", false),
+            ("sched_cls", "tc", true),
+            ("classifier", "tcx", true),
+            ("sched_cls", "xdp", false),
+            ("tcx", "tc", true),
+            ("kretprobe", "kprobe", true),
+            ("probe", "uprobe", true),
+            ("uretprobe", "uprobe", true),
+            ("uprobe", "kprobe", false),
+            ("tp", "tracepoint", true),
+            ("tracing", "fentry", true),
+            ("fentry", "fexit", false),
+            ("lsm", "xdp", false),
+            ("anything", "xdp", false),
+        ];
+        for (word, kind, expected) in cases {
+            assert_eq!(
+                type_means(word, kind.parse().unwrap()),
+                expected,
+                "{word} {kind}"
+            );
+        }
+    }
+
+    #[test]
     fn against_the_object() {
         let hash = (0..40).find(|n| map_type_name(*n) == Some("hash")).unwrap();
         let section = Section::Xdp { frags: false };
         let program = ProgramInfo {
             section_name: "xdp".to_owned(),
             section,
+            core_relocations: false,
         };
         let object = ObjectInfo {
             byte_order: ByteOrder::Little,
@@ -414,12 +475,16 @@ mod tests {
             maps: BTreeMap::from([(
                 "stats".to_owned(),
                 MapInfo {
+                    key_size: None,
+                    value_size: None,
+                    max_entries: None,
                     map_type: hash,
                     pinned_by_name: false,
                 },
             )]),
             license: None,
-            needs_kernel_btf: false,
+            core_relocations_in_text: false,
+            kernel_symbols: false,
         };
         let check = |programs: &[(&str, &str)], maps: &[(&str, &str)]| {
             Labels {

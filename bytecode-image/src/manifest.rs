@@ -69,6 +69,22 @@ impl Descriptor {
             .and_then(RawPlatform::checked)
             .filter(|platform| platform.os != "unknown")
     }
+
+    /// Compares its length with that of the content.
+    ///
+    /// # Errors
+    ///
+    /// [`ManifestError::Length`].
+    pub(crate) fn check_length(&self, what: &'static str, found: u64) -> Result<(), ManifestError> {
+        if self.size == found {
+            return Ok(());
+        }
+        Err(ManifestError::Length {
+            what,
+            expected: self.size,
+            found,
+        })
+    }
 }
 
 /// A document that a reference can name.
@@ -147,6 +163,16 @@ pub enum ManifestError {
         found: u64,
         /// The cap.
         limit: u64,
+    },
+    /// Content of another length than the descriptor says.
+    #[error("its {what} has {expected} bytes by its manifest, but {found} were found")]
+    Length {
+        /// `config`, `layer` or `manifest`.
+        what: &'static str,
+        /// Bytes by the descriptor.
+        expected: u64,
+        /// Bytes of the content.
+        found: u64,
     },
     /// An index where an image must be.
     #[error("it is an index that an index names: only one level is read")]
@@ -330,10 +356,15 @@ pub struct ImageConfig {
     pub labels: BTreeMap<String, String>,
 }
 
+/// The fields of a [`RawPlatform`] are written out: to flatten it would collect every unknown field in memory.
 #[derive(Deserialize)]
 struct RawConfig {
-    #[serde(flatten)]
-    platform: RawPlatform,
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    #[serde(default)]
+    variant: Option<String>,
     config: Option<RawContainer>,
 }
 
@@ -355,8 +386,13 @@ impl ImageConfig {
             .config
             .and_then(|config| config.labels)
             .unwrap_or_default();
+        let platform = RawPlatform {
+            os: raw.os,
+            architecture: raw.architecture,
+            variant: raw.variant,
+        };
         Ok(Self {
-            platform: raw.platform.checked(),
+            platform: platform.checked(),
             labels,
         })
     }

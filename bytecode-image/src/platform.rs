@@ -25,7 +25,8 @@ pub struct Platform {
 )]
 pub struct PlatformError(pub String);
 
-/// Architecture variants in the order of what a host can run: a v7 host runs v6 and v5 too.
+/// Variants in the order of what a host of the first can run: a v7 host runs v6 and v5 too. As containers tools have it
+/// (`compatibility` in containers/image, internal/pkg/platform/platform_matcher.go).
 const ARM_VARIANTS: [&str; 4] = ["v8", "v7", "v6", "v5"];
 
 impl Platform {
@@ -38,7 +39,7 @@ impl Platform {
         }
     }
 
-    /// The platform that this program was built for.
+    /// The platform that this program was built for; of 32-bit ARM the variant of the machine that it runs on.
     pub fn host() -> Self {
         let little = cfg!(target_endian = "little");
         let architecture = match std::env::consts::ARCH {
@@ -52,7 +53,13 @@ impl Platform {
             "powerpc64" => "ppc64",
             other => other,
         };
-        Self::linux(architecture)
+        let mut host = Self::linux(architecture);
+        if architecture == "arm" {
+            let machine = rustix::system::uname();
+            let machine = machine.machine().to_string_lossy();
+            host.variant = arm_variant(&machine).map(str::to_owned);
+        }
+        host
     }
 
     /// Byte order of the architecture, for the thirteen that bytecode images are made for;
@@ -66,26 +73,43 @@ impl Platform {
         }
     }
 
-    /// How well an image for `offered` serves a host of this platform: 0 is exact, higher is worse, `None` is not at all.
+    /// How well an image for `offered` serves a host of this platform: 0 is best, higher is worse, `None` is not at all.
     ///
-    /// Without a variant asked for, any variant will do. `arm` asked with a variant takes the nearest lower one.
+    /// In the order of containers tools (`WantedPlatforms` of the source above): with a variant asked for that one, for
+    /// `arm` then the lower ones, and an image that says none last; without one an image that says none, then for `arm`
+    /// v8 to v5. What they refuse and bytecode can do, as no instruction of the host is in it: any variant where none was
+    /// asked for, after those.
     pub fn distance(&self, offered: &Self) -> Option<usize> {
         if self.os != offered.os || self.architecture != offered.architecture {
             return None;
         }
-        let (Some(wanted), Some(found)) = (self.variant.as_deref(), offered.variant.as_deref())
-        else {
-            return Some(usize::from(self.variant != offered.variant));
+        let known = ARM_VARIANTS.len();
+        let rank = |variant: &str| {
+            let is_arm = self.architecture == "arm";
+            let place = ARM_VARIANTS.iter().position(|known| *known == variant);
+            place.filter(|_| is_arm)
         };
-        if wanted == found {
-            return Some(0);
-        }
-        let rank = |variant: &str| ARM_VARIANTS.iter().position(|known| *known == variant);
-        match (self.architecture.as_str(), rank(wanted), rank(found)) {
-            ("arm", Some(wanted), Some(found)) if found > wanted => Some(1 + found - wanted),
-            _ => None,
+        match (self.variant.as_deref(), offered.variant.as_deref()) {
+            (None, None) => Some(0),
+            (None, Some(found)) => Some(1 + rank(found).unwrap_or(known)),
+            (Some(_), None) => Some(known),
+            (Some(wanted), Some(found)) if wanted == found => Some(0),
+            (Some(wanted), Some(found)) => match (rank(wanted), rank(found)) {
+                (Some(wanted), Some(found)) if found > wanted => Some(found - wanted),
+                _ => None,
+            },
         }
     }
+}
+
+/// The variant of a 32-bit ARM host by what the kernel calls the machine (`uname -m`): `armv7l`, `armv6l`, `armv5tejl`;
+/// on a 64-bit kernel `aarch64` or `armv8l`.
+fn arm_variant(machine: &str) -> Option<&'static str> {
+    if machine == "aarch64" {
+        return Some("v8");
+    }
+    let number = machine.strip_prefix("arm")?.get(..2)?;
+    ARM_VARIANTS.into_iter().find(|variant| *variant == number)
 }
 
 impl fmt::Display for Platform {
@@ -172,13 +196,13 @@ mod tests {
     fn distances() {
         let cases = [
             ("linux/amd64", "linux/amd64", Some(0)),
-            ("linux/arm64", "linux/arm64/v8", Some(1)),
-            ("linux/arm/v7", "linux/arm", Some(1)),
-            ("linux/arm/v7", "linux/arm/v7", Some(0)),
-            ("linux/arm/v7", "linux/arm/v6", Some(2)),
-            ("linux/arm/v7", "linux/arm/v5", Some(3)),
-            ("linux/arm/v6", "linux/arm/v7", None),
+            ("linux/amd64", "linux/amd64/v3", Some(5)),
+            ("linux/amd64/v2", "linux/amd64", Some(4)),
             ("linux/amd64/v2", "linux/amd64/v3", None),
+            ("linux/arm64", "linux/arm64/v8", Some(5)),
+            ("linux/arm64/v8", "linux/arm64", Some(4)),
+            ("linux/arm/v6", "linux/arm/v7", None),
+            ("linux/arm/v7", "linux/arm/v9", None),
             ("linux/arm", "linux/arm64", None),
             ("linux/amd64", "windows/amd64", None),
         ];
@@ -188,6 +212,45 @@ mod tests {
                 .unwrap()
                 .distance(&offered.parse().unwrap());
             assert_eq!(distance, expected, "{wanted} from {offered}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_containers_tools() {
+        for (wanted, expected) in [
+            ("linux/arm/v8", "v8 v7 v6 v5 -"),
+            ("linux/arm/v7", "v7 v6 v5 -"),
+            ("linux/arm/v5", "v5 -"),
+            ("linux/arm", "- v8 v7 v6 v5"),
+        ] {
+            let wanted: Platform = wanted.parse().unwrap();
+            let mut found: Vec<_> = ["v6", "-", "v5", "v8", "v7"]
+                .into_iter()
+                .filter_map(|variant| {
+                    let mut offered = Platform::linux("arm");
+                    offered.variant = Some(variant.to_owned()).filter(|variant| variant != "-");
+                    Some((wanted.distance(&offered)?, variant))
+                })
+                .collect();
+            found.sort_unstable();
+            let found: Vec<_> = found.into_iter().map(|(_, variant)| variant).collect();
+            assert_eq!(found.join(" "), expected, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn machines() {
+        for (machine, expected) in [
+            ("armv7l", Some("v7")),
+            ("armv6l", Some("v6")),
+            ("armv5tejl", Some("v5")),
+            ("armv8l", Some("v8")),
+            ("aarch64", Some("v8")),
+            ("armv4l", None),
+            ("arm", None),
+            ("x86_64", None),
+        ] {
+            assert_eq!(arm_variant(machine), expected, "{machine}");
         }
     }
 }

@@ -9,6 +9,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use reqwest::Url;
+
 use crate::digest::{Digest, DigestError};
 use crate::limits::MAX_REFERENCE_BYTES;
 
@@ -24,7 +26,8 @@ const MAX_REPOSITORY_BYTES: usize = 255;
 /// Longest tag, in bytes (distribution-spec, "Pulling manifests").
 const MAX_TAG_BYTES: usize = 128;
 
-/// A whole reference: every default is filled in, so that two that mean the same are equal.
+/// A whole reference: every default is filled in and every part has one spelling, so that two that mean the same are
+/// equal, as values and as texts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference {
     registry: String,
@@ -108,7 +111,8 @@ pub enum ReferenceError {
 }
 
 impl Reference {
-    /// Host and port as they are written: `quay.io`, `127.0.0.1:5000`, `[::1]:5000`, `docker.io`.
+    /// Host and port, spelled the one way that all spellings of them have: `quay.io`, `127.0.0.1:5000`, `[::1]:5000`,
+    /// `docker.io`.
     pub fn registry(&self) -> &str {
         &self.registry
     }
@@ -234,6 +238,28 @@ fn split_host(registry: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
+/// A registry spelled the one way that is kept and compared: lower case (RFC 3986, 3.2.2), the port without zeros in
+/// front, an IPv6 address in its shortest form, the default registry by its own name. Two spellings that reach one server
+/// must not be two registries to a policy, so a host that a URL would spell otherwise (`10.1` is `10.0.0.1` there) is none.
+fn canonical(registry: &str) -> Option<String> {
+    let lower = registry.to_ascii_lowercase();
+    let (host, port) = split_host(&lower)?;
+    let url = Url::parse(&format!("https://{host}/")).ok()?;
+    let spelled = url.host_str()?;
+    if spelled != host && !host.starts_with('[') {
+        return None;
+    }
+    if matches!(port, None | Some(443))
+        && (host == DEFAULT_REGISTRY || DEFAULT_REGISTRY_ALIASES.contains(&host))
+    {
+        return Some(DEFAULT_REGISTRY.to_owned());
+    }
+    Some(match port {
+        Some(port) => format!("{spelled}:{port}"),
+        None => spelled.to_owned(),
+    })
+}
+
 /// One part of a repository: letters and digits, between them one `.`, one or two `_`, or any number of `-`.
 fn is_path_component(component: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -300,16 +326,11 @@ impl FromStr for Reference {
             Some((first, path)) if is_registry_part(first) => (first, path),
             _ => (DEFAULT_REGISTRY, rest),
         };
-        if split_host(registry).is_none() {
+        let Some(registry) = canonical(registry) else {
             return Err(ReferenceError::Registry {
                 reference: reference(),
                 registry: registry.to_owned(),
             });
-        }
-        let registry = if DEFAULT_REGISTRY_ALIASES.contains(&registry) {
-            DEFAULT_REGISTRY
-        } else {
-            registry
         };
         let (path, tag) = match path.rsplit_once(':') {
             Some((path, tag)) => (path, Some(tag)),
@@ -361,9 +382,8 @@ impl FromStr for Reference {
             (None, None) => Some("latest".to_owned()),
             (None, Some(_)) => None,
         };
-        // Host names are the same in any case (RFC 3986, 3.2.2); equal references must be equal texts.
         Ok(Self {
-            registry: registry.to_ascii_lowercase(),
+            registry,
             repository,
             tag,
             digest,

@@ -1,5 +1,8 @@
 //! As much of BTF as labels need (`Documentation/bpf/btf.rst`, `include/uapi/linux/btf.h`): the map definitions
-//! of the `.maps` data section, and whether `.BTF.ext` has CO-RE relocations. The file's own byte order is used.
+//! of the `.maps` data section, the externs of `.ksyms`, and where `.BTF.ext` has CO-RE relocations. The file's own byte order is used.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::elf::{MAX_MAPS, MapInfo};
 use crate::reader::Reader;
@@ -12,6 +15,9 @@ const MAX_MODIFIERS: usize = 32;
 
 /// How many members a map definition may have; libbpf knows twelve, and each map reads its definition anew.
 const MAX_MEMBERS: u32 = 64;
+
+/// How many arrays may stand in each other in a key or value.
+const MAX_NESTED_ARRAYS: usize = 32;
 
 /// `LIBBPF_PIN_BY_NAME` (`enum libbpf_pin_type`).
 const PIN_BY_NAME: u32 = 1;
@@ -106,7 +112,47 @@ impl<'a> Btf<'a> {
         Ok(maps)
     }
 
-    /// What a map definition says in its members `type` and `pinning`.
+    /// Whether `.ksyms` has functions or typed variables, which are looked up in the kernel's own BTF. Those without a
+    /// type (`extern void x __ksym`) are looked up by their addresses alone.
+    pub(crate) fn kernel_symbols(&self) -> Result<bool, ObjectError> {
+        for &at in &self.offsets {
+            let section = self.type_at(at)?;
+            if section.kind != kind::DATASEC
+                || !self.strings.has_string(section.name as usize, ".ksyms")?
+            {
+                continue;
+            }
+            for index in 0..section.vlen as usize {
+                let symbol = self.by_id(self.types.u32(section.at + index * 12)?)?;
+                let typed = match symbol.kind {
+                    kind::FUNC => true,
+                    kind::VAR => !self.is_void(symbol.target)?,
+                    _ => false,
+                };
+                if typed {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a type is `void`, with or without qualifiers.
+    fn is_void(&self, mut id: u32) -> Result<bool, ObjectError> {
+        for _ in 0..MAX_MODIFIERS {
+            if id == 0 {
+                return Ok(true);
+            }
+            let found = self.by_id(id)?;
+            match found.kind {
+                kind::VOLATILE | kind::CONST | kind::RESTRICT => id = found.target,
+                _ => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+
+    /// What a map definition says in its members (libbpf's `parse_btf_map_def`).
     fn map(&self, map: &str, definition: u32) -> Result<MapInfo, ObjectError> {
         let definition = self.resolve(definition)?;
         if definition.kind != kind::STRUCT {
@@ -117,20 +163,35 @@ impl<'a> Btf<'a> {
         }
         let mut map_type = None;
         let mut pinning = None;
+        let (mut key_size, mut value_size, mut max_entries) = (None, None, None);
         for index in 0..definition.vlen as usize {
             // struct btf_member { name_off, type, offset }
             let member = definition.at + index * 12;
             let name = self.types.size(member)?;
             let target = self.types.u32(member + 4)?;
-            if map_type.is_none() && self.strings.has_string(name, "type")? {
+            let is = |text| self.strings.has_string(name, text);
+            if map_type.is_none() && is("type")? {
                 map_type = self.number(target)?;
-            } else if self.strings.has_string(name, "pinning")? {
+            } else if is("pinning")? {
                 pinning = self.number(target)?;
+            } else if is("max_entries")? {
+                max_entries = self.number(target)?;
+            } else if is("key_size")? {
+                key_size = self.number(target)?;
+            } else if is("value_size")? {
+                value_size = self.number(target)?;
+            } else if is("key")? {
+                key_size = self.pointed_size(target)?;
+            } else if is("value")? {
+                value_size = self.pointed_size(target)?;
             }
         }
         match map_type {
             Some(map_type) => Ok(MapInfo {
                 map_type,
+                key_size,
+                value_size,
+                max_entries,
                 pinned_by_name: pinning == Some(PIN_BY_NAME),
             }),
             None => Err(self.damaged(&format!(
@@ -151,6 +212,43 @@ impl<'a> Btf<'a> {
         }
         // struct btf_array { type, index_type, nelems }
         Ok(Some(self.types.u32(array.at + 8)?))
+    }
+
+    /// The size of what a member of a map definition points to: `T *name`; `None` where it has none.
+    fn pointed_size(&self, member: u32) -> Result<Option<u32>, ObjectError> {
+        let pointer = self.resolve(member)?;
+        if pointer.kind != kind::PTR {
+            return Ok(None);
+        }
+        let (mut id, mut count) = (pointer.target, 1_u32);
+        for _ in 0..MAX_NESTED_ARRAYS {
+            // `void *`.
+            if id == 0 {
+                return Ok(None);
+            }
+            let found = self.resolve(id)?;
+            let size = match found.kind {
+                kind::ARRAY => {
+                    let elements = self.types.u32(found.at + 8)?;
+                    let Some(product) = count.checked_mul(elements) else {
+                        return Ok(None);
+                    };
+                    (id, count) = (self.types.u32(found.at)?, product);
+                    continue;
+                }
+                kind::INT
+                | kind::STRUCT
+                | kind::UNION
+                | kind::ENUM
+                | kind::ENUM64
+                | kind::FLOAT => found.target,
+                // BPF is a machine of 64 bits, whatever the host is.
+                kind::PTR => 8,
+                _ => return Ok(None),
+            };
+            return Ok(count.checked_mul(size));
+        }
+        Ok(None)
     }
 
     /// The type behind typedefs, qualifiers and tags.
@@ -223,17 +321,74 @@ impl<'a> Btf<'a> {
     }
 }
 
-/// Whether a `.BTF.ext` section has CO-RE relocations (`struct btf_ext_header`, libbpf's `btf.c`).
-pub(crate) fn has_core_relocations(bytes: &[u8], order: ByteOrder) -> Result<bool, ObjectError> {
-    let file = Reader::new(bytes, order, ".BTF.ext");
-    let header = Header::parse(&file)?;
-    // Headers from before CO-RE end at 24.
-    if header.len < 32 {
-        return Ok(false);
+/// Where CO-RE relocations are (`struct btf_ext_header`, `struct bpf_core_relo`; libbpf's `btf.c`).
+#[derive(Debug, Default)]
+pub(crate) struct CoreRelocations<'a> {
+    /// Byte offsets of the instructions, by the names of their sections.
+    by_section: BTreeMap<&'a str, Vec<u32>>,
+}
+
+impl<'a> CoreRelocations<'a> {
+    /// Reads them from a `.BTF.ext` section.
+    pub(crate) fn parse(
+        bytes: &[u8],
+        order: ByteOrder,
+        btf: &Btf<'a>,
+    ) -> Result<Self, ObjectError> {
+        let mut found = Self::default();
+        let file = Reader::new(bytes, order, ".BTF.ext");
+        let header = Header::parse(&file)?;
+        // Headers from before CO-RE end at 24.
+        if header.len < 32 {
+            return Ok(found);
+        }
+        let records = file.range(header.at(&file, 24)?, file.size(28)?)?;
+        if records.len() == 0 {
+            return Ok(found);
+        }
+        let size = records.size(0)?;
+        if size < 4 {
+            return Err(file.damaged(&format!("relocations of {size} bytes")));
+        }
+        let mut at = 4;
+        // struct btf_ext_info_sec { sec_name_off, num_info, records }
+        while at < records.len() {
+            let section = btf.strings.string(records.size(at)?)?;
+            let count = records.size(at.saturating_add(4))?;
+            at = at.saturating_add(8);
+            let end = count.saturating_mul(size).saturating_add(at);
+            if end > records.len() {
+                return Err(file.damaged(&format!("{count} relocations at {at}")));
+            }
+            let offsets = found.by_section.entry(section).or_default();
+            while at < end {
+                offsets.push(records.u32(at)?);
+                at = at.saturating_add(size);
+            }
+        }
+        for offsets in found.by_section.values_mut() {
+            offsets.sort_unstable();
+        }
+        Ok(found)
     }
-    let relocations = file.range(header.at(&file, 24)?, file.size(28)?)?;
-    // The first four bytes are the size of a record.
-    Ok(relocations.len() > 4)
+
+    /// Whether any is in that section, or in one of its parts (`.text.<function>`).
+    pub(crate) fn any_in(&self, section: &str) -> bool {
+        self.by_section.iter().any(|(name, offsets)| {
+            let part = name.strip_prefix(section);
+            part.is_some_and(|part| part.is_empty() || part.starts_with('.')) && !offsets.is_empty()
+        })
+    }
+
+    /// Whether any is in that part of that section.
+    pub(crate) fn any_at(&self, section: &str, range: Range<u64>) -> bool {
+        self.by_section.get(section).is_some_and(|offsets| {
+            let first = offsets.partition_point(|offset| u64::from(*offset) < range.start);
+            offsets
+                .get(first)
+                .is_some_and(|offset| u64::from(*offset) < range.end)
+        })
+    }
 }
 
 /// What `.BTF` and `.BTF.ext` begin with: magic, version, flags, length of the header; offsets count from its end.
@@ -260,39 +415,77 @@ impl Header {
 mod tests {
     use super::*;
 
-    /// A `.BTF.ext` whose header has `header` bytes and says that there are `relocations` bytes of CO-RE relocations.
-    fn extension(header: u32, relocations: u32, order: ByteOrder) -> Vec<u8> {
-        let word = |value: u32| match order {
+    /// A `.BTF` without types whose strings are these.
+    fn strings(text: &[u8], order: ByteOrder) -> Vec<u8> {
+        let length = u32::try_from(text.len()).unwrap();
+        [&header(&[24, 0, 0, 0, length], order), text].concat()
+    }
+
+    fn words(words: &[u32], order: ByteOrder) -> Vec<u8> {
+        let word = |value: &u32| match order {
             ByteOrder::Little => value.to_le_bytes(),
             ByteOrder::Big => value.to_be_bytes(),
         };
+        words.iter().flat_map(word).collect()
+    }
+
+    fn header(rest: &[u32], order: ByteOrder) -> Vec<u8> {
         let start: [u8; 4] = match order {
             ByteOrder::Little => [0x9f, 0xeb, 1, 0],
             ByteOrder::Big => [0xeb, 0x9f, 1, 0],
         };
-        let words = [header, 0, 0, 0, 0, 0, relocations].map(word);
-        let mut bytes = [start.as_slice(), words.as_flattened()].concat();
-        bytes.resize(32 + 20, 0);
-        bytes
+        [start.as_slice(), &words(rest, order)].concat()
     }
 
     #[test]
     fn core_relocations() {
+        let (xdp, text, part) = (1, 5, 11);
+        let names = b"\0xdp\0.text\0.text.x\0";
         for order in [ByteOrder::Little, ByteOrder::Big] {
+            let btf = strings(names, order);
+            let btf = Btf::parse(&btf, order).unwrap();
+            let parse = |length: u32, size: u32, records: &[u32]| {
+                let head = header(&[length, 0, 0, 0, 0, 0, size], order);
+                let bytes = [head, words(records, order)].concat();
+                CoreRelocations::parse(&bytes, order, &btf)
+            };
+            let found = parse(32, 40, &[8, xdp, 2, 48, 0, 8, 0, text, 1, 0, 0]).unwrap_err();
+            assert!(found.to_string().contains("relocations at"), "{found}");
+            let found = parse(32, 44, &[8, xdp, 2, 48, 0, 8, 0, text, 1, 0, 0]).unwrap();
             let table = [
-                (32, 0, Some(false)),
-                (32, 4, Some(false)),
-                (32, 20, Some(true)),
-                (24, 20, Some(false)),
-                (32, 21, None),
-                (u32::MAX, 20, None),
+                ("xdp", 0..8, false),
+                ("xdp", 8..16, true),
+                ("xdp", 9..48, false),
+                ("xdp", 48..49, true),
+                ("xdp", 49..u64::MAX, false),
+                ("tc", 0..u64::MAX, false),
             ];
-            for (header, relocations, expected) in table {
-                let found = has_core_relocations(&extension(header, relocations, order), order);
-                assert_eq!(found.ok(), expected, "{order} {header} {relocations}");
+            for (section, range, expected) in table {
+                let what = format!("{section} {range:?}");
+                assert_eq!(found.any_at(section, range), expected, "{what}");
+            }
+            assert!(found.any_in(".text") && !found.any_in(".tex") && !found.any_in("tc"));
+            let found = parse(32, 20, &[8, part, 1, 0, 0]).unwrap();
+            assert!(found.any_in(".text") && !found.any_in("xdp"));
+            // None, by an old header, no bytes, and no sections.
+            for (length, size) in [(24, 44), (32, 0), (32, 4)] {
+                let found = parse(length, size, &[8]).unwrap();
+                assert!(found.by_section.is_empty(), "{length} {size}");
+            }
+            // Records of no size, more records than there are, a name that is none, a part of a word.
+            for (size, records) in [
+                (12, vec![0, xdp, 1]),
+                (20, vec![8, xdp, u32::MAX, 0, 0]),
+                (20, vec![8, 99, 1, 0, 0]),
+                (5, vec![8, xdp]),
+                (u32::MAX, vec![8]),
+            ] {
+                assert!(parse(32, size, &records).is_err(), "{size} {records:?}");
             }
         }
-        let swapped = extension(32, 0, ByteOrder::Little);
-        assert!(has_core_relocations(&swapped, ByteOrder::Big).is_err());
+        let swapped = header(&[32, 0, 0, 0, 0, 0, 0], ByteOrder::Little);
+        let btf = strings(names, ByteOrder::Big);
+        let btf = Btf::parse(&btf, ByteOrder::Big).unwrap();
+        assert!(CoreRelocations::parse(&swapped, ByteOrder::Big, &btf).is_err());
     }
 }

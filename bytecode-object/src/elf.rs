@@ -4,7 +4,7 @@ use object::elf::{self, FileHeader64, SectionHeader64};
 use object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym};
 use object::{Endianness, SectionIndex};
 
-use crate::btf::{Btf, has_core_relocations};
+use crate::btf::{Btf, CoreRelocations};
 use crate::reader::Reader;
 use crate::{ObjectError, Section, map_type_name};
 
@@ -16,6 +16,9 @@ pub const MAX_PROGRAMS: usize = 4096;
 
 /// Most maps that one object may have, for the same reason as [`MAX_PROGRAMS`].
 pub const MAX_MAPS: usize = 4096;
+
+/// How much of a licence is read: the size of `bpf_object.license` in libbpf, without its NUL.
+const MAX_LICENSE_BYTES: usize = 63;
 
 /// Most sections that are looked at: what fits the 16-bit field of the ELF header. Each name is read once.
 const MAX_SECTIONS: usize = 0xffff;
@@ -36,6 +39,8 @@ pub struct ProgramInfo {
     pub section_name: String,
     /// What that name means.
     pub section: Section,
+    /// Whether its instructions are fitted to the running kernel's types (CO-RE relocations in `.BTF.ext`).
+    pub core_relocations: bool,
 }
 
 /// One map of an object.
@@ -43,6 +48,12 @@ pub struct ProgramInfo {
 pub struct MapInfo {
     /// `enum bpf_map_type`.
     pub map_type: u32,
+    /// Bytes of a key; `None` where the definition does not say (a ring buffer has none).
+    pub key_size: Option<u32>,
+    /// Bytes of a value; `None` where the definition does not say.
+    pub value_size: Option<u32>,
+    /// Most entries; `None` where the definition does not say: the loader sets it.
+    pub max_entries: Option<u32>,
     /// Objects with a map of that name share it (`__uint(pinning, LIBBPF_PIN_BY_NAME)`).
     pub pinned_by_name: bool,
 }
@@ -58,8 +69,10 @@ pub struct ObjectInfo {
     pub maps: BTreeMap<String, MapInfo>,
     /// The `license` section's string.
     pub license: Option<String>,
-    /// Whether loading needs the running kernel's BTF (CO-RE relocations in `.BTF.ext`).
-    pub needs_kernel_btf: bool,
+    /// Whether functions that programs may call (`.text`) have CO-RE relocations.
+    pub core_relocations_in_text: bool,
+    /// Whether it has externs that are looked up in the running kernel's types: kfuncs and typed variables (`__ksym`).
+    pub kernel_symbols: bool,
 }
 
 impl std::fmt::Display for ByteOrder {
@@ -83,17 +96,28 @@ impl ObjectInfo {
     /// [`MAX_OBJECT_BYTES`], [`MAX_PROGRAMS`] or [`MAX_MAPS`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
         let file = File::open(bytes)?;
-        let programs = file.programs()?;
+        let btf = match file.section(".BTF") {
+            Some(section) => Some(Btf::parse(file.data(section)?, file.order)?),
+            None => None,
+        };
+        let relocations = match (&btf, file.section(".BTF.ext")) {
+            (Some(btf), Some(section)) => {
+                CoreRelocations::parse(file.data(section)?, file.order, btf)?
+            }
+            _ => CoreRelocations::default(),
+        };
+        let programs = file.programs(&relocations)?;
         if programs.is_empty() {
             return Err(ObjectError::NoProgram);
         }
         Ok(Self {
             byte_order: file.order,
             programs,
-            maps: file.maps()?,
+            maps: file.maps(btf.as_ref())?,
             license: file.license()?,
-            needs_kernel_btf: match file.section(".BTF.ext") {
-                Some(section) => has_core_relocations(file.data(section)?, file.order)?,
+            core_relocations_in_text: relocations.any_in(".text"),
+            kernel_symbols: match &btf {
+                Some(btf) => btf.kernel_symbols()?,
                 None => false,
             },
         })
@@ -193,11 +217,17 @@ impl<'a> File<'a> {
         let Some(section) = self.section("license") else {
             return Ok(None);
         };
-        let license = Reader::new(self.data(section)?, self.order, "license").string(0)?;
-        Ok(Some(license.to_owned()))
+        // As libbpf reads it (`bpf_object__init_license`): up to a NUL or to the end, cut off where it cuts it off.
+        let bytes = self.data(section)?;
+        let bytes = bytes.get(..MAX_LICENSE_BYTES).unwrap_or(bytes);
+        let license = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+        Ok(Some(String::from_utf8_lossy(license).into_owned()))
     }
 
-    fn programs(&self) -> Result<BTreeMap<String, ProgramInfo>, ObjectError> {
+    fn programs(
+        &self,
+        relocations: &CoreRelocations<'_>,
+    ) -> Result<BTreeMap<String, ProgramInfo>, ObjectError> {
         let mut programs = BTreeMap::new();
         self.each_symbol(|symbol| {
             if symbol.kind != elf::STT_FUNC || symbol.local || !self.holds_programs(&symbol) {
@@ -210,6 +240,10 @@ impl<'a> File<'a> {
             let program = ProgramInfo {
                 section_name: symbol.section_name.to_owned(),
                 section: Section::parse(symbol.section_name),
+                core_relocations: relocations.any_at(
+                    symbol.section_name,
+                    symbol.value..symbol.value.saturating_add(symbol.size),
+                ),
             };
             match programs.insert(name.to_owned(), program) {
                 Some(_) => Err(twice("program", name)),
@@ -229,7 +263,7 @@ impl<'a> File<'a> {
         symbol.section.sh_type(self.endian) == elf::SHT_PROGBITS && executable && !called
     }
 
-    fn maps(&self) -> Result<BTreeMap<String, MapInfo>, ObjectError> {
+    fn maps(&self, btf: Option<&Btf<'a>>) -> Result<BTreeMap<String, MapInfo>, ObjectError> {
         let mut maps = BTreeMap::new();
         let mut insert = |name: &str, map| {
             if maps.len() >= MAX_MAPS {
@@ -241,8 +275,7 @@ impl<'a> File<'a> {
             }
         };
         if self.section(".maps").is_some() {
-            let btf = self.section(".BTF").ok_or(ObjectError::NoBtf)?;
-            for (name, map) in Btf::parse(self.data(btf)?, self.order)?.maps()? {
+            for (name, map) in btf.ok_or(ObjectError::NoBtf)?.maps()? {
                 insert(name, map)?;
             }
         }
@@ -253,12 +286,16 @@ impl<'a> File<'a> {
                 if !variable || symbol.name == 0 || !is_legacy_maps(symbol.section_name) {
                     return Ok(());
                 }
-                // `type` is the first member of struct bpf_map_def.
+                // struct bpf_map_def { type, key_size, value_size, max_entries, map_flags, … }
                 let definitions =
                     Reader::new(self.data(symbol.section)?, self.order, symbol.section_name);
                 let at = usize::try_from(symbol.value).unwrap_or(usize::MAX);
+                let member = |index: usize| definitions.u32(at.saturating_add(4 * index)).ok();
                 let map = MapInfo {
                     map_type: definitions.u32(at)?,
+                    key_size: member(1),
+                    value_size: member(2),
+                    max_entries: member(3),
                     pinned_by_name: false,
                 };
                 insert(symbol.name()?, map)
@@ -297,6 +334,7 @@ impl<'a> File<'a> {
                 kind: symbol.st_type(),
                 local: symbol.is_local(),
                 value: symbol.st_value(self.endian),
+                size: symbol.st_size(self.endian),
                 section,
                 section_name: self.names.get(index.0).copied().unwrap_or_default(),
             })?;
@@ -317,6 +355,8 @@ struct Symbol<'a, 'f> {
     local: bool,
     /// Offset in the section.
     value: u64,
+    /// Bytes.
+    size: u64,
     section: SectionRef<'a>,
     section_name: &'a str,
 }

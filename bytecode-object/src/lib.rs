@@ -8,6 +8,7 @@ mod btf;
 mod elf;
 mod error;
 mod map_type;
+mod needs;
 mod program_type;
 mod reader;
 mod section;
@@ -17,5 +18,9 @@ pub use elf::{
 };
 pub use error::ObjectError;
 pub use map_type::map_type_name;
+pub use needs::{
+    KernelBtfUse, KernelVersion, Needs, SLEEPABLE_SINCE, SLEEPABLE_UPROBE_SINCE, TCX_SINCE,
+    XDP_FRAGS_SINCE, map_type_since,
+};
 pub use program_type::{ProgramType, UnknownProgramType};
 pub use section::Section;

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bpfman_tests::lanes;
-use bytecode_object::{ObjectError, ObjectInfo, map_type_name};
+use bytecode_object::{ByteOrder, ObjectError, ObjectInfo, map_type_name};
 use serde_json::Value;
 
 /// Packages of Debian trixie with eBPF objects: as files, or inside their programs (libbpf's skeletons).
@@ -99,10 +99,12 @@ fn run(tool: &Path, arguments: &[&str], file: &Path) -> Option<String> {
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Programs and the section of each, and the names of legacy maps, by the tables that llvm-readelf prints.
-fn by_readelf(table: &str) -> (BTreeMap<String, String>, Vec<String>) {
-    let mut sections: BTreeMap<String, (String, bool)> = BTreeMap::new();
-    let (mut programs, mut maps) = (BTreeMap::new(), Vec::new());
+/// Programs and the section of each, and where the definition of each legacy map lies in the file, by the tables that
+/// llvm-readelf prints.
+fn by_readelf(table: &str) -> (BTreeMap<String, String>, BTreeMap<String, usize>) {
+    let mut sections: BTreeMap<String, (String, bool, usize)> = BTreeMap::new();
+    let (mut programs, mut maps) = (BTreeMap::new(), BTreeMap::new());
+    let hex = |text: &str| usize::from_str_radix(text, 16).unwrap();
     for line in table.lines() {
         if let Some((number, rest)) = line
             .trim()
@@ -111,17 +113,17 @@ fn by_readelf(table: &str) -> (BTreeMap<String, String>, Vec<String>) {
         {
             let fields: Vec<&str> = rest.split_whitespace().collect();
             // Name, type, address, offset, size, entry size, flags: these are left out when there are none.
-            if let [name, "PROGBITS", _, _, _, _, flags, _, _, _] = fields.as_slice() {
-                let section = ((*name).to_owned(), flags.contains('X'));
+            if let [name, "PROGBITS", _, offset, _, _, flags, _, _, _] = fields.as_slice() {
+                let section = ((*name).to_owned(), flags.contains('X'), hex(offset));
                 sections.insert(number.trim().to_owned(), section);
             }
             continue;
         }
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, _, _, kind, bind, _, index, name] = fields.as_slice() else {
+        let [_, value, _, kind, bind, _, index, name] = fields.as_slice() else {
             continue;
         };
-        let Some((section, executable)) = sections.get(*index) else {
+        let Some((section, executable, offset)) = sections.get(*index) else {
             continue;
         };
         let text = section == ".text" || section.starts_with(".text.");
@@ -129,7 +131,7 @@ fn by_readelf(table: &str) -> (BTreeMap<String, String>, Vec<String>) {
             programs.insert((*name).to_owned(), section.clone());
         }
         if (section == "maps" || section.starts_with("maps/")) && *kind != "SECTION" {
-            maps.push((*name).to_owned());
+            maps.insert((*name).to_owned(), offset + hex(value));
         }
     }
     (programs, maps)
@@ -168,6 +170,67 @@ fn by_bpftool(dump: &str) -> BTreeMap<String, u64> {
     maps
 }
 
+/// The label of a section, by the beginning of its name: what these packages have, written down beside libbpf's table
+/// (`section_defs`), not taken from ours.
+fn labelled(section: &str) -> &'static str {
+    const TABLE: [(&str, &str); 38] = [
+        ("action", "sched_act"),
+        ("cgroup/bind", "cgroup_sock_addr"),
+        ("cgroup/connect", "cgroup_sock_addr"),
+        ("cgroup/dev", "cgroup_device"),
+        ("cgroup/getsockopt", "cgroup_sockopt"),
+        ("cgroup/setsockopt", "cgroup_sockopt"),
+        ("cgroup/sock", "cgroup_sock"),
+        ("cgroup/post_bind", "cgroup_sock"),
+        ("cgroup/sysctl", "cgroup_sysctl"),
+        ("cgroup_skb/", "cgroup_skb"),
+        ("classifier", "tc"),
+        ("fentry", "fentry"),
+        ("fexit", "fexit"),
+        ("fmod_ret", "tracing"),
+        ("freplace", "ext"),
+        ("iter", "tracing"),
+        ("kprobe", "kprobe"),
+        ("kretprobe", "kprobe"),
+        ("ksyscall", "kprobe"),
+        ("kretsyscall", "kprobe"),
+        ("lsm", "lsm"),
+        ("perf_event", "perf_event"),
+        ("raw_tp.w", "raw_tracepoint_writable"),
+        ("raw_tracepoint.w", "raw_tracepoint_writable"),
+        ("raw_tp", "raw_tracepoint"),
+        ("raw_tracepoint", "raw_tracepoint"),
+        ("sk_lookup", "sk_lookup"),
+        ("sk_skb", "sk_skb"),
+        ("socket", "socket_filter"),
+        ("sockops", "sock_ops"),
+        ("struct_ops", "struct_ops"),
+        ("syscall", "syscall"),
+        ("tcx/", "tcx"),
+        ("tc", "tc"),
+        ("tp_btf", "tracing"),
+        ("tp", "tracepoint"),
+        ("tracepoint", "tracepoint"),
+        ("xdp", "xdp"),
+    ];
+    let name = section.strip_prefix('?').unwrap_or(section);
+    let probes = [
+        ("uprobe.multi", "kprobe"),
+        ("uretprobe.multi", "kprobe"),
+        ("usdt", "kprobe"),
+    ];
+    let known = probes.iter().chain(&TABLE);
+    let known = known.chain(&[("uprobe", "uprobe"), ("uretprobe", "uprobe")]);
+    let mut found = known.filter(|(head, _)| name.starts_with(head));
+    match found.next() {
+        // These are for entries of maps.
+        Some((_, "xdp")) if name.contains("/devmap") => "xdp_devmap",
+        Some((_, "xdp")) if name.contains("/cpumap") => "xdp_cpumap",
+        Some((_, label)) => label,
+        None => "unspec",
+    }
+}
+
 #[test]
 fn objects_of_packages() {
     let (Some(readelf), Some(bpftool)) = (lanes::tool("llvm-readelf"), lanes::tool("bpftool"))
@@ -202,18 +265,32 @@ fn objects_of_packages() {
             .map(|(program, found)| (program.clone(), found.section_name.clone()))
             .collect();
         assert_eq!(ours, programs, "programs of {name}");
+        for (program, found) in &info.programs {
+            let (section, label) = (&found.section_name, found.section.label());
+            assert_eq!(label, labelled(section), "{program} of {name}: {section}");
+        }
 
         // An object without BTF has no `.maps`.
         let dump = run(&bpftool, &["-j", "btf", "dump", "file"], &file);
         let of_btf = dump.map(|dump| by_bpftool(&dump)).unwrap_or_default();
-        let mut names: Vec<&String> = of_btf.keys().chain(&legacy).collect();
+        let mut names: Vec<&String> = of_btf.keys().chain(legacy.keys()).collect();
         names.sort();
         assert_eq!(
             info.maps.keys().collect::<Vec<_>>(),
             names,
             "maps of {name}"
         );
-        for (map, kind) in of_btf {
+        // `type` is the first word of a definition.
+        let word = |at: usize| {
+            let bytes = object[at..at + 4].try_into().unwrap();
+            match info.byte_order {
+                ByteOrder::Little => u32::from_le_bytes(bytes),
+                ByteOrder::Big => u32::from_be_bytes(bytes),
+            }
+        };
+        let legacy = legacy.iter();
+        let legacy = legacy.map(|(map, at)| (map.clone(), u64::from(word(*at))));
+        for (map, kind) in of_btf.into_iter().chain(legacy) {
             let ours = info.maps[&map].map_type;
             assert_eq!(u64::from(ours), kind, "map {map} of {name}");
             assert!(map_type_name(ours).is_some(), "map {map} of {name}: {kind}");

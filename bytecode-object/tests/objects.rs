@@ -5,7 +5,7 @@
 
 mod compile;
 
-use bytecode_object::{ByteOrder, ObjectError, ObjectInfo, Section};
+use bytecode_object::{ByteOrder, KernelBtfUse, ObjectError, ObjectInfo, Section};
 use compile::object;
 
 const TARGETS: [(&str, ByteOrder); 2] = [("bpfel", ByteOrder::Little), ("bpfeb", ByteOrder::Big)];
@@ -48,7 +48,7 @@ fn labels_are_the_same_in_both_byte_orders() {
             true,
         ),
     ];
-    for (source, programs, maps, license, needs_kernel_btf) in table {
+    for (source, programs, maps, license, relocated) in table {
         for (target, order) in TARGETS {
             let Some(bytes) = object(source, target, &["-g"]) else {
                 return;
@@ -59,8 +59,161 @@ fn labels_are_the_same_in_both_byte_orders() {
             assert_eq!(info.programs_label(), programs, "{source} {target}");
             assert_eq!(info.maps_label(), maps, "{source} {target}");
             assert_eq!(info.license.as_deref(), license, "{source} {target}");
-            assert_eq!(info.needs_kernel_btf, needs_kernel_btf, "{source} {target}");
+            let found = info.programs.values().any(|found| found.core_relocations);
+            assert_eq!(found, relocated, "{source} {target}");
         }
+    }
+}
+
+/// A source, the compiler's flags, a map, and its sizes of key, value and entries.
+type Shape = (
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+    [Option<u32>; 3],
+);
+
+#[test]
+fn sizes_of_maps() {
+    let table: &[Shape] = &[
+        ("counter", &[], "counts", [Some(4), Some(8), Some(1)]),
+        ("legacy", &[], "table", [Some(4), Some(8), Some(10)]),
+        ("many", &[], "events", [None, None, Some(4096)]),
+        ("many", &[], "first", [Some(4), Some(8), Some(1)]),
+        // Arrays in a struct behind a typedef, a pointer, an array, and nothing.
+        (
+            "shapes",
+            &["-DVALUE=pair", "-DENTRIES=7"],
+            "table",
+            [Some(4), Some(24), Some(7)],
+        ),
+        (
+            "shapes",
+            &["-DVALUE=pair *const"],
+            "table",
+            [Some(4), Some(8), Some(1)],
+        ),
+        (
+            "shapes",
+            &["-DVALUE=void"],
+            "table",
+            [Some(4), None, Some(1)],
+        ),
+    ];
+    for (source, flags, map, expected) in table {
+        for (target, _) in TARGETS {
+            let flags = [["-g"].as_slice(), flags].concat();
+            let Some(bytes) = object(source, target, &flags) else {
+                return;
+            };
+            let info = ObjectInfo::parse(&bytes).expect("a good object");
+            let found = &info.maps[*map];
+            let found = [found.key_size, found.value_size, found.max_entries];
+            assert_eq!(found, *expected, "{source} {flags:?} {target}");
+        }
+    }
+}
+
+#[test]
+fn licences_that_end_without_a_nul() {
+    let table = [
+        (
+            r#"-DLICENSE=char _license[3] SEC("license")="GPL";"#,
+            Some("GPL"),
+        ),
+        (
+            r#"-DLICENSE=__asm__(".section license,\"aw\"\n.previous");"#,
+            Some(""),
+        ),
+        ("-DLICENSE=", None),
+    ];
+    for (flag, expected) in table {
+        let Some(bytes) = object("shapes", "bpfel", &["-g", flag]) else {
+            return;
+        };
+        let info = ObjectInfo::parse(&bytes).unwrap_or_else(|error| panic!("{flag}: {error}"));
+        assert_eq!(info.license.as_deref(), expected, "{flag}");
+    }
+}
+
+/// An object that aya makes takes bpf-linker, which no distribution has; one of the same layout takes clang.
+#[test]
+fn objects_as_aya_lays_them_out() {
+    for (target, order) in TARGETS {
+        let Some(bytes) = object("aya", target, &[]) else {
+            return;
+        };
+        let info = ObjectInfo::parse(&bytes).expect("a good object");
+        assert_eq!(info.byte_order, order);
+        assert_eq!(
+            info.programs_label(),
+            r#"{"allocate":"uprobe","count":"xdp","pass":"tc"}"#
+        );
+        assert_eq!(
+            info.maps_label(),
+            r#"{"COUNTS":"per_cpu_array","EVENTS":"ringbuf","JUMPS":"prog_array"}"#
+        );
+        assert_eq!(info.license.as_deref(), Some("GPL"));
+        let jumps = &info.maps["JUMPS"];
+        let sizes = (jumps.key_size, jumps.value_size, jumps.max_entries);
+        assert_eq!(sizes, (Some(4), Some(4), Some(4)));
+    }
+}
+
+#[test]
+fn what_is_asked_of_a_kernel() {
+    for (target, _) in TARGETS {
+        let parse = |source, flags: &[&str]| {
+            let bytes = object(source, target, &[["-g"].as_slice(), flags].concat())?;
+            Some(ObjectInfo::parse(&bytes).expect("a good object"))
+        };
+        let (Some(many), Some(relocated), Some(needs)) = (
+            parse("many", &[]),
+            parse("relocated", &[]),
+            parse("needs", &[]),
+        ) else {
+            return;
+        };
+        let asked = |info: &ObjectInfo, programs: &[&str]| {
+            let needs = info.needs(programs.iter().copied());
+            let kernel = needs.kernel.map(|(since, what)| format!("{since}: {what}"));
+            (kernel.unwrap_or_default(), needs.kernel_btf)
+        };
+        let own = |name: &str, why| (name.to_owned(), why);
+        assert_eq!(
+            asked(&many, &["one", "nobody"]),
+            ("5.8: map events (ringbuf)".to_owned(), Vec::new())
+        );
+        assert_eq!(
+            asked(&many, &["one", "reading", "caller"]),
+            (
+                "5.18: program caller (xdp.frags)".to_owned(),
+                vec![own("reading", KernelBtfUse::Attach)]
+            )
+        );
+        assert_eq!(
+            asked(&relocated, &["scheduled"]).1,
+            [own("scheduled", KernelBtfUse::Attach)]
+        );
+        // Two programs of one section, of which one has a relocation.
+        assert_eq!(
+            asked(&needs, &["plain", "fitted"]).1,
+            [own("fitted", KernelBtfUse::Relocations)]
+        );
+        let Some(symbols) = parse("needs", &["-DKFUNC"]) else {
+            return;
+        };
+        assert_eq!(
+            asked(&symbols, &["plain"]).1,
+            [own("plain", KernelBtfUse::Symbols)]
+        );
+        let Some(called) = parse("needs", &["-DCALLED"]) else {
+            return;
+        };
+        assert_eq!(
+            asked(&called, &["plain"]).1,
+            [own("plain", KernelBtfUse::Relocations)]
+        );
     }
 }
 

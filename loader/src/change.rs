@@ -3,8 +3,10 @@
 //! A change first builds: it adds folders, pins and records, each named in the journal before it is made. What must
 //! take away or replace something follows as one list, the commit, journalled whole before its first step. So a
 //! change that fails, or whose process dies, is undone before that line and finished after it. In the process that
-//! does the change, even a failing commit is undone: handles still hold what was taken away.
+//! does the change, even a failing commit is undone: handles still hold what was taken away. So is one that the next
+//! process cannot finish, as long as it has taken nothing away.
 
+mod recover;
 mod steps;
 
 use std::path::Path;
@@ -13,10 +15,9 @@ use log::{error, warn};
 
 use crate::error::Doing;
 use crate::kernel::{Device, Kernel};
-use crate::state::{
-    BuildStep, CommitStep, Direction, Guard, Line, Put, StateError, Store, Unfinished,
-};
+use crate::state::{BuildStep, CommitStep, Direction, Guard, Line, Put, StateError, Store};
 use crate::{LoaderError, TcDirection};
+pub(crate) use recover::{Left, recover};
 use steps::Committed;
 
 /// A change under way.
@@ -83,8 +84,20 @@ impl<K: Kernel> Change<'_, K> {
         Ok(())
     }
 
+    /// Undoing takes away whatever is there: what was there before must not be named in the journal.
+    fn must_be_free(&self, path: &Path) -> Result<(), LoaderError> {
+        let there = self.kernel.exists(path);
+        if there.doing(|| format!("looking at {}", path.display()))? {
+            let path = path.to_owned();
+            let what = self.what.to_owned();
+            return Err(LoaderError::InTheWay { what, path });
+        }
+        Ok(())
+    }
+
     /// Makes a folder that is not there yet.
     pub(crate) fn create_dir(&mut self, path: &Path) -> Result<(), LoaderError> {
+        self.must_be_free(path)?;
         let step = BuildStep::CreateDir {
             path: path.to_owned(),
         };
@@ -96,6 +109,7 @@ impl<K: Kernel> Change<'_, K> {
 
     /// Pins what `handle` is, where nothing is yet.
     pub(crate) fn pin(&mut self, handle: &K::Handle, path: &Path) -> Result<(), LoaderError> {
+        self.must_be_free(path)?;
         let step = BuildStep::Pin {
             path: path.to_owned(),
         };
@@ -169,7 +183,13 @@ impl<K: Kernel> Change<'_, K> {
             return;
         }
         let built = std::mem::take(&mut self.built);
-        let kept = unbuild(self.kernel, self.guard, built);
+        let (kept, errors) = unbuild(self.kernel, self.guard, built);
+        for error in errors {
+            warn!(
+                "undoing: {}; the next command tries again",
+                with_causes(&error)
+            );
+        }
         if let Err(error) = settle(self.guard, self.what, kept) {
             error!(
                 "undoing a failed command ({}): {}",
@@ -191,24 +211,26 @@ impl<K: Kernel> Change<'_, K> {
     }
 }
 
-/// Takes away what was built, last first, and returns what could not be.
-fn unbuild<K: Kernel>(kernel: &K, guard: &Guard, built: Vec<BuildStep>) -> Vec<BuildStep> {
+/// Takes away what was built, last first, and returns what could not be, with the reasons.
+fn unbuild<K: Kernel>(
+    kernel: &K,
+    guard: &Guard,
+    built: Vec<BuildStep>,
+) -> (Vec<BuildStep>, Vec<LoaderError>) {
+    let mut errors = Vec::new();
     let mut kept: Vec<_> = built
         .into_iter()
         .rev()
-        .filter(|step| {
-            let undone = steps::unbuild(kernel, guard, step);
-            if let Err(error) = &undone {
-                warn!(
-                    "undoing: {}; the next command tries again",
-                    with_causes(error)
-                );
+        .filter(|step| match steps::unbuild(kernel, guard, step) {
+            Ok(()) => false,
+            Err(error) => {
+                errors.push(error);
+                true
             }
-            undone.is_err()
         })
         .collect();
     kept.reverse();
-    kept
+    (kept, errors)
 }
 
 /// Closes the journal over a change that was undone, but for the steps `kept`.
@@ -220,47 +242,11 @@ fn settle(guard: &mut Guard, what: &str, kept: Vec<BuildStep>) -> Result<(), Loa
         what: what.to_owned(),
     };
     let lines = std::iter::once(begin).chain(kept.into_iter().map(Line::Build));
-    Ok(guard.journal.keep(lines.collect())?)
+    Ok(guard.journal.keep_too(lines.collect())?)
 }
 
-/// Undoes or finishes what processes that died have left.
-pub(crate) fn recover<K: Kernel>(kernel: &K, guard: &mut Guard) -> Result<(), LoaderError> {
-    let unfinished = guard.journal.unfinished()?;
-    if unfinished.is_empty() {
-        return Ok(());
-    }
-    let mut lines = Vec::new();
-    for change in unfinished {
-        let Unfinished {
-            what,
-            built,
-            commit,
-        } = change;
-        match commit {
-            Some(steps) => {
-                warn!("finishing what an interrupted command left ({what})");
-                for step in steps {
-                    let done = steps::perform(kernel, guard, steps::tolerant(step));
-                    done.map_err(|source| LoaderError::Recovery {
-                        what: what.clone(),
-                        source: Box::new(source),
-                    })?;
-                }
-            }
-            None => {
-                warn!("undoing what an interrupted command left ({what})");
-                let kept = unbuild(kernel, guard, built);
-                if !kept.is_empty() {
-                    lines.push(Line::Begin { what });
-                    lines.extend(kept.into_iter().map(Line::Build));
-                }
-            }
-        }
-    }
-    Ok(guard.journal.keep(lines)?)
-}
-
-fn with_causes(error: &LoaderError) -> String {
+/// An error with its causes, in one line.
+pub(crate) fn with_causes(error: &LoaderError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

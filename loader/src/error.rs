@@ -3,7 +3,7 @@ mod hint;
 use std::fmt;
 use std::path::PathBuf;
 
-use bytecode_object::{ByteOrder, ObjectError, ProgramType};
+use bytecode_object::{ByteOrder, KernelBtfUse, ObjectError, ProgramType};
 
 use crate::TcDirection;
 use crate::kernel::KernelError;
@@ -38,9 +38,6 @@ impl fmt::Display for HookPlace {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoaderError {
-    /// Parsed from the command line, built by a later issue.
-    #[error("not built yet: {0}")]
-    NotBuiltYet(&'static str),
     /// No such program, ours or the kernel's.
     #[error("there is no program with id {id}")]
     NoSuchProgram {
@@ -88,15 +85,15 @@ pub enum LoaderError {
         /// Its pin.
         path: PathBuf,
     },
-    /// A chain whose pin is gone while its links are still recorded.
-    #[error("the chain on {place} is recorded but gone: {} is not there", .path.display())]
-    ChainGone {
+    /// A chain whose pin is gone, and that runs all the same.
+    #[error("the chain on {place} still runs (program {program}), but its pin is gone: {} is not there", .path.display())]
+    ChainHeld {
         /// Where.
         place: Box<HookPlace>,
-        /// Pin of its XDP link, or folder of its slots.
+        /// Pin of its XDP link.
         path: PathBuf,
-        /// Links recorded on it.
-        links: Vec<u32>,
+        /// Its dispatcher, or its one program.
+        program: u32,
     },
     /// A TC filter of ours that somebody removed while we were at it.
     #[error("the TC {direction} filter of interface {ifindex} that runs program {program} is gone")]
@@ -321,6 +318,16 @@ pub enum LoaderError {
         /// The link that is there, where it is ours.
         link: Option<u32>,
     },
+    /// The kernel runs a program once on a tracepoint.
+    #[error("{what} (`{function}`): it is attached there already{}", by_link(.link))]
+    TracepointTwice {
+        /// What was being done.
+        what: String,
+        /// The program's function.
+        function: String,
+        /// The link that is there, where it is ours.
+        link: Option<u32>,
+    },
     /// Without EXT programs there are no chains, and the one place is taken.
     #[error(
         "attaching program {id} to {place}: program {holder} is attached there without a dispatcher, \
@@ -360,6 +367,18 @@ pub enum LoaderError {
         /// What the kernel said.
         source: KernelError,
     },
+    /// The running kernel shows no types of its own, and programs asked for want them.
+    #[error("{what}: {}", wants(wanting))]
+    NoKernelTypes {
+        /// What was being done to what.
+        what: String,
+        /// Programs that want them, and why.
+        wanting: Vec<(String, KernelBtfUse)>,
+        /// Programs of the object that do not.
+        plain: Vec<String>,
+        /// What the kernel said.
+        source: Box<KernelError>,
+    },
     /// A step that the kernel refused.
     #[error("{what}")]
     Kernel {
@@ -368,8 +387,16 @@ pub enum LoaderError {
         /// What the kernel said.
         source: KernelError,
     },
-    /// What a process that died had left cannot be finished.
-    #[error("finishing what an interrupted command left ({what})")]
+    /// A path of ours is taken by something that no record has.
+    #[error("{what}: {} is there already, and no record of bpfman has it", .path.display())]
+    InTheWay {
+        /// What was being done to what.
+        what: String,
+        /// Pin or folder.
+        path: PathBuf,
+    },
+    /// What a process that died had left can be neither finished nor undone.
+    #[error("settling what an interrupted command left ({what})")]
     Recovery {
         /// That command.
         what: String,
@@ -404,6 +431,12 @@ fn list(names: &[String]) -> String {
 pub(crate) trait Doing<T> {
     /// `what` as in "pinning program 7".
     fn doing(self, what: impl FnOnce() -> String) -> Result<T, LoaderError>;
+}
+
+fn wants(wanting: &[(String, KernelBtfUse)]) -> String {
+    let one = |(name, why): &(String, KernelBtfUse)| format!("program `{name}` {why}");
+    let all: Vec<_> = wanting.iter().map(one).collect();
+    all.join(", ")
 }
 
 impl<T> Doing<T> for Result<T, KernelError> {

@@ -10,6 +10,7 @@ pub mod binary;
 mod change;
 mod config;
 mod dispatcher;
+mod doctor;
 mod error;
 pub mod globals;
 pub mod kernel;
@@ -28,9 +29,10 @@ mod tests;
 mod unload;
 
 pub use config::Config;
+pub use doctor::{Diagnosis, Finding, FindingKind, Outcome, Remedy};
 pub use error::{HookPlace, LoaderError};
 pub use link::{Attachment, Link};
-pub use loader::Loader;
+pub use loader::{Loader, ReadGuard};
 pub use program::{KernelState, ManagedState, ManagedSummary, Program, ProgramSummary};
 pub use request::{
     AttachPoint, AttachRequest, LinkFilter, LoadRequest, ProceedOn, ProgramFilter, ProgramRequest,

@@ -67,7 +67,8 @@ impl<K: Kernel> Loader<K> {
         let what = format!("loading {from}");
         let loaded = change::run(&self.kernel, guard, &what, |change| {
             self.build(change, &what, &request, &object, shared)
-        })?;
+        })
+        .map_err(|error| without_kernel_types(error, &object, &request.programs))?;
         let programs = guard.records_of_change()?.programs()?;
         let view = |(id, record, kernel)| self.view(id, record, kernel, &programs, Vec::new());
         Ok(loaded.into_iter().map(view).collect())
@@ -80,13 +81,14 @@ impl<K: Kernel> Loader<K> {
             return Err(LoaderError::NoSuchMapOwner { id });
         };
         let path = self.pins().maps(owner.maps_folder);
-        let names = self.kernel.list_dir(&path);
-        let names = names.doing(|| format!("listing {}", path.display()))?;
+        let entries = self.kernel.list_dir(&path);
+        let entries = entries.doing(|| format!("listing {}", path.display()))?;
         Ok(Some(Shared {
             folder: owner.maps_folder,
-            pins: names
+            pins: entries
                 .into_iter()
-                .map(|name| (name.clone(), path.join(name)))
+                .filter(|entry| !entry.is_dir)
+                .map(|pin| (pin.name.clone(), path.join(pin.name)))
                 .collect(),
         }))
     }
@@ -336,6 +338,36 @@ fn record(
     }
 }
 
+/// A kernel without types of its own (`CONFIG_DEBUG_INFO_BTF`) is found out before anything is made: says which of the
+/// programs want them and why, and which of the object's do not.
+fn without_kernel_types(
+    error: LoaderError,
+    object: &ObjectInfo,
+    programs: &[ProgramRequest],
+) -> LoaderError {
+    let (what, source) = match error {
+        LoaderError::Kernel {
+            what,
+            source: source @ KernelError::NoKernelBtf { .. },
+        } => (what, source),
+        error => return error,
+    };
+    let asked = programs.iter().map(|asked| asked.function.as_str());
+    let plain =
+        |(_, found): &(&String, &bytecode_object::ProgramInfo)| found.kernel_btf(object).is_none();
+    LoaderError::NoKernelTypes {
+        what,
+        wanting: object.needs(asked).kernel_btf,
+        plain: object
+            .programs
+            .iter()
+            .filter(plain)
+            .map(|(name, _)| name.clone())
+            .collect(),
+        source: Box::new(source),
+    }
+}
+
 /// The TYPE words say `kprobe` and `uprobe`; the section says which end of the function is meant.
 fn is_retprobe(object: &ObjectInfo, asked: &ProgramRequest) -> bool {
     let program = object.programs.get(&asked.function);
@@ -412,4 +444,54 @@ fn check(object: &ObjectInfo, programs: &[ProgramRequest], from: &str) -> Result
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytecode_object::ProgramInfo;
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_types_is_told_from_other_failures() {
+        let program = |section: &str| ProgramInfo {
+            section_name: section.to_owned(),
+            section: Section::parse(section),
+            core_relocations: false,
+        };
+        let programs = [("entry", "fentry/vfs_read"), ("count", "xdp")];
+        let programs = programs.map(|(name, section)| (name.to_owned(), program(section)));
+        let object = ObjectInfo {
+            byte_order: ByteOrder::Little,
+            programs: BTreeMap::from(programs),
+            maps: BTreeMap::new(),
+            license: None,
+            core_relocations_in_text: false,
+            kernel_symbols: false,
+        };
+        let asked = [ProgramRequest {
+            function: "entry".to_owned(),
+            program_type: ProgramType::Fentry,
+            attach_function: Some("vfs_read".to_owned()),
+        }];
+        let failed = |source| LoaderError::Kernel {
+            what: "loading x.o".to_owned(),
+            source,
+        };
+        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = failed(KernelError::NoKernelBtf { source: missing() });
+        let error = without_kernel_types(error, &object, &asked);
+        assert_eq!(
+            error.to_string(),
+            "loading x.o: program `entry` attaches to a type of the kernel's"
+        );
+        let hint = error.hint().unwrap();
+        assert!(
+            hint.ends_with("programs of it that do without: count"),
+            "{hint}"
+        );
+        let error = failed(KernelError::NoExtensions { source: missing() });
+        let error = without_kernel_types(error, &object, &asked);
+        assert!(matches!(error, LoaderError::Kernel { .. }));
+    }
 }

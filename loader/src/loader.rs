@@ -1,4 +1,8 @@
-use crate::change;
+use std::ops::Deref;
+
+use log::warn;
+
+use crate::change::{self, with_causes};
 use crate::error::Doing;
 use crate::kernel::Kernel;
 use crate::paths::Pins;
@@ -12,20 +16,54 @@ pub struct Loader<K> {
     pub(crate) config: Config,
 }
 
+/// The lock, held by somebody who changes nothing.
+#[derive(Debug)]
+pub struct ReadGuard(Guard);
+
+impl Deref for ReadGuard {
+    type Target = Guard;
+
+    fn deref(&self) -> &Guard {
+        &self.0
+    }
+}
+
 impl<K: Kernel> Loader<K> {
     /// A loader. Touches neither the kernel nor the disk.
     pub fn new(kernel: K, config: Config) -> Self {
         Self { kernel, config }
     }
 
-    /// Waits for the lock. What a process that died has left half done is undone or finished here. Without a runtime
-    /// folder nothing is made: the guard is then empty, and the first [`Loader::load`] makes the folder and locks it.
+    /// Waits for the lock, to change something. What a process that died has left half done is undone or finished
+    /// here. Without a runtime folder nothing is made: the guard is then empty, and the first [`Loader::load`] makes
+    /// the folder and locks it.
     ///
     /// # Errors
     ///
-    /// When another process holds the lock for longer than the configuration allows, or lock and journal cannot be used.
+    /// When another process holds the lock for longer than the configuration allows, lock and journal cannot be used,
+    /// or [`LoaderError::Recovery`].
     pub fn lock(&self) -> Result<Guard, LoaderError> {
         self.acquire(Missing::Empty)
+    }
+
+    /// Waits for the lock, to look only: what an interrupted command left and cannot be settled is told by a warning.
+    ///
+    /// # Errors
+    ///
+    /// When another process holds the lock for longer than the configuration allows, or the lock cannot be used.
+    pub fn lock_to_read(&self) -> Result<ReadGuard, LoaderError> {
+        let mut guard = Guard::acquire(&self.config, Missing::Empty)?;
+        if guard.is_locked()
+            && let Err(error) = self.settle(&mut guard)
+        {
+            let hint = error.hint();
+            let hint = hint.map_or_else(String::new, |hint| format!(" ({hint})"));
+            warn!(
+                "{}: nothing can be changed until that is settled{hint}",
+                with_causes(&error)
+            );
+        }
+        Ok(ReadGuard(guard))
     }
 
     /// Makes the runtime folder, unless it is there, and turns an empty guard into a lock.
@@ -40,9 +78,27 @@ impl<K: Kernel> Loader<K> {
     fn acquire(&self, missing: Missing) -> Result<Guard, LoaderError> {
         let mut guard = Guard::acquire(&self.config, missing)?;
         if guard.is_locked() {
-            change::recover(&self.kernel, &mut guard)?;
+            self.settle(&mut guard)?;
         }
         Ok(guard)
+    }
+
+    /// Undoes or finishes what processes that died have left. An error: nothing may be changed before that is done.
+    fn settle(&self, guard: &mut Guard) -> Result<(), LoaderError> {
+        let mut blocking = None;
+        for left in change::recover(&self.kernel, guard)? {
+            let what = left.what;
+            let error = LoaderError::Recovery {
+                what,
+                source: Box::new(left.error),
+            };
+            if left.blocks {
+                blocking.get_or_insert(error);
+            } else {
+                warn!("{}; the next command tries again", with_causes(&error));
+            }
+        }
+        blocking.map_or(Ok(()), Err)
     }
 
     /// Mounts bpffs and makes the folders that stay.

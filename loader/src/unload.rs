@@ -1,7 +1,7 @@
 //! Taking links and programs away.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
 use log::warn;
 
@@ -26,14 +26,12 @@ impl<K: Kernel> Loader<K> {
         };
         let link = records.link(link_id)?.ok_or(missing)?;
         let what = format!("detaching link {link_id}");
+        let going = Going {
+            links: BTreeMap::from([(link_id, link)]),
+            ..Going::default()
+        };
         change::run(&self.kernel, guard, &what, |change| {
-            remove(
-                change,
-                &self.pins(),
-                BTreeMap::from([(link_id, link)]),
-                None,
-                None,
-            )
+            remove(change, &self.pins(), going)
         })
     }
 
@@ -47,14 +45,13 @@ impl<K: Kernel> Loader<K> {
         let mut links = guard.records_of_change()?.links()?;
         links.retain(|_, link| link.program_id == program_id);
         let what = format!("unloading program {program_id}");
+        let going = Going {
+            links,
+            program: Some((program_id, program)),
+            ..Going::default()
+        };
         change::run(&self.kernel, guard, &what, |change| {
-            remove(
-                change,
-                &self.pins(),
-                links,
-                Some((program_id, program)),
-                None,
-            )
+            remove(change, &self.pins(), going)
         })
     }
 
@@ -71,25 +68,46 @@ impl<K: Kernel> Loader<K> {
             "{place}: what bpfman had attached there is gone with its interface or was removed: forgetting links {ids}"
         );
         let what = format!("forgetting links {ids}");
+        let going = Going {
+            links,
+            netns: place.netns.clone(),
+            ..Going::default()
+        };
         change::run(&self.kernel, guard, &what, |change| {
-            remove(change, &self.pins(), links, None, place.netns.as_deref())
+            remove(change, &self.pins(), going)
         })
     }
 }
 
-/// Removes links and, with them, the program that they are of: one change for all. `netns` is a path that leads to the
-/// namespace of all of them, where one is known.
-fn remove<K: Kernel>(
+/// What is to go.
+#[derive(Debug, Default)]
+pub(crate) struct Going {
+    pub(crate) links: BTreeMap<u32, LinkRecord>,
+    /// The program that the links are of.
+    pub(crate) program: Option<(u32, ProgramRecord)>,
+    /// A chain that goes if it has no members.
+    pub(crate) chain: Option<ChainKey>,
+    /// A path that leads to the namespace of all of them, where one is known.
+    pub(crate) netns: Option<PathBuf>,
+}
+
+/// Removes links, the program that they are of and what is left of their chains: one change for all.
+pub(crate) fn remove<K: Kernel>(
     change: &mut Change<'_, K>,
     pins: &Pins,
-    links: BTreeMap<u32, LinkRecord>,
-    program: Option<(u32, ProgramRecord)>,
-    netns: Option<&Path>,
+    going: Going,
 ) -> Result<(), LoaderError> {
+    let Going {
+        links,
+        program,
+        chain,
+        netns,
+    } = going;
     let mut steps = Vec::new();
     let mut puts = Vec::new();
     let mut rest = Vec::new();
-    let mut chains: BTreeMap<ChainKey, Vec<u32>> = BTreeMap::new();
+    let mut chains: BTreeMap<ChainKey, Vec<u32>> =
+        chain.into_iter().map(|key| (key, Vec::new())).collect();
     for (id, link) in links {
         match link.chain() {
             Some(key) => chains.entry(key).or_default().push(id),
@@ -101,7 +119,7 @@ fn remove<K: Kernel>(
     }
     let mut ended = Vec::new();
     for (key, gone) in chains {
-        let shrunk = chain::shrink(change, pins, key, &gone, netns)?;
+        let shrunk = chain::shrink(change, pins, key, &gone, netns.as_deref())?;
         steps.extend(shrunk.swaps);
         puts.extend(shrunk.puts);
         rest.extend(shrunk.rest);
@@ -147,10 +165,11 @@ fn maps_removal<K: Kernel>(
         return Ok(steps);
     }
     let folder = pins.maps(record.maps_folder);
-    let names = change.kernel.list_dir(&folder);
-    let names = names.doing(|| format!("listing {}", folder.display()))?;
-    steps.extend(names.iter().map(|name| CommitStep::Unpin {
-        path: folder.join(name),
+    let entries = change.kernel.list_dir(&folder);
+    let entries = entries.doing(|| format!("listing {}", folder.display()))?;
+    let pinned = entries.iter().filter(|entry| !entry.is_dir);
+    steps.extend(pinned.map(|pin| CommitStep::Unpin {
+        path: folder.join(&pin.name),
     }));
     steps.push(CommitStep::RemoveDir { path: folder });
     Ok(steps)

@@ -118,7 +118,9 @@ fn a_tracepoint_counts_events_as_its_globals_say_and_lives_by_its_pins() {
     kernel.create_dir(pin.parent().unwrap()).unwrap();
     kernel.pin(&link, &pin).unwrap();
     assert_eq!((mode(pin.parent().unwrap()), mode(&pin)), (0o770, 0o660));
-    assert_eq!(kernel.list_dir(pin.parent().unwrap()).unwrap(), ["17"]);
+    let entries = kernel.list_dir(pin.parent().unwrap()).unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!((entries[0].name.as_str(), entries[0].is_dir), ("17", false));
     drop(link);
     call();
     assert_eq!(number::<u64>(&loaded, "events"), 20);
@@ -129,8 +131,14 @@ fn a_tracepoint_counts_events_as_its_globals_say_and_lives_by_its_pins() {
     kernel.remove_dir(pin.parent().unwrap()).unwrap();
     assert!(kernel.open_pin(&pin).unwrap().is_none());
     assert!(kernel.list_dir(pin.parent().unwrap()).unwrap().is_empty());
-    call();
-    assert_eq!(number::<u64>(&loaded, "events"), 20);
+    // A pin's reference is dropped after an RCU grace period (bpf_free_inode in kernel/bpf/inode.c): some calls may
+    // still be counted, but not for ever.
+    let counted = || {
+        let before = number::<u64>(&loaded, "events");
+        call();
+        number::<u64>(&loaded, "events") != before
+    };
+    assert!((0..1_000_000).any(|_| !counted()));
 }
 
 #[test]

@@ -59,18 +59,20 @@ const TC: Hook = Hook {
 };
 
 impl Hook {
-    fn config(&self, mask: u32, members: u8) -> DispatcherConfig {
+    fn config(&self, masks: [u32; 3], members: u8) -> DispatcherConfig {
+        let mut chain_call_actions = [0; 10];
+        chain_call_actions[..3].copy_from_slice(&masks);
         match self.program_type {
             ProgramType::Xdp => DispatcherConfig::Xdp(XdpDispatcherConfig {
                 num_progs_enabled: members,
                 is_xdp_frags: false,
-                chain_call_actions: [mask; 10],
+                chain_call_actions,
                 run_prios: [50; 10],
                 program_flags: [0; 10],
             }),
             _ => DispatcherConfig::Tc(TcDispatcherConfig {
                 num_progs_enabled: members,
-                chain_call_actions: [mask; 10],
+                chain_call_actions,
                 run_prios: [50; 10],
             }),
         }
@@ -80,21 +82,23 @@ impl Hook {
         1 << (action - self.first)
     }
 
-    /// Every action alone, and every two of them.
-    fn masks(&self) -> Vec<u32> {
+    /// Every action alone and every two of them, in each of three slots, whose masks always differ.
+    fn masks(&self) -> Vec<[u32; 3]> {
         let mut masks = Vec::new();
         for (place, one) in self.actions.iter().enumerate() {
             for other in &self.actions[place..] {
                 masks.push(self.bit(*one) | self.bit(*other));
             }
         }
-        masks
+        let count = masks.len();
+        let slots = |first| [first, first + count / 3, first + count / 2].map(|n| masks[n % count]);
+        (0..count).map(slots).collect()
     }
 
     /// Which of three programs run, as bits, and what comes out.
-    fn model(&self, mask: u32, returns: [i32; 3]) -> (u64, i32) {
+    fn model(&self, masks: [u32; 3], returns: [i32; 3]) -> (u64, i32) {
         let mut ran = 0;
-        for (place, action) in returns.into_iter().enumerate() {
+        for (place, (mask, action)) in masks.into_iter().zip(returns).enumerate() {
             ran |= 1 << place;
             if mask & self.bit(action) == 0 {
                 return (ran, action);
@@ -171,15 +175,15 @@ fn the_programs_that_run_are_those_of_the_model() {
     let kernel = LinuxKernel::new();
     let object = objects::object("proceed").unwrap();
     for hook in [XDP, TC] {
-        let template = kernel.load_dispatcher(&hook.config(0, 0)).unwrap();
+        let template = kernel.load_dispatcher(&hook.config([0; 3], 0)).unwrap();
         let loaded = load(&kernel, &object, &hook, &template, &hook.names);
         drop(template);
         let map = loaded.maps.iter().find(|map| map.name == "ran").unwrap();
         let map = Map::Array(MapData::from_id(map.id).unwrap());
         let mut ran = Array::<_, u64>::try_from(map).unwrap();
         let mut runs = 0;
-        for mask in hook.masks() {
-            let dispatcher = kernel.load_dispatcher(&hook.config(mask, 3)).unwrap();
+        for masks in hook.masks() {
+            let dispatcher = kernel.load_dispatcher(&hook.config(masks, 3)).unwrap();
             let functions = ["prog0", "prog1", "prog2"];
             let links = loaded.programs.iter().zip(functions);
             let links = links.map(|(program, function)| {
@@ -191,18 +195,23 @@ fn the_programs_that_run_are_those_of_the_model() {
                 kernel.link(&spec).unwrap()
             });
             let _links: Vec<OwnedFd> = links.collect();
+            // The last slot: one action that its mask has, and one that it has not.
+            let has = |action: &&i32| masks[2] & hook.bit(**action) != 0;
+            let ends = [
+                hook.actions.iter().find(has).unwrap(),
+                hook.actions.iter().find(|action| !has(action)).unwrap(),
+            ];
             hook.run(&kernel, &dispatcher, &mut |run| {
                 for first in hook.actions {
                     for second in hook.actions {
-                        // One that goes on, and one that does not, where the mask has both.
-                        for third in [hook.actions[0], hook.actions[hook.actions.len() - 1]] {
-                            let returns = [*first, *second, third];
+                        for third in ends {
+                            let returns = [*first, *second, *third];
                             ran.set(0, 0, 0).unwrap();
                             let returned = run(&packet(returns)).cast_signed();
                             let found = (ran.get(&0, 0).unwrap(), returned);
-                            let expected = hook.model(mask, returns);
+                            let expected = hook.model(masks, returns);
                             let context =
-                                format!("{} mask {mask:#x} {returns:?}", hook.program_type);
+                                format!("{} masks {masks:x?} {returns:?}", hook.program_type);
                             assert_eq!(found, expected, "{context}");
                             runs += 1;
                         }
@@ -217,7 +226,9 @@ fn the_programs_that_run_are_those_of_the_model() {
         );
 
         // What is no action is in no mask.
-        let dispatcher = kernel.load_dispatcher(&hook.config(u32::MAX, 1)).unwrap();
+        let dispatcher = kernel
+            .load_dispatcher(&hook.config([u32::MAX; 3], 1))
+            .unwrap();
         let spec = LinkSpec::Extension {
             program: &loaded.programs[0].handle,
             target: &dispatcher,
@@ -233,7 +244,7 @@ fn the_programs_that_run_are_those_of_the_model() {
         drop(link);
 
         // A program that changes the packet.
-        let dispatcher = kernel.load_dispatcher(&hook.config(0, 1)).unwrap();
+        let dispatcher = kernel.load_dispatcher(&hook.config([0; 3], 1)).unwrap();
         let changing = load(&kernel, &object, &hook, &dispatcher, &[hook.changes]);
         let spec = LinkSpec::Extension {
             program: &changing.programs[0].handle,

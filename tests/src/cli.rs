@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
+use wait4::Wait4 as _;
+
+use crate::lanes;
 
 /// The binary under test: `BPFMAN_BIN`, else the one that was built beside this test.
 ///
@@ -24,6 +27,16 @@ pub fn binary() -> PathBuf {
     found.expect("bpfman is built: cargo build --workspace --all-targets")
 }
 
+/// A `bpfman` that kills itself at the moment that `BPFMAN_FAILPOINT` names, or `None` after the test was skipped.
+#[must_use]
+pub fn failpoints_binary() -> Option<PathBuf> {
+    let path = std::env::var_os("BPFMAN_FAILPOINTS_BIN").map(PathBuf::from);
+    if path.is_none() {
+        lanes::skip_or_fail("no build with failpoints: `tests/lanes kernel` makes it");
+    }
+    path
+}
+
 /// What a run of the command ended with.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -36,7 +49,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn of(output: &Output) -> Self {
+    /// Of any command's output.
+    #[must_use]
+    pub fn of(output: &Output) -> Self {
         Self {
             status: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -92,7 +107,33 @@ impl Outcome {
     }
 }
 
-/// A place to run `bpfman` in: its runtime folder (with a bpffs of its own), its images, no configuration.
+/// Variables that would bring this machine's logins, registries, proxies and engines into a test.
+const NOT_OURS: [&str; 21] = [
+    "ALL_PROXY",
+    "CONTAINERS_REGISTRIES_CONF",
+    "CONTAINER_HOST",
+    "DOCKER_BUILDKIT",
+    "DOCKER_CONFIG",
+    "DOCKER_CONTEXT",
+    "DOCKER_HOST",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "REGISTRY_AUTH_FILE",
+    "RUST_LOG",
+    "SOURCE_DATE_EPOCH",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+/// A place to run `bpfman` in: its runtime folder (with a bpffs of its own), its images, an empty
+/// configuration. Its home has a `registries.conf` of its own, so that the machine's is not read.
 #[derive(Debug)]
 pub struct Bpfman {
     folder: TempDir,
@@ -114,6 +155,11 @@ impl Bpfman {
     #[must_use]
     pub fn new() -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
+        let containers = folder.path().join(".config/containers");
+        std::fs::create_dir_all(&containers)
+            .and_then(|()| std::fs::write(containers.join("registries.conf"), ""))
+            .and_then(|()| std::fs::write(folder.path().join("bpfman.toml"), ""))
+            .expect("a temporary folder can be filled");
         Self {
             folder,
             environment: Vec::new(),
@@ -125,6 +171,12 @@ impl Bpfman {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self
+    }
+
+    /// The home of its user, in which runtime folder and image store lie too.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The runtime folder (`BPFMAN_RUNTIME_DIR`).
@@ -139,18 +191,43 @@ impl Bpfman {
         self.folder.path().join("images")
     }
 
+    /// What signatures proved (`BPFMAN_ADMITTED_DIR`).
+    #[must_use]
+    pub fn admitted(&self) -> PathBuf {
+        self.folder.path().join("admitted")
+    }
+
     /// The command, ready to be run.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        self.command_by(&[], arguments)
+    }
+
+    /// The command, run by another program (`unshare -n`) that gets its words after its own.
+    #[must_use]
+    pub fn command_by(&self, by: &[&str], arguments: &[&str]) -> Command {
+        let mut command = match by.split_first() {
+            Some((program, words)) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(binary());
+                command
+            }
+            None => Command::new(binary()),
+        };
+        for name in NOT_OURS {
+            command.env_remove(name);
+        }
         command
             .args(arguments)
             .env("BPFMAN_RUNTIME_DIR", self.runtime())
             .env("BPFMAN_IMAGE_DIR", self.images())
-            .env("HOME", self.folder.path())
+            .env("BPFMAN_ADMITTED_DIR", self.admitted())
+            // The machine's own is not read.
+            .env("BPFMAN_CONFIG", self.home().join("bpfman.toml"))
+            .env("HOME", self.home())
+            // Without it, root's logins are looked for in /run/containers/0.
+            .env("XDG_RUNTIME_DIR", self.home().join("run/user"))
             .env("NO_COLOR", "1")
-            .env_remove("BPFMAN_CONFIG")
-            .env_remove("RUST_LOG")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
@@ -163,7 +240,48 @@ impl Bpfman {
     /// When the binary cannot be run at all.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Outcome {
-        Outcome::of(&self.command(arguments).output().expect("bpfman can be run"))
+        self.run_by(&[], arguments)
+    }
+
+    /// Runs [`command_by`](Self::command_by) to its end.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be run at all.
+    #[must_use]
+    pub fn run_by(&self, by: &[&str], arguments: &[&str]) -> Outcome {
+        let output = self.command_by(by, arguments).output();
+        Outcome::of(&output.expect("bpfman can be run"))
+    }
+
+    /// Runs the command to its end, and tells its peak memory in KiB too (`ru_maxrss`). The memory of the caller counts, because
+    /// it is the command's until the command is executed.
+    ///
+    /// # Panics
+    ///
+    /// When the binary cannot be run at all.
+    #[must_use]
+    pub fn measured(&self, arguments: &[&str]) -> (Outcome, u64) {
+        // Files, not pipes: nobody has to read while it runs.
+        let [stdout, stderr] = ["stdout", "stderr"].map(|name| self.home().join(name));
+        let file = |path: &Path| std::fs::File::create(path).expect("a file can be made");
+        let child = self
+            .command(arguments)
+            .stdout(file(&stdout))
+            .stderr(file(&stderr))
+            .spawn();
+        let ended = child.and_then(|child| child.wait4());
+        let ended = ended.expect("bpfman can be run");
+        let text = |path: &Path| {
+            let bytes = std::fs::read(path).expect("a file that was written can be read");
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let outcome = Outcome {
+            status: ended.status.code(),
+            stdout: text(&stdout),
+            stderr: text(&stderr),
+        };
+        (outcome, ended.rusage.maxrss / 1024)
     }
 
     /// The pins in the runtime folder's bpffs: paths, sorted. Without the kernel's own (`maps.debug`, `progs.debug`), whose

@@ -1,16 +1,21 @@
 //! Real container engines with data folders of their own, so that nothing of the machine's engines is touched.
 
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::lanes;
 use crate::server::{Server, folder_in_memory};
+use crate::tls::Tls;
 
 /// A running engine. It and what it built are gone when the value is dropped.
 #[derive(Debug)]
 pub struct Engine {
-    _server: Server,
+    server: Server,
     socket: String,
     // After the server, which still writes into it while it stops.
     _folder: TempDir,
@@ -20,7 +25,42 @@ impl Engine {
     /// Starts `dockerd`, or `None` after the test was skipped.
     #[must_use]
     pub fn docker() -> Option<Self> {
-        Self::dockerd(&lanes::tool("dockerd")?, &[])
+        Self::dockerd(&lanes::tool("dockerd")?, &[], &[])
+    }
+
+    /// Starts `dockerd` with a second address that speaks TLS to those whom it knows, or `None` after the test was
+    /// skipped. Gives that address (`HOST:PORT`), and a folder with a client's `ca.pem`, `cert.pem` and `key.pem`.
+    ///
+    /// # Panics
+    ///
+    /// When openssl fails, or the daemon does not say where it listens.
+    #[must_use]
+    pub fn docker_secure() -> Option<(Self, String, TempDir)> {
+        let (program, certificates) = (lanes::tool("dockerd")?, Tls::make()?);
+        let (server, client) = (certificates.server(), certificates.client());
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        for (from, to) in [
+            (certificates.ca(), "ca.pem"),
+            (client.certificate, "cert.pem"),
+            (client.key, "key.pem"),
+        ] {
+            std::fs::copy(from, folder.path().join(to)).expect("a file can be copied");
+        }
+        let [ca, cert, key] = [certificates.ca(), server.certificate, server.key]
+            .map(|path| path.to_string_lossy().into_owned());
+        let tls = ["--host", "tcp://127.0.0.1:0", "--tlsverify"];
+        let files = ["--tlscacert", &ca, "--tlscert", &cert, "--tlskey", &key];
+        let engine = Self::dockerd(&program, &[], &[&tls[..], &files].concat())?;
+        let log = engine.server.log();
+        let address = log.lines().find_map(|line| {
+            let (_, rest) = line.split_once("API listen on 127.0.0.1:")?;
+            let end = rest
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(rest.len());
+            Some(format!("127.0.0.1:{}", &rest[..end]))
+        });
+        let address = address.unwrap_or_else(|| panic!("no address of TCP in:\n{log}"));
+        Some((engine, address, folder))
     }
 
     /// Starts the `dockerd` of Debian trixie (26) with its containerd, or `None` after the test was skipped.
@@ -33,11 +73,11 @@ impl Engine {
         let program = lanes::foreign_tool("dockerd26")?;
         let containerd = lanes::foreign_tool("containerd26")?;
         let folders = [&program, &containerd].map(|tool| tool.parent().expect("a path").to_owned());
-        Self::dockerd(&program, &folders)
+        Self::dockerd(&program, &folders, &[])
     }
 
-    /// Starts a `dockerd` that finds its helpers in these folders first.
-    fn dockerd(program: &Path, folders: &[PathBuf]) -> Option<Self> {
+    /// Starts a `dockerd` that finds its helpers in these folders first, with these options more.
+    fn dockerd(program: &Path, folders: &[PathBuf], more: &[&str]) -> Option<Self> {
         if !lanes::root() {
             return None;
         }
@@ -67,11 +107,15 @@ impl Engine {
             "--iptables=false",
             "--ip6tables=false",
         ];
-        let (server, ()) = Server::start(&command, |line| {
-            line.contains("API listen on").then_some(())
+        // It says so of each of its addresses, in any order.
+        let addresses = 1 + more.iter().filter(|option| **option == "--host").count();
+        let heard = std::cell::Cell::new(0);
+        let (server, ()) = Server::start(&[&command[..], more].concat(), |line| {
+            heard.set(heard.get() + usize::from(line.contains("API listen on")));
+            (heard.get() == addresses).then_some(())
         });
         Some(Self {
-            _server: server,
+            server,
             socket,
             _folder: folder,
         })
@@ -107,7 +151,7 @@ impl Engine {
             line.contains("API service listening").then_some(())
         });
         Some(Self {
-            _server: server,
+            server,
             socket,
             _folder: folder,
         })
@@ -117,5 +161,35 @@ impl Engine {
     #[must_use]
     pub fn socket(&self) -> &str {
         &self.socket
+    }
+
+    /// The images that it shows: the names of each by its id. What only another image is made of is not shown.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer.
+    #[must_use]
+    pub fn images(&self) -> BTreeMap<String, Vec<String>> {
+        let path = self.socket.strip_prefix("unix://").expect("a socket");
+        let mut stream = UnixStream::connect(path).expect("the engine listens");
+        // HTTP/1.0: the answer ends with the connection.
+        stream
+            .write_all(b"GET /v1.40/images/json HTTP/1.0\r\nHost: engine\r\n\r\n")
+            .expect("the engine reads");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .expect("the engine answers");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let images: Vec<Value> = serde_json::from_str(body).expect("a list of images");
+        let one = |image: &Value| {
+            let names = image["RepoTags"].as_array().cloned().unwrap_or_default();
+            let names = names
+                .iter()
+                .filter_map(|name| Some(name.as_str()?.to_owned()));
+            let named = names.filter(|name| !name.starts_with("<none>")).collect();
+            (image["Id"].as_str().expect("an id").to_owned(), named)
+        };
+        images.iter().map(one).collect()
     }
 }

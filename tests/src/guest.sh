@@ -9,7 +9,11 @@ load() {
     field "Program ID" </tmp/load
 }
 # attach ID TYPE [OPTION]…: prints the id of the link
-attach() { bpfman attach "$@" >/tmp/attach || { cat /tmp/attach; return 1; }; field "Link ID" </tmp/attach; }
+attach() {
+    bpfman attach "$@" >/tmp/attach || { cat /tmp/attach; return 1; }
+    # of a table, or of JSON
+    sed -n 's/^ *\(Link ID\|"link_id"\): *\([0-9]*\).*/\2/p' /tmp/attach | head -n 1
+}
 # refused COMMAND…: runs what has to end with 1, and prints its message in one line
 refused() {
     status=0
@@ -29,4 +33,22 @@ left_behind() {
     find /run/bpfman/fs -type f ! -name '*.debug'
     if [ -d /sys/class/net/veth0 ]; then bpftool net list dev veth0 | grep 'veth0(' || true; fi
     bpftool prog list
+}
+# wire: two ends of a link, veth0 (10.1.0.1) and, in the namespace peer, veth1 (10.1.0.2)
+wire() {
+    ip netns add peer
+    ip link add veth0 type veth peer name veth1 netns peer
+    ip addr add 10.1.0.1/24 dev veth0
+    ip link set veth0 up
+    ip -n peer addr add 10.1.0.2/24 dev veth1
+    ip -n peer link set veth1 up
+}
+ping_from_peer() { ip netns exec peer ping -q -A "$@" 10.1.0.1; }
+# traffic: what is on veth0, all of it
+traffic() { tc qdisc show dev veth0; tc filter show dev veth0 ingress; tc filter show dev veth0 egress; }
+# ping_until FILE: pings from the peer until the file is there, and prints how many went and how many came back. In
+# hundreds, each of which waits for its last answer: one that is on its way is not a lost one.
+ping_until() {
+    while [ ! -e "$1" ]; do ping_from_peer -c 100 -W 10 || true; done |
+        awk '/packets transmitted/ { sent += $1; received += $4 } END { print sent, received }'
 }

@@ -40,6 +40,10 @@ pub fn skip_or_fail(reason: &str) {
 /// The path of a program, or `None` after the test was skipped for want of it (see [`skip_or_fail`]).
 #[must_use]
 pub fn tool(name: &str) -> Option<PathBuf> {
+    if name == "bpftool" {
+        // Ubuntu's is a bash script that looks for the running kernel's, of no use in a VM.
+        return foreign_tool(name);
+    }
     let found = find(name);
     if found.is_none() {
         skip_or_fail(&format!("no {name}: tests/setup/install"));
@@ -47,7 +51,7 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// The path of a program of another suite (`crane`, `oras`, `cosign2`, `cosign3`), or `None` after the test was skipped.
+/// The path of a program of another suite (`bpftool`, `crane`, `oras`, `cosign2`, `cosign3`), or `None` after the test was skipped.
 #[must_use]
 pub fn foreign_tool(name: &str) -> Option<PathBuf> {
     let script = repository().join("tests/setup/fetch-tool");

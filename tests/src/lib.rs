@@ -12,11 +12,15 @@
 pub mod chapters;
 pub mod cli;
 pub mod engines;
+pub mod faulty;
 pub mod fixtures;
 pub mod images;
 pub mod lanes;
+pub mod layout;
 pub mod objects;
 pub mod project;
+pub mod random;
 pub mod registry;
 pub mod server;
+pub mod tls;
 pub mod vm;

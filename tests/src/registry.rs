@@ -1,12 +1,12 @@
 //! The real `docker-registry`, on a free loopback port, with its storage in a folder of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::lanes;
 use crate::server::{Server, folder_in_memory};
+use crate::tls::{Pair, Tls};
 
 /// A running registry. It and its storage are gone when the value is dropped.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub struct Registry {
     server: Server,
     address: String,
     folder: TempDir,
+    tls: Option<Tls>,
 }
 
 impl Registry {
@@ -47,16 +48,30 @@ impl Registry {
     /// As [`start`](Self::start), and when openssl fails.
     #[must_use]
     pub fn start_secure() -> Option<Self> {
-        let openssl = lanes::tool("openssl")?;
+        let tls = Tls::make()?;
         // bcrypt of `s3cr3t`.
         let line = "tester:$2b$05$abcdefghijklmnopqrstuu9Avu/WgbsK7g7xfCY1X3pdjsTgxqQLS\n";
-        Self::launch(|folder| {
-            let (cert, key) = certificate(&openssl, folder);
-            format!(
-                "  tls: {{ certificate: {cert}, key: {key} }}\n{}",
-                guarded(folder, line)
-            )
-        })
+        let mut registry = Self::launch(|folder| {
+            let (server, users) = (served_by(&tls.server()), guarded(folder, line));
+            format!("  tls: {{ {server} }}\n{users}")
+        })?;
+        registry.tls = Some(tls);
+        Some(registry)
+    }
+
+    /// Starts one that speaks TLS with clients that have a certificate of its CA ([`Self::tls`]), and with no other.
+    ///
+    /// # Panics
+    ///
+    /// As [`start_secure`](Self::start_secure).
+    #[must_use]
+    pub fn start_mutual() -> Option<Self> {
+        let tls = Tls::make()?;
+        let server = served_by(&tls.server());
+        let ca = tls.ca().display().to_string();
+        let mut registry = Self::launch(|_| format!("  tls: {{ {server}, clientcas: [{ca}] }}\n"))?;
+        registry.tls = Some(tls);
+        Some(registry)
     }
 
     fn launch(more: impl FnOnce(&Path) -> String) -> Option<Self> {
@@ -85,13 +100,24 @@ impl Registry {
             server,
             address,
             folder,
+            tls: None,
         })
+    }
+
+    /// The certificates of a registry that speaks TLS.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    #[must_use]
+    pub fn tls(&self) -> &Tls {
+        self.tls.as_ref().expect("a registry that speaks TLS")
     }
 
     /// The certificate of the CA of [`Self::start_secure`], PEM.
     #[must_use]
     pub fn ca(&self) -> PathBuf {
-        self.folder.path().join("ca.crt")
+        self.tls().ca()
     }
 
     /// `127.0.0.1:PORT`.
@@ -138,44 +164,8 @@ fn guarded(folder: &Path, line: &str) -> String {
     format!("auth: {{ htpasswd: {{ realm: test, path: {users} }} }}\n")
 }
 
-/// A CA in `ca.crt`, and the paths of a certificate for loopback by it and of its key.
-fn certificate(openssl: &Path, folder: &Path) -> (String, String) {
-    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
-    let make = |name: &str, more: &[&str]| {
-        let (certificate, key) = (path(&format!("{name}.crt")), path(&format!("{name}.key")));
-        let output = Command::new(openssl)
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-            ])
-            .args([
-                "-nodes",
-                "-days",
-                "2",
-                "-out",
-                &certificate,
-                "-keyout",
-                &key,
-            ])
-            .args(more)
-            .output()
-            .expect("openssl can be run");
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "openssl: {stderr}");
-        (certificate, key)
-    };
-    let (ca, ca_key) = make("ca", &["-subj", "/CN=CA of a test"]);
-    let names = "subjectAltName=IP:127.0.0.1,DNS:localhost";
-    let by = ["-CA", &ca, "-CAkey", &ca_key, "-addext", names];
-    let leaf = [
-        "-addext",
-        "basicConstraints=critical,CA:FALSE",
-        "-subj",
-        "/CN=registry of a test",
-    ];
-    make("server", &[&by[..], &leaf].concat())
+/// The part of its configuration that names its certificate.
+fn served_by(pair: &Pair) -> String {
+    let (certificate, key) = (pair.certificate.display(), pair.key.display());
+    format!("certificate: {certificate}, key: {key}")
 }

@@ -29,13 +29,19 @@ impl Vm {
     /// A run with the built `bpfman` in the guest, or `None` after the test was skipped because a VM cannot run here.
     #[must_use]
     pub fn new() -> Option<Self> {
+        Self::of(&cli::binary())
+    }
+
+    /// The same with another build of `bpfman`.
+    #[must_use]
+    pub fn of(binary: &Path) -> Option<Self> {
         for tool in ["qemu-system-x86_64", "busybox", "cpio", "modprobe"] {
             lanes::tool(tool)?;
         }
         let mut command = Command::new(lanes::repository().join("tests/vm/run"));
         command
             .arg("--file")
-            .arg(format!("{}:/bin/bpfman", cli::binary().display()));
+            .arg(format!("{}:/bin/bpfman", binary.display()));
         Some(Self { command })
     }
 

@@ -1,6 +1,6 @@
 //! What goes wrong, on this machine's kernel and the real registry: exit status 1, a message of three parts (what was
 //! being done to what, what went wrong, what to do), no panic, and nothing left behind.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::path::Path;
 
@@ -28,13 +28,27 @@ int rejected(void *ctx)
 }
 "#;
 
-/// The failure's message, which has every one of these words; and nothing may be left behind.
+/// The failure's message has three parts, and every one of these words; and nothing may be left behind.
 #[track_caller]
 fn refused(bpfman: &Bpfman, outcome: &Outcome, words: &[&str]) {
+    let message = said(bpfman, outcome, words);
+    let hints = message.lines().filter(|line| line.starts_with("hint: "));
+    assert_eq!(hints.count(), 1, "not what to do:\n{message}");
+}
+
+/// As [`refused`], where nothing is known that could be done: what was being done to what, and what went wrong.
+#[track_caller]
+fn said<'a>(bpfman: &Bpfman, outcome: &'a Outcome, words: &[&str]) -> &'a str {
     let message = outcome.failure();
     for word in words {
         assert!(message.contains(word), "no '{word}' in:\n{message}");
     }
+    let mut lines = message.lines();
+    let what = lines.find(|line| !line.starts_with("warning: "));
+    let what = what.and_then(|line| line.strip_prefix("error: "));
+    let what = what.unwrap_or_else(|| panic!("no error at the beginning:\n{message}"));
+    let why = lines.next().is_some_and(|line| line.starts_with("cause: "));
+    assert!(why || what.contains(": "), "not why:\n{message}");
     assert_eq!(
         bpfman.pins(),
         Vec::<std::path::PathBuf>::new(),
@@ -46,6 +60,7 @@ fn refused(bpfman: &Bpfman, outcome: &Outcome, words: &[&str]) {
         0,
         "programs left behind: {listed:#?}"
     );
+    message
 }
 
 fn load_file(path: &Path, programs: &str) -> (Bpfman, Outcome) {
@@ -122,7 +137,7 @@ fn truncated_files_of_every_length() {
     for eighths in 0..8 {
         std::fs::write(&path, &bytes[..bytes.len() * eighths / 8]).unwrap();
         let (bpfman, outcome) = load_file(&path, "xdp:xdp_stats");
-        refused(&bpfman, &outcome, &["cut.o"]);
+        said(&bpfman, &outcome, &["cut.o"]);
     }
 }
 
@@ -130,7 +145,24 @@ fn truncated_files_of_every_length() {
 fn a_file_for_another_machine() {
     as_root!();
     let (bpfman, outcome) = load_file(&Object::of_the_host(), "xdp:pass");
-    refused(&bpfman, &outcome, &["BPF"]);
+    said(&bpfman, &outcome, &["BPF"]);
+
+    // Not a program that runs here but what becomes part of one: an ELF file of the same kind as eBPF objects.
+    let Some(clang) = lanes::tool("clang") else {
+        return;
+    };
+    let folder = tempfile::TempDir::new().unwrap();
+    let (source, object) = (folder.path().join("x.c"), folder.path().join("x.o"));
+    std::fs::write(&source, "int pass(void *ctx) { return 2; }\n").unwrap();
+    let compiled = std::process::Command::new(clang)
+        .arg("-c")
+        .arg(&source)
+        .arg("-o")
+        .arg(&object)
+        .status();
+    assert!(compiled.is_ok_and(|status| status.success()));
+    let (bpfman, outcome) = load_file(&object, "xdp:pass");
+    said(&bpfman, &outcome, &["x.o", "BPF"]);
 }
 
 #[test]

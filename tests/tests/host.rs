@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::thread;
+use std::time::Instant;
 
 use bpfman_tests::cli::{Bpfman, Outcome};
 use bpfman_tests::lanes;
@@ -52,6 +53,18 @@ fn a_tracepoint_program_is_loaded_attached_shown_and_gone() {
     let link = attached.field("Link ID");
     assert_eq!(attached.field("Program ID"), id);
 
+    // The kernel takes it once.
+    let hook = ["tracepoint", "-t", "syscalls/sys_enter_kill"];
+    let twice = bpfman.run(&[["attach", &id].as_slice(), &hook].concat());
+    for words in [
+        "tracepoint syscalls/sys_enter_kill",
+        "`tracepoint_kill_recorder`",
+        &format!("attached there already, by link {link}"),
+        "load it once more",
+    ] {
+        assert!(twice.failure().contains(words), "{words}: {twice:#?}");
+    }
+
     assert_eq!(ids(&bpfman.run(&["list", "programs"])), [id.as_str()]);
     let links = bpfman.run(&["list", "links"]);
     assert_eq!(ids(&links), [id.as_str()]);
@@ -87,12 +100,19 @@ fn twenty_loads_at_once_all_succeed() {
         return;
     }
     let bpfman = Bpfman::new();
+    let started = Instant::now();
+    let alone = load(&bpfman, &object);
+    let one = started.elapsed();
+    let _ = bpfman.run(&["unload", &alone]).ok();
+    let started = Instant::now();
     let loaded: BTreeSet<String> = thread::scope(|scope| {
         let loads: Vec<_> = (0..20)
             .map(|_| scope.spawn(|| load(&bpfman, &object)))
             .collect();
         loads.into_iter().map(|load| load.join().unwrap()).collect()
     });
+    // To be read, not to fail by: `make bench` compares.
+    println!("one load: {one:?}; twenty at once: {:?}", started.elapsed());
     assert_eq!(loaded.len(), 20, "ids that are all different: {loaded:?}");
     let listed: BTreeSet<String> = ids(&bpfman.run(&["list", "programs"]))
         .into_iter()

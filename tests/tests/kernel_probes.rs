@@ -53,6 +53,9 @@ counts() {
         bpfman list links | awk -v link="$link" -v name="$name" '$2 == link { $1 = $2 = ""; print "PLACE " name $0 }'
         ;;
     esac
+    case "$*" in
+    *"a=b"*) echo "SELECTED $name $(bpfman list links -m a=b | awk -v link="$link" 'NR > 1 && $2 == link' | wc -l)" ;;
+    esac
     "before_$events"
     was=$(hits "$entry"); "$events"; attached=$(($(hits "$entry") - was))
     bpfman detach "$link"
@@ -96,14 +99,14 @@ fn lines<'a>(outcome: &'a VmOutcome, word: &str) -> Vec<&'a str> {
 fn every_probe_with_every_option_counts_while_it_is_attached() {
     let script = r#"
 counts kprobe 0 "$on_entry" unlinks kprobe -f vfs_unlink
-counts kretprobe 1 "$on_return" unlinks kprobe --fn-name vfs_unlink -m a=b
+counts kretprobe 1 "$on_return" unlinks kprobe --fn-name vfs_unlink -m a=b --output json
 # The first instruction after the one that the tracers use: its place depends on how the kernel was built.
 for offset in 5 9; do
     counts kprobe-offset 0 "$on_entry" unlinks kprobe -f vfs_unlink -o "$offset" && break
 done
 counts fentry 4 "$traced_entry" unlinks fentry
-counts fexit 5 "$traced_return" unlinks fexit -m a=b
-counts fentry-again 4 "$traced_entry" unlinks fentry
+counts fexit 5 "$traced_return" unlinks fexit -m a=b -o json
+counts fentry-again 4 "$traced_entry" unlinks fentry -m a=b --output json
 
 # Entry and return are two: while a process is inside, only its entry has been counted.
 ends() { # NAME ENTRY-HITS RETURN-HITS
@@ -218,6 +221,12 @@ left_behind | sed 's/^/LEFT /'
         "path-of-another-now 0 0",
     ];
     assert_eq!(counts, expected, "{}", outcome.output);
+    // Found by the metadata of the link.
+    let selected = lines(&outcome, "SELECTED ");
+    assert_eq!(
+        selected,
+        ["kretprobe 1", "fexit 1", "fentry-again 1", "uretprobe 1"]
+    );
     let places = lines(&outcome, "PLACE ");
     for expected in [
         "kprobe kprobe on_entry vfs_unlink",

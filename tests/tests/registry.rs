@@ -224,3 +224,41 @@ fn an_image_of_the_older_labels_can_be_pulled() {
     let pulled = Bpfman::new().run(&["image", "pull", "-i", &registry.reference("old:1")]);
     assert_eq!(pulled.ok(), "Successfully downloaded bytecode\n");
 }
+
+#[test]
+fn an_image_that_names_its_program_by_the_kernel_s_word_can_be_loaded() {
+    if !lanes::root() {
+        return;
+    }
+    let (Some(registry), Some(object)) = (Registry::start(), Object::example("xdp-counter")) else {
+        return;
+    };
+    let layer = images::gzip(&images::tar(&[("program.o", &object.bytes())]));
+    let image = Image::new("xdp_stats", "ext", layer);
+    let Some(_) = image.push(&registry, "ext:1") else {
+        return;
+    };
+    let bpfman = Bpfman::new();
+    let reference = registry.reference("ext:1");
+    let load = |program: &str| {
+        bpfman.run(&[
+            "load",
+            "image",
+            "-i",
+            &reference,
+            "-p",
+            "IfNotPresent",
+            "--programs",
+            program,
+        ])
+    };
+    let id = load("xdp:xdp_stats").field("Program ID");
+    let refused = load("kprobe:xdp_stats");
+    assert!(
+        refused
+            .failure()
+            .contains("has `xdp_stats` as ext, not as kprobe"),
+        "{refused:#?}"
+    );
+    let _ = bpfman.run(&["unload", &id]).ok();
+}

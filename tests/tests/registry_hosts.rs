@@ -3,10 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::path::Path;
-use std::process::Command;
 
 use bpfman_tests::cli::Bpfman;
-use bpfman_tests::lanes;
 use bpfman_tests::objects::Object;
 use bpfman_tests::registry::Registry;
 
@@ -17,10 +15,6 @@ const PASSWORD: &str = "s3cr3t";
 /// `tester:s3cr3t`.
 const LOGIN: &str = "dGVzdGVyOnMzY3IzdA==";
 
-fn home(bpfman: &Bpfman) -> std::path::PathBuf {
-    bpfman.images().parent().unwrap().to_owned()
-}
-
 fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
@@ -28,13 +22,14 @@ fn write(path: &Path, text: &str) {
 
 fn registries(bpfman: &Bpfman, text: &str) {
     write(
-        &home(bpfman).join(".config/containers/registries.conf"),
+        &bpfman.home().join(".config/containers/registries.conf"),
         text,
     );
 }
 
 fn trust(bpfman: &Bpfman, registry: &Registry) {
-    let folder = home(bpfman)
+    let folder = bpfman
+        .home()
         .join(".config/containers/certs.d")
         .join(registry.address());
     std::fs::create_dir_all(&folder).unwrap();
@@ -119,11 +114,11 @@ fn a_private_ca_and_every_source_of_a_login() {
     for (file, variable) in sources {
         let bpfman = Bpfman::new();
         trust(&bpfman, &registry);
-        let path = home(&bpfman).join(file);
+        let path = bpfman.home().join(file);
         write(&path, &auth);
         let value = match variable {
             Some("REGISTRY_AUTH_FILE") => path.clone(),
-            Some("XDG_RUNTIME_DIR") => home(&bpfman).join("run"),
+            Some("XDG_RUNTIME_DIR") => bpfman.home().join("run"),
             _ => path.parent().unwrap().to_owned(),
         };
         let value = value.to_string_lossy().into_owned();
@@ -135,8 +130,8 @@ fn a_private_ca_and_every_source_of_a_login() {
     }
     let bpfman = Bpfman::new();
     trust(&bpfman, &registry);
-    write(&home(&bpfman).join(".docker/config.json"), &helper);
-    let program = home(&bpfman).join("bin/docker-credential-of-a-test");
+    write(&bpfman.home().join(".docker/config.json"), &helper);
+    let program = bpfman.home().join("bin/docker-credential-of-a-test");
     write(
         &program,
         &format!(
@@ -201,64 +196,4 @@ fn mirrors_blocked_registries_and_short_names() {
     }
     let blocked = bpfman.run(&["image", "pull", "-i", "blocked.example/a/b"]);
     assert!(blocked.failure().contains("is blocked"), "{blocked:#?}");
-
-    // Every other tool finds the same in the store.
-    let (Some(skopeo), Some(oras), Some(crane)) = (
-        lanes::tool("skopeo"),
-        lanes::foreign_tool("oras"),
-        lanes::foreign_tool("crane"),
-    ) else {
-        return;
-    };
-    let name = registry.reference("acme/xdp-counter:test");
-    let digest = bpfman.run(&["image", "inspect", &name]).field("Digest");
-    let store = bpfman.images();
-    let copy = tempfile::TempDir::new().unwrap();
-    let copy = |what: &str| copy.path().join(what).display().to_string();
-    let run = |program: &Path, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "{} {arguments:?}: {stderr}",
-            program.display()
-        );
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    let local = format!("oci:{}:{name}", store.display());
-    let seen = run(&skopeo, &["inspect", "--format", "{{.Digest}}", &local]);
-    assert_eq!(seen.trim(), digest);
-    let seen = run(
-        &oras,
-        &[
-            "manifest",
-            "fetch",
-            "--descriptor",
-            "--oci-layout",
-            &format!("{}@{digest}", store.display()),
-        ],
-    );
-    assert!(seen.contains(&digest), "{seen}");
-    // crane pushes an image layout's images to a registry.
-    let one = copy("one");
-    run(
-        &skopeo,
-        &[
-            "copy",
-            "-q",
-            "--insecure-policy",
-            &local,
-            &format!("oci:{one}:x"),
-        ],
-    );
-    let seen = run(
-        &crane,
-        &[
-            "push",
-            "--insecure",
-            &one,
-            &registry.reference("by/crane:x"),
-        ],
-    );
-    assert!(seen.contains(&digest), "{seen}");
 }

@@ -1,12 +1,11 @@
 //! Signatures end to end: every fixture from the real `docker-registry`, then with the registry stopped, then without any
-//! network; and what the real cosign 2 and 3 sign.
+//! network. `signatures_cosign` has what the real cosign 2 and 3 sign.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bpfman_tests::cli::{Bpfman, Outcome};
-use bpfman_tests::objects::Object;
 use bpfman_tests::registry::Registry;
 use bpfman_tests::{fixtures, images, lanes};
 use serde_json::Value;
@@ -57,7 +56,7 @@ const MOCK_TSA: Option<&str> = Some("trusted_root_tsa");
 const NO_KEY: Result<&str, &str> = Err("it is by none of the policy's 1 keys");
 
 /// The table of `tests/fixtures/signatures/README.md`, and what each row must not be taken for.
-const ROWS: [Row; 24] = [
+const ROWS: [Row; 26] = [
     row("unsigned", GOOD, None, Err("has no signature")),
     row("unsigned", FLOW, MOCK, Err("has no signature")),
     row("signed", GOOD, None, Ok("cosign2")),
@@ -105,9 +104,49 @@ const ROWS: [Row; 24] = [
         Err("no timestamp authorities configured"),
     ),
     row("k3rekor", GOOD, MOCK, Ok("bundle")),
+    row("k3rekor", GOOD, None, Ok("bundle")),
     row("k3tsa", GOOD, MOCK_TSA, Ok("bundle")),
+    row("k3tsa", GOOD, MOCK, Ok("bundle")),
     row("k3tsa", OTHER, MOCK_TSA, NO_KEY),
 ];
+
+/// What a row's proof says of log entry, times (by whom), and evidence that is not counted.
+fn evidence(row: &Row) -> (bool, &'static [&'static str], &'static [&'static str]) {
+    match (row.fixture, row.root) {
+        ("kl2" | "kl3", _) | ("k3rekor", MOCK) => (true, &["log"], &[]),
+        ("kl3tsa", _) => (true, &["authority", "log"], &[]),
+        ("k3rekor", _) => (false, &[], &["entry of the unknown log"]),
+        ("k3tsa", MOCK_TSA) => (false, &["authority"], &[]),
+        ("k3tsa", _) => (false, &[], &["time stamp of an unknown authority"]),
+        _ => (false, &[], &[]),
+    }
+}
+
+/// Compares a proof with [`evidence`].
+fn check_evidence(row: &Row, proof: &Value) {
+    let (log, times, not_counted) = evidence(row);
+    let name = row.fixture;
+    assert_eq!(
+        proof["log_entry"]["index"].is_u64(),
+        log,
+        "{name}: {proof:#}"
+    );
+    let texts = |field: &str, key: &str| -> Vec<String> {
+        let list = proof[field].as_array().unwrap().iter();
+        let text = |value: &Value| match key {
+            "" => value.as_str().unwrap().to_owned(),
+            key => value[key].as_str().unwrap().to_owned(),
+        };
+        list.map(text).collect()
+    };
+    assert_eq!(texts("times", "source"), times, "{name}: {proof:#}");
+    let found = texts("not_counted", "");
+    let fits = |(found, start): (&String, &&str)| found.starts_with(*start);
+    assert!(
+        found.len() == not_counted.len() && found.iter().zip(not_counted).all(fits),
+        "{name}: {proof:#}"
+    );
+}
 
 /// Where and how a command is run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -230,8 +269,8 @@ fn check(row: &Row, at: &(Bpfman, PathBuf, String), network: Network) {
                 if signer == "identity" {
                     assert_eq!(proof["signer"]["subject"], WORKFLOW, "{name}");
                     assert_eq!(proof["signer"]["issuer"], ISSUER, "{name}");
-                    assert!(proof["log_entry"]["index"].is_u64(), "{name}: {proof:#}");
                 }
+                check_evidence(row, &proof);
                 assert_eq!(pulled.ok(), "Successfully downloaded bytecode\n", "{name}");
                 assert_eq!(pulled.stderr, "", "{name}");
             }
@@ -359,6 +398,45 @@ fn nothing_unproven_reaches_the_kernel_and_what_is_proven_needs_no_network() {
             assert!(again.failure().contains("it is by none"), "{again:#?}");
         }
     }
+
+    // A store with an image by somebody else and the record that it was admitted, which anybody can write.
+    let (signed, wrong) = (
+        fixtures::push(&registry, "signed"),
+        fixtures::push(&registry, "wrongkey"),
+    );
+    let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+    let theirs = Bpfman::new();
+    let image = registry_name(&registry, "wrongkey");
+    let _ = theirs.run(&["image", "pull", "-i", &image]).ok();
+    let records = bpfman.admitted().join(hex(&signed));
+    let record = std::fs::read_dir(records).unwrap().next().unwrap().unwrap();
+    let forged = std::fs::read_to_string(record.path()).unwrap();
+    let forged = forged.replace(&hex(&signed), &hex(&wrong));
+    let place = theirs.images().join(".bpfman/admitted").join(hex(&wrong));
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join(record.file_name()), forged).unwrap();
+    let refused = load(&theirs, Network::None, &config, "wrongkey", "Never");
+    assert!(refused.failure().contains("it is by none"), "{refused:#?}");
+    assert_eq!(theirs.pins(), Vec::<PathBuf>::new());
+
+    // Where nothing can be written an image is proven each time.
+    let bare = Bpfman::new().env("BPFMAN_ADMITTED_DIR", "/proc/bpfman");
+    let arguments = [
+        "image",
+        "pull",
+        "-i",
+        &registry_name(&registry, "signed"),
+        "-p",
+    ];
+    for policy in ["Always", "Never", "Never"] {
+        let mut arguments = arguments.to_vec();
+        arguments.push(policy);
+        let pulled = run(&bare, Network::Registry, Some(&config), &arguments);
+        assert_eq!(
+            (pulled.ok(), &*pulled.stderr),
+            ("Successfully downloaded bytecode\n", "")
+        );
+    }
 }
 
 fn registry_name(registry: &Registry, name: &str) -> String {
@@ -374,10 +452,10 @@ fn one_line_says_what_was_not_checked() {
     let image = registry.reference("unsigned:v1");
     let folder = TempDir::new().unwrap();
     let config = folder.path().join("bpfman.toml");
-    let stderr = |text: &str| {
+    let stderr = |text: &str, level: &str| {
         std::fs::write(&config, text).unwrap();
         let pulled = run(
-            &Bpfman::new(),
+            &Bpfman::new().env("RUST_LOG", level),
             Network::Registry,
             Some(&config),
             &["image", "pull", "-i", &image],
@@ -385,163 +463,20 @@ fn one_line_says_what_was_not_checked() {
         let _ = pulled.ok();
         pulled.stderr
     };
-    let warned = stderr("");
-    assert_eq!(warned.lines().count(), 1, "{warned}");
-    assert!(
-        warned.starts_with("warning: ") && warned.contains("no policy") && warned.contains(&image),
-        "{warned}"
-    );
-    let off = stderr("[signing]\nverify_enabled = false\n");
-    assert_eq!(off.lines().count(), 1, "{off}");
-    assert!(off.contains("verify_enabled = false"), "{off}");
-}
-
-/// A key pair of cosign's, and how it signs an image without any service.
-struct Cosign {
-    program: PathBuf,
-    folder: TempDir,
-    three: bool,
-}
-
-impl Cosign {
-    fn new(name: &str) -> Option<Self> {
-        let cosign = Self {
-            program: lanes::foreign_tool(name)?,
-            folder: TempDir::new().unwrap(),
-            three: name == "cosign3",
-        };
-        for key in ["good", "other"] {
-            cosign.run(&["generate-key-pair", "--output-key-prefix", key]);
-        }
-        if cosign.three {
-            cosign.run(&["signing-config", "create", "--out", "none.json"]);
-        }
-        Some(cosign)
-    }
-
-    fn run(&self, arguments: &[&str]) {
-        let output = Command::new(&self.program)
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("HOME", self.folder.path())
-            .env("COSIGN_PASSWORD", "")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "cosign {arguments:?}: {said}");
-    }
-
-    fn sign(&self, image: &str, key: &str) {
-        let key = format!("{key}.key");
-        let services: &[&str] = if self.three {
-            &["--signing-config", "none.json"]
-        } else {
-            &["--tlog-upload=false"]
-        };
-        let mut arguments = vec!["sign", "--yes", "--allow-insecure-registry", "--key", &key];
-        arguments.extend(services);
-        arguments.push(image);
-        self.run(&arguments);
-    }
-
-    fn public(&self, key: &str) -> String {
-        let path = self.folder.path().join(format!("{key}.pub"));
-        path.to_string_lossy().into_owned()
-    }
-}
-
-/// Builds the example with the built-in engine, for one architecture or for two, and gives `<repository>@sha256:…`.
-fn build(bpfman: &Bpfman, object: &Object, reference: &str, two: bool) -> String {
-    let mut arguments = vec!["image", "build", "--runtime", "builtin", "-t", reference];
-    if two {
-        arguments.extend(["--bc-amd64-el", object.arg(), "--bc-arm64-el", object.arg()]);
-    } else {
-        arguments.extend(["-b", object.arg()]);
-    }
-    let built = bpfman.run(&arguments);
-    built.ok().lines().last().unwrap().to_owned()
-}
-
-fn signed_by_the_real(name: &str) {
-    let (Some(registry), Some(object)) = (Registry::start(), Object::example("xdp-counter")) else {
-        return;
-    };
-    let Some(cosign) = Cosign::new(name) else {
-        return;
-    };
-    let bpfman = Bpfman::new();
-    let verify = |image: &str, key: &str| {
-        let key = cosign.public(key);
-        // A place of its own, so that nothing that was kept decides.
-        Bpfman::new().run(&["image", "verify", "-i", image, "--key", &key, "-o", "json"])
-    };
-    let single = build(&bpfman, &object, &registry.reference("single:1"), false);
-    let several = build(&bpfman, &object, &registry.reference("several:1"), true);
-    let form = if cosign.three { "bundle" } else { "cosign2" };
-    for (pushed, tag, kind) in [
-        (&single, "single:1", "manifest"),
-        (&several, "several:1", "index"),
-    ] {
-        let image = registry.reference(tag);
+    // Whatever the log says: it is no part of the log.
+    for level in ["warn", "error", "off"] {
+        let warned = stderr("", level);
+        assert_eq!(warned.lines().count(), 1, "{warned}");
         assert!(
-            verify(&image, "good")
-                .failure()
-                .contains("has no signature")
+            warned.starts_with("warning: ")
+                && warned.contains("no policy")
+                && warned.contains(&image),
+            "{warned}"
         );
-        cosign.sign(pushed, "other");
-        let refused = verify(&image, "good");
-        assert!(
-            refused
-                .failure()
-                .contains("it is by none of the policy's 1 keys"),
-            "{refused:#?}"
-        );
-        cosign.sign(pushed, "good");
-        for image in [&image, pushed] {
-            let proof: Value = serde_json::from_str(verify(image, "good").ok()).unwrap();
-            assert_eq!(proof["signature"]["format"], form, "{proof:#}");
-            assert_eq!(proof["signed"]["type"], kind, "{proof:#}");
-            assert!(
-                pushed.ends_with(proof["signed"]["digest"].as_str().unwrap()),
-                "{proof:#}"
-            );
-        }
+        let off = stderr("[signing]\nverify_enabled = false\n", level);
+        assert_eq!(off.lines().count(), 1, "{off}");
+        assert!(off.contains("verify_enabled = false"), "{off}");
     }
-
-    // The signatures of one image beside another: those of `single` under the names of `copy`.
-    let other = Object::example("tracepoint-counter").unwrap();
-    let copy = build(&bpfman, &other, &registry.reference("single:copy"), false);
-    let hex = |pushed: &str| pushed.rsplit_once(':').unwrap().1.to_owned();
-    let end = if cosign.three { "" } else { ".sig" };
-    let from = registry.reference(&format!("single:sha256-{}{end}", hex(&single)));
-    let to = registry.reference(&format!("single:sha256-{}{end}", hex(&copy)));
-    let Some(crane) = lanes::foreign_tool("crane") else {
-        return;
-    };
-    let copied = Command::new(crane)
-        .args(["copy", "--insecure", &from, &to])
-        .output()
-        .unwrap();
-    assert!(
-        copied.status.success(),
-        "{}",
-        String::from_utf8_lossy(&copied.stderr)
-    );
-    let refused = verify(&copy, "good");
-    assert!(
-        refused.failure().contains("it is a signature of sha256:"),
-        "{refused:#?}"
-    );
-}
-
-#[test]
-fn what_the_real_cosign_2_signs() {
-    signed_by_the_real("cosign2");
-}
-
-#[test]
-fn what_the_real_cosign_3_signs() {
-    signed_by_the_real("cosign3");
 }
 
 #[test]

@@ -195,9 +195,9 @@ pub(crate) struct ProbeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct UprobeArgs {
-    /// Optional: Function of the target to attach to.
+    /// Optional: Function of the target to attach to; without it, --offset is required.
     /// Example: --fn-name malloc
-    #[arg(short, long, verbatim_doc_comment)]
+    #[arg(short, long, required_unless_present = "offset", verbatim_doc_comment)]
     pub(crate) fn_name: Option<String>,
 
     /// Optional: Bytes from the start of the function, or from the start of the file when

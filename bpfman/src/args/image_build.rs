@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use builder::Output;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, ArgGroup, Args, ValueEnum};
 
 use super::values::{ImageUrl, KeyValue};
@@ -65,7 +66,7 @@ pub(crate) struct BuildArgs {
 
     /// Optional: Write the image to a folder or an archive in OCI format too.
     /// Format: oci:<DIR> or oci-archive:<FILE>
-    #[arg(long, verbatim_doc_comment)]
+    #[arg(long, value_parser = output(), verbatim_doc_comment)]
     pub(crate) output: Option<Output>,
 
     /// Optional: Write the digest of the image, or of the index over several, to this file.
@@ -87,6 +88,11 @@ pub(crate) struct BuildArgs {
     /// then has labels of its own.
     #[arg(long, verbatim_doc_comment)]
     pub(crate) allow_differences: bool,
+}
+
+/// Paths are bytes, which `FromStr` has not.
+fn output() -> impl TypedValueParser<Value = Output> {
+    OsStringValueParser::new().try_map(|text| Output::try_from(text.as_os_str()))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

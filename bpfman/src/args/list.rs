@@ -65,7 +65,7 @@ pub(crate) struct ListLinksArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProgramTypeArgs {
-    /// Optional: Only programs of this type, as the kernel counts types: kprobe and uprobe
+    /// Optional: Only this type of program, as the kernel counts types: kprobe and uprobe
     /// are probe, fentry and fexit are tracing, tc and tcx are tc.
     /// Example: --program-type xdp
     ///

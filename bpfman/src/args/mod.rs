@@ -77,6 +77,11 @@ pub(crate) enum TopCommand {
     /// Work with images of eBPF bytecode
     Image(ImageArgs),
     /// Compare what is recorded with the kernel and bpffs
+    ///
+    /// Each difference is a line. What an interrupted command left is finished
+    /// or undone first, as by any other command. The exit status is 0 when there
+    /// is no difference, or all were repaired.
+    #[command(verbatim_doc_comment)]
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),

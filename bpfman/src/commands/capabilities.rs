@@ -23,6 +23,9 @@ const REBUILD: [Capability; 4] = [
 const REMOVE_FILTER: [Capability; 3] =
     [Capability::Bpf, Capability::NetAdmin, Capability::SysAdmin];
 
+/// `doctor --repair`: all that the others need.
+pub(super) const REPAIR: [Capability; 4] = REBUILD;
+
 /// `load` of programs of these types. Whether bpffs is there is asked only when it matters.
 pub(super) fn to_load(
     types: impl Iterator<Item = ProgramType>,

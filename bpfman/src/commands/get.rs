@@ -9,7 +9,7 @@ pub(super) fn run(command: &GetCommand) -> Result<(), Error> {
     let config = Config::read()?;
     check(&READ)?;
     let loader = loader(&config);
-    let guard = loader.lock()?;
+    let guard = loader.lock_to_read()?;
     match command {
         GetCommand::Program { program_id, output } => {
             Printer::new(output.output).program(&loader.program(&guard, *program_id)?)

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
-use std::fs;
 
 use builder::{Architecture, BuildRequest, Format, Inputs, Runtime};
 use bytecode_image::reference::Reference;
 
+use super::digest_file::DigestFile;
 use super::image_pull::reach;
 use crate::args::{BuildArgs, BuildArgsFormat, BytecodeArgs, GenerateBuildArgs, RuntimeWord};
 use crate::error::Error;
@@ -27,12 +27,12 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
         annotations: metadata::collect(args.annotation, None)?,
         allow_differences: args.allow_differences,
     };
-    let built = builder::build(&request, &Bar::default())?;
-    if let Some(path) = args.digest_file {
-        fs::write(&path, format!("{}\n", built.digest))
-            .map_err(|source| Error::DigestFile { path, source })?;
-    }
-    Printer::default().text(&format!("{}@{}\n", built.reference.name(), built.digest))
+    let digest_file = args.digest_file.map(DigestFile::prepare).transpose()?;
+    let built = builder::build(&request, &Bar)?;
+    // Both are tried: the tag has moved, and what it names now must be known.
+    let written = digest_file.map_or(Ok(()), |file| file.write(built.digest));
+    Printer::default().text(&format!("{}@{}\n", built.reference.name(), built.digest))?;
+    written
 }
 
 /// `image generate-build-args`.

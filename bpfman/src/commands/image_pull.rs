@@ -9,11 +9,12 @@ use super::image_store::store;
 use crate::args::{PullArgs, RegistryArgs};
 use crate::config::Config;
 use crate::error::Error;
-use crate::output::{Bar, Printer};
+use crate::output::{Bar, Printer, Stderr};
 
 /// `image pull`.
 pub(super) fn run(args: PullArgs) -> Result<(), Error> {
-    let image = pull(&Config::read()?, &args.registry, args.platform)?;
+    let reach = reach(args.registry.registry_auth.as_deref())?;
+    let image = pull(&Config::read()?, &args.registry, reach, args.platform)?;
     Printer::new(args.output.output).pulled(&image)
 }
 
@@ -21,17 +22,23 @@ pub(super) fn run(args: PullArgs) -> Result<(), Error> {
 pub(super) fn pull(
     config: &Config,
     args: &RegistryArgs,
+    reach: Reach,
     platform: Option<Platform>,
 ) -> Result<BytecodeImage, Error> {
-    let image = pull_by(config.trust()?, args, platform)?;
+    let image = pull_by(config.trust()?, args, reach, platform)?;
+    // Not through the log, which can be switched off: that nothing was proven is never left unsaid.
     match &image.verdict {
         Verdict::Proven(_) => {}
-        Verdict::NotLookedAt => log::warn!(
-            "signatures are not looked at: the configuration says `verify_enabled = false`"
+        Verdict::NotLookedAt => Stderr::labelled(
+            "warning",
+            "signatures are not looked at: the configuration says `verify_enabled = false`",
         ),
-        Verdict::NotCovered => log::warn!(
-            "the signatures of {} prove nothing: no policy of the configuration covers it",
-            image.reference
+        Verdict::NotCovered => Stderr::labelled(
+            "warning",
+            &format!(
+                "the signatures of {} prove nothing: no policy of the configuration covers it",
+                image.reference
+            ),
         ),
     }
     Ok(image)
@@ -41,24 +48,22 @@ pub(super) fn pull(
 pub(super) fn pull_by(
     trust: Trust,
     args: &RegistryArgs,
+    reach: Reach,
     platform: Option<Platform>,
 ) -> Result<BytecodeImage, Error> {
     let request = PullRequest {
         reference: args.image_url.reference.clone(),
         short: args.image_url.short(),
         policy: args.pull_policy.into(),
-        reach: reach(args.registry_auth.as_deref())?,
+        reach,
         platform: platform.unwrap_or_else(Platform::host),
         trust: Arc::new(trust),
     };
-    Ok(bytecode_image::pull::pull(
-        &store(),
-        &request,
-        &Bar::default(),
-    )?)
+    Ok(bytecode_image::pull::pull(&store(), &request, &Bar)?)
 }
 
-/// Registries as this host reaches them, with the login of the command line.
+/// Registries as this host reaches them, with the login of the command line: wrong usage where it is none, so it is made
+/// before anything is read.
 pub(super) fn reach(registry_auth: Option<&str>) -> Result<Reach, Error> {
     let credentials = registry_auth
         .map(Credentials::from_base64)

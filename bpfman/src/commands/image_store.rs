@@ -10,13 +10,14 @@ use bytecode_image::registry::Reach;
 use bytecode_image::store::{Store, StoredImage, StoredPlatform};
 
 use crate::args::{ImageUrl, OutputFormat};
-use crate::config::{Config, image_dir};
+use crate::config::{Config, admitted_dir, image_dir};
 use crate::error::Error;
 use crate::output::{Printer, Shown};
 
 /// The store of this user.
 pub(super) fn store() -> Store {
-    Store::open(image_dir(rustix::process::geteuid().is_root()))
+    let root = rustix::process::geteuid().is_root();
+    Store::open(image_dir(root)).with_admissions(admitted_dir(root))
 }
 
 /// `image list`.
@@ -43,7 +44,9 @@ pub(super) fn inspect(image: &ImageUrl, format: OutputFormat) -> Result<(), Erro
 /// With what is known and what is said about its signatures.
 fn shown<'a>(store: &Store, trust: &Trust, image: &'a StoredImage) -> Result<Shown<'a>, Error> {
     let reference = image.entry.reference.as_ref();
-    let admission = |found: &StoredPlatform| trust.admission(store, reference?, found.manifest);
+    let admission = |found: &StoredPlatform| {
+        trust.admission(store, reference?, [image.entry.digest, found.manifest])
+    };
     Ok(Shown {
         image,
         admissions: image.platforms.iter().map(admission).collect(),

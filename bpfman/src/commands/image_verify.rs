@@ -3,7 +3,7 @@ use std::path::Path;
 use bytecode_image::pull::{Trust, Verdict};
 use bytecode_image::verify::{Identity, Policy, PublicKey, Scope, Signing, TrustRoot};
 
-use super::image_pull::pull_by;
+use super::image_pull::{pull_by, reach};
 use crate::args::VerifyArgs;
 use crate::config::{Config, public_key, trust_root};
 use crate::error::{Error, Unproven};
@@ -11,9 +11,10 @@ use crate::output::{Printer, Proven};
 
 /// `image verify`: pulls the image under the policy that is asked for, and shows what was proven.
 pub(super) fn run(args: VerifyArgs) -> Result<(), Error> {
+    let reach = reach(args.registry.registry_auth.as_deref())?;
     let trust = trust(&args)?;
     let (built_in, digest) = (trust.root().built_in_date(), trust.root().digest());
-    let image = pull_by(trust.anew(), &args.registry, args.platform)?;
+    let image = pull_by(trust.anew(), &args.registry, reach, args.platform)?;
     let nothing = |why| Error::NothingProven {
         image: image.reference.to_string(),
         why,
@@ -53,16 +54,17 @@ fn trust(args: &VerifyArgs) -> Result<Trust, Error> {
         );
         identities.push(identity.map_err(Error::Identity)?);
     }
-    let config = Config::read()?;
+    let root = args.trusted_root.as_deref().map(named).transpose()?;
     if keys.is_empty() && identities.is_empty() {
-        return Ok(match &args.trusted_root {
-            Some(file) => config.trust_with(named(file)?)?,
+        let config = Config::read()?;
+        return Ok(match root {
+            Some(root) => config.trust_with(root)?,
             None => config.trust()?,
         });
     }
-    let root: TrustRoot = match &args.trusted_root {
-        Some(file) => named(file)?,
-        None => config.trust_root()?,
+    let root: TrustRoot = match root {
+        Some(root) => root,
+        None => Config::read()?.trust_root()?,
     };
     let policy = Policy::new(Scope::EVERYTHING, keys, identities).map_err(Error::Policy)?;
     let signing = Signing::new(true, false, vec![policy]).map_err(Error::Policy)?;

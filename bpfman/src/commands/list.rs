@@ -27,7 +27,8 @@ fn programs(args: ListProgramsArgs) -> Result<(), Error> {
     let config = Config::read()?;
     check(&READ)?;
     let loader = loader(&config);
-    let programs = loader.programs(&loader.lock()?, &filter)?;
+    let guard = loader.lock_to_read()?;
+    let programs = loader.programs(&guard, &filter)?;
     Printer::new(args.output.output).programs(&programs)
 }
 
@@ -42,6 +43,7 @@ fn links(args: ListLinksArgs) -> Result<(), Error> {
     let config = Config::read()?;
     check(&READ)?;
     let loader = loader(&config);
-    let links = loader.links(&loader.lock()?, &filter)?;
+    let guard = loader.lock_to_read()?;
+    let links = loader.links(&guard, &filter)?;
     Printer::new(args.output.output).links(&links)
 }

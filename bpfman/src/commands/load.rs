@@ -1,14 +1,14 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
-use bytecode_image::labels::Labels;
-use bytecode_object::{MAX_OBJECT_BYTES, ProgramType};
+use bytecode_image::labels::{Labels, type_means};
+use bytecode_object::MAX_OBJECT_BYTES;
 use loader::kernel::linux::LinuxKernel;
 use loader::{LoadRequest, Loader, ProgramRequest, Source};
 
 use super::capabilities::{check, loader, to_load};
-use super::image_pull::pull;
+use super::image_pull::{pull, reach};
 use crate::args::{GlobalValue, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions};
 use crate::config::Config;
 use crate::error::Error;
@@ -36,10 +36,11 @@ fn file(args: LoadFileArgs) -> Result<(), Error> {
 
 fn image(args: LoadImageArgs) -> Result<(), Error> {
     let asked = Asked::new(args.programs.programs, args.options)?;
+    let reach = reach(args.registry.registry_auth.as_deref())?;
     let config = Config::read()?;
     let loader = loader(&config);
     asked.check(&loader)?;
-    let image = pull(&config, &args.registry, None)?;
+    let image = pull(&config, &args.registry, reach, None)?;
     let url = args.registry.image_url.typed;
     check_programs(&url, &image.labels, &asked.programs)?;
     let source = Source::Image {
@@ -63,7 +64,7 @@ struct Asked {
 impl Asked {
     fn new(programs: Vec<ProgramRequest>, options: LoadOptions) -> Result<Self, Error> {
         Ok(Self {
-            programs,
+            programs: once_each(programs)?,
             globals: globals(options.global)?,
             metadata: metadata::collect(options.metadata, options.application)?,
             map_owner_id: options.map_owner_id,
@@ -85,6 +86,16 @@ impl Asked {
             metadata: self.metadata,
             map_owner_id: self.map_owner_id,
         }
+    }
+}
+
+fn once_each(programs: Vec<ProgramRequest>) -> Result<Vec<ProgramRequest>, Error> {
+    let mut seen = BTreeSet::new();
+    match programs.iter().find(|asked| !seen.insert(&asked.function)) {
+        Some(twice) => Err(Error::ProgramTwice {
+            function: twice.function.clone(),
+        }),
+        None => Ok(programs),
     }
 }
 
@@ -133,11 +144,7 @@ fn check_programs(image: &str, labels: &Labels, programs: &[ProgramRequest]) -> 
                 offered: offered.join(" "),
             });
         };
-        // Older images write the kernel's word, which stands for several of ours.
-        let kernel_type = found
-            .parse()
-            .map_or(found.as_str(), |kind: ProgramType| kind.kernel_type());
-        if kernel_type != program.program_type.kernel_type() {
+        if !type_means(found, program.program_type) {
             return Err(Error::OtherTypeInImage {
                 image: image.to_owned(),
                 function: program.function.clone(),
@@ -174,12 +181,22 @@ mod tests {
         };
         let new = labels(&[("count", "kprobe"), ("pass", "xdp"), ("stats", "tcx")]);
         let old = labels(&[("count", "probe"), ("stats", "tc")]);
+        let words = labels(&[
+            ("count", "kretprobe"),
+            ("drop", "XDP"),
+            ("pass", "ext"),
+            ("stats", "sched_cls"),
+        ]);
         for (labels, word) in [
             (&new, "xdp:pass"),
             (&new, "kprobe:count"),
             (&new, "tc:stats"),
             (&old, "uprobe:count"),
             (&old, "tcx:stats"),
+            (&words, "kprobe:count"),
+            (&words, "xdp:drop"),
+            (&words, "xdp:pass"),
+            (&words, "tc:stats"),
             (&labels(&[]), "xdp:anything"),
         ] {
             assert_eq!(check(labels, word), Ok(()), "{word}");

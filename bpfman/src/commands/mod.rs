@@ -3,6 +3,8 @@
 mod attach;
 mod capabilities;
 mod detach;
+mod digest_file;
+mod doctor;
 mod generate;
 mod get;
 mod image_build;
@@ -26,7 +28,7 @@ pub(crate) fn run(command: TopCommand) -> Result<(), Error> {
         TopCommand::List(args) => list::run(args.command),
         TopCommand::Get(args) => get::run(&args.command),
         TopCommand::Image(args) => image(args.command),
-        TopCommand::Doctor(_) => Err(Error::NotBuiltYet("doctor")),
+        TopCommand::Doctor(args) => doctor::run(&args),
         TopCommand::Completions(args) => generate::completions(args.shell),
         TopCommand::Man(args) => generate::man(&args.dir),
     }

@@ -94,6 +94,14 @@ impl SigningTable {
         if !self.verify_enabled {
             return Ok(Trust::unchecked());
         }
+        Ok(Trust::new(self.policies(folder)?, self.trust_root(folder)?))
+    }
+
+    /// The policies alone.
+    pub(super) fn policies(&self, folder: &Path) -> Result<Signing, Misplaced> {
+        if !self.verify_enabled {
+            return Ok(Signing::off());
+        }
         let mut policies = Vec::new();
         let mut scopes = Vec::new();
         for (number, table) in self.policy.iter().enumerate() {
@@ -111,9 +119,8 @@ impl SigningTable {
             scopes.push(policy.scope().clone());
             policies.push(policy);
         }
-        let signing = Signing::new(self.verify_enabled, self.allow_unsigned, policies)
-            .map_err(|problem| at(0..0, "signing.policy", problem))?;
-        Ok(Trust::new(signing, self.trust_root(folder)?))
+        Signing::new(self.verify_enabled, self.allow_unsigned, policies)
+            .map_err(|problem| at(0..0, "signing.policy", problem))
     }
 
     /// Whose certificates, logs and time stamps count.
@@ -267,6 +274,15 @@ mod tests {
     }
 
     #[test]
+    fn other_roots_are_used_without_reading_the_files() {
+        let text = "[signing]\ntrusted_root = \"gone.json\"\nallow_unsigned = false\n";
+        let config = Config::parse(Path::new("/nowhere/bpfman.toml"), text).unwrap();
+        assert!(config.trust().is_err());
+        let found = config.trust_with(TrustRoot::built_in()).unwrap();
+        assert_eq!(requirement(&found, "quay.io/a"), "refused");
+    }
+
+    #[test]
     fn broken_policies_name_line_and_key() {
         let policy = "[[signing.policy]]\nscope = \"quay.io/a\"\nkeys = [\"good.pub\"]\n";
         let with = |rest: &str| format!("[[signing.policy]]\nscope = \"quay.io/a\"\n{rest}");
@@ -330,15 +346,15 @@ mod tests {
             ),
             (
                 identity("subject = \"a\"\n"),
-                "key `signing.policy[0].identities[0]`: missing field `issuer`",
+                "line 5, key `signing.policy[0].identities[0]`: missing field `issuer`",
             ),
             (
                 with("keys = \"good.pub\"\n"),
                 "line 3, key `signing.policy[0].keys`: invalid type",
             ),
             (
-                "[[signing.policy]]\nkeys = [\"good.pub\"]\n".to_owned(),
-                "key `signing.policy[0]`: missing field `scope`",
+                "\n[[signing.policy]]\nkeys = [\"good.pub\"]\n".to_owned(),
+                "line 2, key `signing.policy[0]`: missing field `scope`",
             ),
             (
                 "[signing]\ntrusted_root = \"gone.json\"\n".to_owned(),

@@ -17,15 +17,16 @@ use bytecode_image::verify::{
 use bytecode_object::ProgramType;
 use jiff::Timestamp;
 use loader::{
-    Attachment, KernelState, Link, ManagedState, ManagedSummary, Program, ProgramSummary, Source,
-    TcDirection, UprobePoint,
+    Attachment, Diagnosis, Finding, FindingKind, KernelState, Link, LoaderError, ManagedState,
+    ManagedSummary, Outcome, Program, ProgramSummary, Remedy, Source, TcDirection, UprobePoint,
 };
 
+use super::doctor::DiagnosisJson;
 use super::images::Shown;
 use super::images_json::StoredImageJson;
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
 use super::proof::{self, Proven, ProvenJson};
-use super::{images, links, programs};
+use super::{doctor, images, links, programs};
 
 fn golden(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -581,7 +582,6 @@ fn images_of_the_store() {
     let [identity, key] = proofs();
     let admission = |proof: &Proof| {
         Some(Admission {
-            manifest: Digest::of(b"manifest"),
             policy: Digest::of(b"policy"),
             proof: proof.clone(),
             at: Timestamp::from_second(LOADED_AT.try_into().unwrap()).unwrap(),
@@ -707,6 +707,66 @@ fn json() {
         "image-pull.json",
         &json::render(&ImageJson::from(&pulled())).unwrap(),
     );
+}
+
+fn diagnoses() -> Vec<Diagnosis> {
+    let finding = |kind, place: &str, expected: &str, found: &str, remedy| Finding {
+        kind,
+        place: place.to_owned(),
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+        remedy,
+    };
+    let repair = |what: &str| Remedy::Repair(what.to_owned());
+    let [left, repaired] = [Outcome::Left, Outcome::Repaired];
+    let failed = Outcome::Failed(Box::new(LoaderError::ProgramGone {
+        id: 7,
+        path: "/run/bpfman/fs/prog_7".into(),
+    }));
+    let chain = finding(
+        FindingKind::ChainDetached,
+        "the TC chain on eth0 ingress",
+        "program 6375 on the hook",
+        "no such filter",
+        repair("build the chain anew as it is recorded"),
+    );
+    let program = finding(
+        FindingKind::ProgramUnpinned,
+        "program 7 (pass)",
+        "pinned at /run/bpfman/fs/prog_7",
+        "no pin",
+        repair("pin it again"),
+    );
+    let unknown = finding(
+        FindingKind::Unknown,
+        "/run/bpfman/fs/mine",
+        "nothing that is recorded",
+        "a folder with nothing in it",
+        Remedy::ByHand("bpfman did not make it: remove it, or leave it".to_owned()),
+    );
+    let with = |finding: &Finding, outcome| Diagnosis {
+        finding: finding.clone(),
+        outcome,
+    };
+    vec![
+        with(&program, left),
+        with(&program, repaired),
+        with(&chain, failed),
+        with(&unknown, Outcome::Left),
+    ]
+}
+
+#[test]
+fn differences() {
+    let found = diagnoses();
+    golden("doctor.txt", &doctor::report(&found));
+    golden("doctor-none.txt", &doctor::report(&[]));
+    let asked = |asked| {
+        let found = found.iter().map(|found| DiagnosisJson::new(found, asked));
+        json::render(&found.collect::<Vec<_>>()).unwrap()
+    };
+    golden("doctor.json", &asked(false));
+    golden("doctor-repair.json", &asked(true));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Tables follow the guide's newest samples: no rules, one leading space, cells padded to their column.
 
+mod doctor;
 #[cfg(test)]
 mod golden;
 mod images;

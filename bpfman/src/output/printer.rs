@@ -3,14 +3,16 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use bytecode_image::archive::{Exported, Imported};
 use bytecode_image::pull::BytecodeImage;
 use bytecode_image::store::Freed;
-use loader::{Link, Program, ProgramSummary};
+use loader::{Diagnosis, Link, Program, ProgramSummary};
 
+use super::doctor::DiagnosisJson;
 use super::images::Shown;
 use super::images_json::StoredImageJson;
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
+use super::progress::without_bar;
 use super::proof::{self, Proven, ProvenJson};
 use super::table::printable;
-use super::{images, links, programs};
+use super::{doctor, images, links, programs};
 use crate::args::OutputFormat;
 use crate::error::Error;
 
@@ -86,6 +88,17 @@ impl Printer {
         match self.format {
             OutputFormat::Json => self.json(&links.iter().map(LinkJson::from).collect::<Vec<_>>()),
             OutputFormat::Table => self.text(&links::list(links)),
+        }
+    }
+
+    /// `doctor`; `asked`: whether repair was.
+    pub(crate) fn doctor(self, found: &[Diagnosis], asked: bool) -> Result<(), Error> {
+        match self.format {
+            OutputFormat::Json => {
+                let found = found.iter().map(|found| DiagnosisJson::new(found, asked));
+                self.json(&found.collect::<Vec<_>>())
+            }
+            OutputFormat::Table => self.text(&doctor::report(found)),
         }
     }
 
@@ -191,7 +204,9 @@ impl Stderr {
     }
 
     fn write(text: &str) {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        without_bar(|| {
+            let _ = io::stderr().lock().write_all(text.as_bytes());
+        });
     }
 }
 

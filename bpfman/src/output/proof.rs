@@ -132,6 +132,11 @@ fn form_word(format: Format) -> &'static str {
 fn not_counted(what: &NotCounted) -> String {
     match what {
         NotCounted::UnknownLog { id } => format!("entry of the unknown log {id}"),
+        NotCounted::UnsupportedEntry { kind } => format!("log entry of the kind {kind}"),
+        NotCounted::Future => {
+            "log entry of a time that is still to come by this host's clock".to_owned()
+        }
+        NotCounted::Certificate => "certificate, as a key decided".to_owned(),
         NotCounted::UnusualScheme => "log entry of an unusual kind of signature".to_owned(),
         NotCounted::UnknownAuthority => "time stamp of an unknown authority".to_owned(),
         _ => "evidence of an unknown kind".to_owned(),

@@ -7,15 +7,12 @@ use bollard::errors::Error;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::header::CONTENT_TYPE;
+use hyper::{Request, StatusCode};
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
-use super::address::Address;
 use super::trace;
+use super::transport::Transport;
 
 /// Longest message of a daemon, in bytes: 4 MiB. The longest are traces of a step's whole output, cut by BuildKit at 2 MiB.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
@@ -69,7 +66,7 @@ struct Refusal {
 impl Messages {
     /// Starts a build with these query parameters.
     pub(super) async fn start(
-        address: &Address,
+        transport: &Transport,
         parameters: &[(&str, &str)],
         context: Bytes,
     ) -> Result<Self, Error> {
@@ -77,18 +74,10 @@ impl Messages {
             .append_pair("version", "2")
             .extend_pairs(parameters)
             .finish();
-        let (request, host) = match address {
-            Address::Unix(_) => (Request::post(format!("/build?{query}")), "docker"),
-            Address::Http(host) => (Request::post(format!("/build?{query}")), host.as_str()),
-        };
-        let request = request
-            .header(HOST, host)
+        let request = Request::post(format!("/build?{query}"))
             .header(CONTENT_TYPE, "application/x-tar")
             .body(Full::new(context))?;
-        let response = match address {
-            Address::Unix(path) => send(UnixStream::connect(path).await?, request).await?,
-            Address::Http(host) => send(TcpStream::connect(host).await?, request).await?,
-        };
+        let response = transport.send(request).await?;
         let status = response.status();
         let mut messages = Self {
             body: response.into_body(),
@@ -137,18 +126,6 @@ impl Messages {
         }
         Ok(true)
     }
-}
-
-/// Sends one request on a connection of its own.
-async fn send(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, Error> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // Ends with the answer, or with the runtime. Its error is the answer's too.
-    tokio::spawn(connection);
-    Ok(sender.send_request(request).await?)
 }
 
 fn read(line: &[u8]) -> Result<Option<Message>, Error> {

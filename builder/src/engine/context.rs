@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path};
 
 use crate::Architecture;
-use crate::plan::{Arguments, BuildPlan};
+use crate::plan::BuildPlan;
 
 /// Name of the Containerfile in the context.
 pub(super) const CONTAINER_FILE: &str = ".bpfman.Containerfile";
@@ -49,17 +49,12 @@ impl<'a> Context<'a> {
             arguments.insert("PROGRAMS".to_owned(), object.programs.clone());
             arguments.insert("MAPS".to_owned(), object.maps.clone());
         }
-        match self.plan.arguments {
-            Arguments::OneFile => {
-                arguments.insert("BYTECODE_FILE".to_owned(), own);
-            }
-            Arguments::FilePerArchitecture => {
-                for every in Architecture::ALL {
-                    let file = place(every).unwrap_or(&own);
-                    arguments.insert(every.build_arg().to_owned(), file.clone());
-                }
-            }
+        // Each build is for one architecture, so both of our Containerfiles can make it.
+        for every in Architecture::ALL {
+            let file = place(every).unwrap_or(&own);
+            arguments.insert(every.build_arg().to_owned(), file.clone());
         }
+        arguments.insert("BYTECODE_FILE".to_owned(), own);
         arguments
     }
 
@@ -112,7 +107,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::plan::Object;
+    use crate::plan::{Arguments, Object};
 
     fn plan(arguments: Arguments, files: &[(Architecture, &str)]) -> BuildPlan {
         let objects = files.iter().map(|&(architecture, path)| {
@@ -157,14 +152,16 @@ mod tests {
         assert_eq!(found["PROGRAMS"], r#"{"p":"xdp"}"#);
         assert_eq!(found["MAPS"], "{}");
         assert_eq!(found["TARGETARCH"], "arm64");
-        assert_eq!(found.len(), 5);
+        assert_eq!(found["BC_ARM64_EL"], "o/a.o");
+        assert_eq!(found.len(), 18);
 
         let many = plan(
             Arguments::FilePerArchitecture,
             &[(Amd64, "a.o"), (S390x, "b.o")],
         );
         let found = Context::of(&many).arguments(S390x);
-        assert_eq!(found.len(), 17);
+        assert_eq!(found.len(), 18);
+        assert_eq!(found["BYTECODE_FILE"], "b.o");
         assert_eq!(found["TARGETARCH"], "s390x");
         assert_eq!(
             [

@@ -1,11 +1,14 @@
 //! docker and podman through bollard: podman's service speaks docker's API, so they differ in their addresses alone.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
+use bollard::Docker;
 use bollard::errors::Error;
-use bollard::query_parameters::{BuildImageOptions, RemoveImageOptions};
-use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::query_parameters::{BuildImageOptions, RemoveImageOptions, TagImageOptions};
 use bytecode_image::platform::Platform;
 use bytecode_image::reference::Reference;
 use bytes::Bytes;
@@ -16,12 +19,16 @@ use super::address::Address;
 use super::archive::{self, ArchiveError, MAX_ARCHIVE_BYTES};
 use super::buildkit::{Message, Messages};
 use super::context::{CONTAINER_FILE, Context};
+use super::transport::Transport;
 use crate::image::{ImageError, Unpacked};
 use crate::plan::BuildPlan;
 use crate::{Architecture, BuildError, Runtime};
 
-/// How long a daemon may take to begin an answer, in seconds: bollard's own default.
-const TIMEOUT_SECONDS: u64 = 120;
+/// Longest Containerfile that is read, in bytes: 1 MiB.
+const MAX_CONTAINER_FILE_BYTES: u64 = 1 << 20;
+
+/// How long a daemon may take to remove what was built.
+const CLEANING: Duration = Duration::from_secs(10);
 
 /// How many lines of a failed build's output are kept for its error.
 const LAST_LINES: usize = 5;
@@ -30,16 +37,19 @@ const LAST_LINES: usize = 5;
 const LINE_CHARACTERS: usize = 200;
 
 /// A daemon that answered.
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     pub(super) runtime: Runtime,
-    address: Address,
+    transport: Transport,
     docker: Docker,
+    /// Ids of the images that it has of us, in the order in which they came.
+    made: RefCell<Vec<String>>,
+    /// The one among them that is for this host, or the only one.
+    host: RefCell<Option<String>>,
 }
 
 /// The build of one architecture's image.
 struct Build {
     architecture: Architecture,
-    tag: Option<String>,
     arguments: HashMap<String, String>,
     context: Bytes,
 }
@@ -49,44 +59,34 @@ struct Build {
 struct Output {
     lines: VecDeque<String>,
     image: Option<String>,
+    /// The last step begins with an image that was there before.
+    from: bool,
 }
 
 impl Daemon {
     /// Connects; says why not in a few words.
     pub(super) async fn connect(runtime: Runtime, address: &Address) -> Result<Self, String> {
-        let docker = match address {
-            Address::Unix(path) => {
-                Docker::connect_with_unix(path, TIMEOUT_SECONDS, API_DEFAULT_VERSION)
-            }
-            Address::Http(host) => {
-                Docker::connect_with_http(host, TIMEOUT_SECONDS, API_DEFAULT_VERSION)
-            }
-        };
-        let docker = docker.map_err(|error| reason(&error))?;
+        let transport = Transport::to(address).map_err(|error| error.to_string())?;
+        let docker = transport.docker().map_err(|error| reason(&error))?;
         docker.ping().await.map_err(|error| reason(&error))?;
         log::debug!("{runtime} answers at {address}");
         Ok(Self {
             runtime,
-            address: address.clone(),
+            transport,
             docker,
+            made: RefCell::default(),
+            host: RefCell::default(),
         })
     }
 
-    /// Builds an image an architecture, fetches each from the engine and checks it against the plan.
-    ///
-    /// The engine keeps the image of the host's architecture, or the only one, under its tag, as after a
-    /// `docker build -t`; the others are removed from it.
+    /// Builds an image an architecture, fetches each from the engine and checks it against the plan. No image has a
+    /// name in the engine then: [`Self::keep`] names one, [`Self::clean`] removes the rest.
     pub(super) async fn build(
         &self,
         plan: &BuildPlan,
         container_file: &Path,
-        tag: &Reference,
     ) -> Result<Vec<(Architecture, Unpacked)>, BuildError> {
-        let container_file =
-            std::fs::read(container_file).map_err(|source| EngineError::ContainerFile {
-                path: container_file.to_owned(),
-                source,
-            })?;
+        let container_file = read(container_file)?;
         let context = Context::of(plan);
         let files = context.tar(&container_file).map_err(EngineError::Context)?;
         let files = Bytes::from(files);
@@ -94,10 +94,8 @@ impl Daemon {
         let host = Architecture::from_goarch(&Platform::host().architecture);
         let mut images = Vec::with_capacity(plan.objects.len());
         for (&architecture, object) in &plan.objects {
-            let tagged = plan.objects.len() == 1 || Some(architecture) == host;
             let step = Build {
                 architecture,
-                tag: tagged.then(|| tag.to_string()),
                 arguments: context.arguments(architecture),
                 context: files.clone(),
             };
@@ -106,28 +104,64 @@ impl Daemon {
             } else {
                 self.run(step).await?
             };
+            self.note(&image);
+            if plan.objects.len() == 1 || Some(architecture) == host {
+                *self.host.borrow_mut() = Some(image.clone());
+            }
             let found = self.layers(&image).await?;
             if found != 1 {
                 return Err(ImageError::Layers { found }.into());
             }
             let built = self.export(&image).await?;
-            if !tagged {
-                self.remove(&image).await;
-            }
             built.check(&object.bytes, object.labels())?;
             images.push((architecture, built.into_oci(&Platform::from(architecture))?));
         }
         Ok(images)
     }
 
-    /// Removes an image that nobody asked the engine to keep. An engine that will not is no reason to fail.
-    async fn remove(&self, image: &str) {
-        let removed = self
-            .docker
-            .remove_image(image, None::<RemoveImageOptions>, None)
-            .await;
-        if let Err(error) = removed {
-            log::debug!("{} keeps the image {image}: {error}", self.runtime);
+    /// Names the image of the host's architecture, or the only one, in the engine, as after a `docker build -t`.
+    pub(super) async fn keep(&self, tag: &Reference) -> Result<(), EngineError> {
+        let Some(image) = self.host.borrow().clone() else {
+            return Ok(());
+        };
+        let options = TagImageOptions {
+            repo: Some(tag.name()),
+            tag: tag.tag().map(str::to_owned),
+        };
+        let tagged = self.docker.tag_image(&image, Some(options)).await;
+        tagged.map_err(|error| self.api("name the image that it built", error))?;
+        self.made.borrow_mut().retain(|made| !same(made, &image));
+        Ok(())
+    }
+
+    /// Removes the images that nobody asked the engine to keep. An engine that will not is no reason to fail.
+    pub(super) async fn clean(&self) {
+        let made = self.made.take();
+        let clean = async {
+            // A finished image takes its stages along; those that it did not need are left.
+            for image in made.iter().rev() {
+                let options = None::<RemoveImageOptions>;
+                match self.docker.remove_image(image, options, None).await {
+                    Ok(_) => {}
+                    Err(Error::DockerResponseServerError {
+                        status_code: 404, ..
+                    }) => {}
+                    Err(error) => {
+                        log::debug!("{} keeps the image {image}: {error}", self.runtime);
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(CLEANING, clean).await.is_err() {
+            log::warn!("{} still holds images without a name", self.runtime);
+        }
+    }
+
+    /// Takes down an image that the engine has of us.
+    fn note(&self, image: &str) {
+        let mut made = self.made.borrow_mut();
+        if !made.iter().any(|known| same(known, image)) {
+            made.push(image.to_owned());
         }
     }
 
@@ -153,14 +187,13 @@ impl Daemon {
         let arguments =
             serde_json::to_string(&build.arguments).map_err(|error| lost(error.into()))?;
         let platform = Platform::from(build.architecture).to_string();
-        let mut parameters = vec![
+        let parameters = [
             ("dockerfile", CONTAINER_FILE),
             ("buildargs", &arguments),
             ("platform", &platform),
             ("nocache", "1"),
         ];
-        parameters.extend(build.tag.as_deref().map(|tag| ("t", tag)));
-        let started = Messages::start(&self.address, &parameters, build.context).await;
+        let started = Messages::start(&self.transport, &parameters, build.context).await;
         let mut output = Output::default();
         let mut messages = match started {
             Ok(messages) => messages,
@@ -171,8 +204,13 @@ impl Daemon {
         };
         while let Some(message) = messages.next().await.map_err(lost)? {
             match message {
-                Message::Output(lines) => lines.iter().for_each(|line| output.add(line)),
-                Message::Image(id) => output.image = Some(id),
+                Message::Output(lines) => lines.iter().for_each(|line| {
+                    output.add(line);
+                }),
+                Message::Image(id) => {
+                    self.note(&id);
+                    output.image = Some(id);
+                }
                 Message::Failed(message) => {
                     return Err(self.failed(build.architecture, message, output));
                 }
@@ -188,7 +226,6 @@ impl Daemon {
         // its configuration later. No cache: engines look an image up without its platform, and would give the first
         // architecture's for all.
         let options = BuildImageOptions {
-            t: build.tag,
             dockerfile: CONTAINER_FILE.to_owned(),
             buildargs: Some(build.arguments),
             nocache: true,
@@ -217,7 +254,9 @@ impl Daemon {
                 return Err(self.failed(architecture, message, output));
             }
             output.image = step.aux.and_then(|aux| aux.id).or(output.image);
-            output.add(&step.stream.or(step.status).unwrap_or_default());
+            for image in output.add(&step.stream.or(step.status).unwrap_or_default()) {
+                self.note(&image);
+            }
         }
         self.image(architecture, output)
     }
@@ -281,8 +320,19 @@ impl Daemon {
 }
 
 impl Output {
-    fn add(&mut self, text: &str) {
+    /// Keeps the last lines. Gives the ids of images of ours that it names: docker's classic builder and podman keep
+    /// one of every step of every stage, also of stages that the finished image does not have.
+    fn add(&mut self, text: &str) -> Vec<String> {
+        let mut images = Vec::new();
         for line in text.lines().map(str::trim) {
+            if let Some((_, step)) = line
+                .get(..5)
+                .filter(|word| word.eq_ignore_ascii_case("step "))
+                .and_then(|_| line.split_once(':'))
+            {
+                self.from = step.trim_start().to_ascii_lowercase().starts_with("from ");
+            }
+            images.extend(image_of_step(line).filter(|_| !self.from));
             // A bare arrow announces an image id that is not there yet.
             if matches!(line, "" | "--->" | "-->") {
                 continue;
@@ -298,7 +348,43 @@ impl Output {
             }
             self.lines.push_back(line);
         }
+        images
     }
+}
+
+/// Whether two ids are of one image: a step's is the beginning of it, without `sha256:`.
+fn same(first: &str, other: &str) -> bool {
+    let [first, other] = [first, other].map(|id| id.strip_prefix("sha256:").unwrap_or(id));
+    first.starts_with(other) || other.starts_with(first)
+}
+
+/// The id in `---> 0123456789ab` (docker) and `--> 0123456789ab` (podman), what a step has made.
+fn image_of_step(line: &str) -> Option<String> {
+    let id = line
+        .strip_prefix("---> ")
+        .or_else(|| line.strip_prefix("--> "))?;
+    let hex = id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (hex && (11..=64).contains(&id.len())).then(|| id.to_owned())
+}
+
+/// Reads a Containerfile up to the cap, so that a device costs no more than that.
+fn read(path: &Path) -> Result<Vec<u8>, EngineError> {
+    let failed = |source| EngineError::ContainerFile {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| {
+            let limit = MAX_CONTAINER_FILE_BYTES;
+            file.take(limit + 1).read_to_end(&mut bytes)
+        })
+        .map_err(failed)?;
+    if bytes.len() as u64 > MAX_CONTAINER_FILE_BYTES {
+        let text = "it has more than the 1 MiB that a Containerfile may have";
+        return Err(failed(std::io::Error::other(text)));
+    }
+    Ok(bytes)
 }
 
 /// Whether an API version is one with BuildKit: 1.39, of docker 18.09, or later.
@@ -333,6 +419,40 @@ mod tests {
         ] {
             assert_eq!(api_has_buildkit(version), expected, "{version}");
         }
+    }
+
+    #[test]
+    fn images_of_steps() {
+        let mut output = Output::default();
+        let table: &[(&str, &[&str])] = &[
+            // docker's classic builder
+            ("Step 1/4 : FROM alpine AS base\n", &[]),
+            (" ---> c059bfaa849c\n", &[]),
+            ("Step 2/4 : COPY a /\n", &[]),
+            (" ---> Running in 0123456789ab\n", &[]),
+            (" ---> 4b825dc642cb\n", &["4b825dc642cb"]),
+            ("Step 3/4 : FROM scratch\n", &[]),
+            (" ---> \n", &[]),
+            // podman
+            (
+                "STEP 1/2: FROM alpine\n--> 8f7a3f0e1d2\nSTEP 2/2: COPY a /\n--> 9f7a3f0e1d2\n",
+                &["9f7a3f0e1d2"],
+            ),
+            ("--> Using cache 4b825dc642cb\n", &[]),
+            ("---> ../../etc\n", &[]),
+        ];
+        assert!(same("sha256:0123456789abcdef", "0123456789ab"));
+        assert!(!same("sha256:0123456789abcdef", "1123456789ab"));
+        for (text, expected) in table {
+            assert_eq!(output.add(text), *expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_containerfile_is_not_read_for_ever() {
+        let error = read(Path::new("/dev/zero")).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("1 MiB"), "{cause}");
     }
 
     #[test]

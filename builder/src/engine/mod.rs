@@ -7,8 +7,11 @@ mod builtin;
 mod context;
 mod daemon;
 mod trace;
+mod transport;
 
 use std::path::PathBuf;
+
+use bytecode_image::reference::Reference;
 
 use crate::image::Unpacked;
 use crate::plan::BuildPlan;
@@ -110,11 +113,24 @@ pub struct Tried {
 }
 
 impl EngineError {
+    /// The address that cannot be used, where that is why.
+    fn address(&self) -> &str {
+        match self {
+            Self::Address { found, .. } => found,
+            Self::DockerContext { name, .. } => name,
+            _ => "",
+        }
+    }
+
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Unreachable { .. } => {
                 Some("start the daemon, or build without one: --runtime builtin".to_owned())
             }
+            Self::Address { found, .. } if found.starts_with("ssh://") => {
+                Some("forward the daemon's socket and name it: ssh -L /tmp/docker.sock:/var/run/docker.sock …, DOCKER_HOST=unix:///tmp/docker.sock; or --runtime builtin".to_owned())
+            }
+            Self::Address { .. } => Some("--runtime builtin needs no daemon".to_owned()),
             Self::DockerContext { .. } => {
                 Some("`docker context ls` shows what there is; DOCKER_HOST goes before it".to_owned())
             }
@@ -147,35 +163,84 @@ fn last_lines(output: &[String]) -> String {
     }
 }
 
-/// Builds every image of a plan with the engine asked for, or with the first that answers. Ordered by architecture.
-pub(crate) async fn build(
-    request: &BuildRequest,
-    plan: &BuildPlan,
-) -> Result<Vec<(Architecture, Unpacked)>, BuildError> {
-    let candidates = match request.runtime {
-        Some(Runtime::Builtin) => return builtin::build(plan),
-        Some(runtime) => vec![runtime],
-        None => vec![Runtime::Docker, Runtime::Podman],
-    };
-    let daemon = find(&candidates).await?;
-    let Some(container_file) = &request.container_file else {
-        return Err(EngineError::NoContainerFile {
-            runtime: daemon.runtime,
+/// What builds.
+pub(crate) enum Engine {
+    /// This program.
+    Builtin,
+    /// A daemon that answered.
+    Daemon(Box<Daemon>),
+}
+
+impl Engine {
+    /// The engine asked for, or the first that answers.
+    pub(crate) async fn of(request: &BuildRequest) -> Result<Self, EngineError> {
+        let candidates = match request.runtime {
+            Some(Runtime::Builtin) => return Ok(Self::Builtin),
+            Some(runtime) => vec![runtime],
+            None => vec![Runtime::Docker, Runtime::Podman],
+        };
+        find(&candidates).await.map(Box::new).map(Self::Daemon)
+    }
+
+    /// Builds every image of a plan. Ordered by architecture.
+    pub(crate) async fn build(
+        &self,
+        request: &BuildRequest,
+        plan: &BuildPlan,
+    ) -> Result<Vec<(Architecture, Unpacked)>, BuildError> {
+        match (self, &request.container_file) {
+            (Self::Builtin, _) => builtin::build(plan),
+            (Self::Daemon(daemon), Some(file)) => daemon.build(plan, file).await,
+            (Self::Daemon(daemon), None) => Err(EngineError::NoContainerFile {
+                runtime: daemon.runtime,
+            }
+            .into()),
         }
-        .into());
-    };
-    daemon.build(plan, container_file, &request.tag).await
+    }
+
+    /// Names what was built in the engine itself, once all else is done.
+    pub(crate) async fn keep(&self, tag: &Reference) -> Result<(), EngineError> {
+        match self {
+            Self::Builtin => Ok(()),
+            Self::Daemon(daemon) => daemon.keep(tag).await,
+        }
+    }
+
+    /// Removes what the engine need not keep: on every way out.
+    pub(crate) async fn clean(&self) {
+        match self {
+            Self::Builtin => {}
+            Self::Daemon(daemon) => daemon.clean().await,
+        }
+    }
 }
 
 /// The first daemon that answers.
 async fn find(runtimes: &[Runtime]) -> Result<Daemon, EngineError> {
     let mut tried = Vec::new();
+    let user = rustix::process::getuid().as_raw();
     for &runtime in runtimes {
-        for address in Address::of(
+        let addresses = Address::of(
             runtime,
+            user,
             |name| std::env::var(name).ok(),
             |file| std::fs::read(file).ok(),
-        )? {
+        );
+        let addresses = match addresses {
+            Ok(addresses) => addresses,
+            // The other one may answer: nobody asked for this one.
+            Err(error) if runtimes.len() > 1 => {
+                log::warn!("{runtime} is passed over: {error}");
+                tried.push(Tried {
+                    runtime,
+                    address: error.address().to_owned(),
+                    reason: error.to_string(),
+                });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        for address in addresses {
             match Daemon::connect(runtime, &address).await {
                 Ok(daemon) => return Ok(daemon),
                 Err(reason) => tried.push(Tried {

@@ -30,6 +30,14 @@ pub enum ArchiveError {
         #[source]
         source: io::Error,
     },
+    /// Something else than a file is there.
+    #[error("cannot write the archive {}: expected a file or nothing there, found {found}", .file.display())]
+    NotAFile {
+        /// The archive.
+        file: PathBuf,
+        /// What is there.
+        found: &'static str,
+    },
     /// In the store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -81,6 +89,14 @@ pub enum ArchiveError {
     TooMany {
         /// The archive.
         file: PathBuf,
+        /// The cap.
+        limit: usize,
+    },
+    /// Something said about an image, such as its signatures, that leads to too many documents.
+    #[error("{name} in the archive, which is about an image, leads to more than {limit} documents")]
+    TooManyDocuments {
+        /// Its name.
+        name: String,
         /// The cap.
         limit: usize,
     },
@@ -174,6 +190,11 @@ impl ArchiveError {
             Self::NotHeld { wanted, .. } => format!(
                 "pull it with --platform {wanted} first, or export every platform that the store has with --all-platforms"
             ),
+            Self::NotAFile { found, .. } => match *found {
+                "a folder" => "name a file in it".to_owned(),
+                _ => "an archive is written beside its name and renamed when it is whole: name a file, and copy it on from there"
+                    .to_owned(),
+            },
             Self::Compressed { .. } => "unpack it first: gunzip or zstd -d".to_owned(),
             Self::NotALayout { .. } => {
                 "expected what `bpfman image export` or `skopeo copy … oci-archive:FILE:NAME` writes".to_owned()

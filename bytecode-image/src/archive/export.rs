@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use super::ArchiveError;
@@ -9,8 +11,8 @@ use crate::digest::Digest;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::store::gc::Links;
 use crate::store::index::Index;
+use crate::store::links::Links;
 use crate::store::{Entry, LAYOUT, Named, Store, StoreError, StoredImage, StoredPlatform};
 
 /// Which platforms of an image go into an archive.
@@ -42,13 +44,15 @@ pub struct Exported {
 ///
 /// # Errors
 ///
-/// When the store does not have one of them whole, a blob is damaged, or the file cannot be written.
+/// When the store does not have one of them whole, a blob is damaged, the file cannot be written, or under its name is
+/// something else than a file: what a link leads to or a device is never written to.
 pub fn export(
     store: &Store,
     references: &[Reference],
     platforms: &Platforms,
     file: &Path,
 ) -> Result<Vec<Exported>, ArchiveError> {
+    refuse_others(file)?;
     let _reader = store.reader();
     let mut index = Index::default();
     let mut blobs = BTreeMap::new();
@@ -185,12 +189,11 @@ fn write(
     index: &[u8],
     blobs: &BTreeMap<Digest, u64>,
 ) -> Result<(), ArchiveError> {
-    let unfinished = Unfinished::beside(file);
     let failed = |source| ArchiveError::Write {
         file: file.to_owned(),
         source,
     };
-    let written = File::create(&unfinished.0).map_err(failed)?;
+    let (unfinished, written) = Unfinished::beside(file).map_err(failed)?;
     let mut tar = tar::Builder::new(BufWriter::new(written));
     append(&mut tar, MARK, LAYOUT.len() as u64, LAYOUT).map_err(failed)?;
     append(&mut tar, INDEX, index.len() as u64, index).map_err(failed)?;
@@ -230,11 +233,39 @@ fn append(
 struct Unfinished(PathBuf);
 
 impl Unfinished {
-    fn beside(file: &Path) -> Self {
+    /// In a folder that others may write to, nobody may have put a link where this one will be: its name cannot be
+    /// guessed, and it must not be there.
+    fn beside(file: &Path) -> io::Result<(Self, File)> {
         let mut name = file.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.unfinished", std::process::id()));
-        Self(file.with_file_name(name))
+        let random = RandomState::new().hash_one(std::process::id());
+        name.push(format!(".{random:016x}.unfinished"));
+        let path = file.with_file_name(name);
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        Ok((Self(path), written))
     }
+}
+
+/// Refuses a name that a file cannot be renamed to without harm: as root, `/dev/stdout` would be gone.
+fn refuse_others(file: &Path) -> Result<(), ArchiveError> {
+    let kind = match fs::symlink_metadata(file) {
+        Ok(about) => about.file_type(),
+        // What is wrong with the folder is said when it is written to.
+        Err(_) => return Ok(()),
+    };
+    let found = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_dir() => "a folder",
+        () if kind.is_symlink() => "a symbolic link",
+        () if kind.is_fifo() => "a pipe",
+        () => "a device or socket",
+    };
+    Err(ArchiveError::NotAFile {
+        file: file.to_owned(),
+        found,
+    })
 }
 
 impl Drop for Unfinished {

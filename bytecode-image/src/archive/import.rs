@@ -12,8 +12,8 @@ use crate::platform::Platform;
 use crate::printable::printable;
 use crate::pull::{Contents, Wanted};
 use crate::reference::Reference;
-use crate::store::gc::Links;
 use crate::store::index;
+use crate::store::links::Links;
 use crate::store::{Entry, Named, NewBlob, Store, StoreAction, StoreError, Writer};
 
 /// Most files of an archive: 65536, some twenty thousand images.
@@ -42,7 +42,7 @@ pub struct Imported {
 /// When the file is no OCI archive, an image in it is incomplete, damaged or no bytecode image, or the store cannot be
 /// written. The store's index is then as it was.
 pub fn import(store: &Store, file: &Path) -> Result<Vec<Imported>, ArchiveError> {
-    let archive = Archive::open(file)?;
+    let mut archive = Archive::open(file)?;
     let entries = archive.entries()?;
     let named: Vec<(&Reference, &Entry)> = entries
         .iter()
@@ -200,12 +200,15 @@ impl Archive {
         })
     }
 
-    fn entries(&self) -> Result<Vec<Entry>, ArchiveError> {
-        let index = index::parse(&self.index).map_err(|source| ArchiveError::Part {
+    /// The entries of its index, whose text is not needed any more then.
+    fn entries(&mut self) -> Result<Vec<Entry>, ArchiveError> {
+        let bytes = std::mem::take(&mut self.index);
+        let index = index::parse(&bytes).map_err(|source| ArchiveError::Part {
             file: self.path.clone(),
             part: INDEX,
             source,
         })?;
+        drop(bytes);
         Ok(index.entries())
     }
 
@@ -290,17 +293,25 @@ impl Load<'_> {
         name: &Reference,
         digest: Digest,
         media_type: &str,
+        size: u64,
     ) -> Result<Option<Document>, ArchiveError> {
         let Some(bytes) = self.read(name, digest)? else {
             return Ok(None);
         };
+        let refused = |source| ArchiveError::Manifest {
+            name: name.to_string(),
+            source,
+        };
+        let found = bytes.len() as u64;
+        if found != size {
+            return Err(refused(ManifestError::Length {
+                what: "manifest",
+                expected: size,
+                found,
+            }));
+        }
         let parsed = manifest::parse(&bytes, Some(media_type));
-        parsed
-            .map(|(document, _)| Some(document))
-            .map_err(|source| ArchiveError::Manifest {
-                name: name.to_string(),
-                source,
-            })
+        parsed.map(|(document, _)| Some(document)).map_err(refused)
     }
 
     fn subject(&self, name: &Reference, entry: &Entry) -> Result<Option<Digest>, ArchiveError> {
@@ -308,21 +319,35 @@ impl Load<'_> {
         Ok(bytes.and_then(|bytes| Links::of(&bytes).subject))
     }
 
-    /// Something that is said about an image: whatever it leads to.
+    /// Something that is said about an image: whatever it leads to. What is missing of it was missing where the archive
+    /// was made: one signature without its payload must not keep out the others, or the image.
     fn about(&mut self, name: &Reference, entry: &Entry) -> Result<(), ArchiveError> {
         let mut documents = vec![entry.digest];
         let mut seen = BTreeSet::new();
         while let Some(digest) = documents.pop() {
-            if !seen.insert(digest) || seen.len() > MAX_ABOUT_DOCUMENTS {
+            if !seen.insert(digest) {
                 continue;
             }
-            let bytes = self
-                .read(name, digest)?
-                .ok_or_else(|| Self::missing(name, digest))?;
+            // Some of it would be worth nothing.
+            if seen.len() > MAX_ABOUT_DOCUMENTS {
+                return Err(ArchiveError::TooManyDocuments {
+                    name: name.to_string(),
+                    limit: MAX_ABOUT_DOCUMENTS,
+                });
+            }
+            let Some(bytes) = self.read(name, digest)? else {
+                if digest == entry.digest {
+                    return Err(Self::missing(name, digest));
+                }
+                continue;
+            };
             self.take(name, digest, MAX_MANIFEST_BYTES)?;
             let links = Links::of(&bytes);
             for content in links.contents {
-                self.take(name, content, MAX_LAYER_BYTES)?;
+                match self.take(name, content, MAX_LAYER_BYTES) {
+                    Err(ArchiveError::Missing { .. }) => {}
+                    taken => taken?,
+                }
             }
             documents.extend(links.documents);
         }
@@ -331,7 +356,7 @@ impl Load<'_> {
 
     fn image(&mut self, name: &Reference, entry: &Entry) -> Result<Found, ArchiveError> {
         let document = self
-            .document(name, entry.digest, &entry.media_type)?
+            .document(name, entry.digest, &entry.media_type, entry.size)?
             .ok_or_else(|| Self::missing(name, entry.digest))?;
         self.take(name, entry.digest, MAX_MANIFEST_BYTES)?;
         let refused = |source| ArchiveError::Manifest {
@@ -356,7 +381,7 @@ impl Load<'_> {
                 let mut first_missing = None;
                 for descriptor in index.images() {
                     let digest = descriptor.digest;
-                    match self.document(name, digest, &descriptor.media_type)? {
+                    match self.document(name, digest, &descriptor.media_type, descriptor.size)? {
                         // Only the platforms that were asked for are in an archive.
                         None => first_missing = first_missing.or(Some(digest)),
                         Some(Document::Image(manifest)) => {

@@ -102,14 +102,21 @@ pub enum CertificatesError {
 ///
 /// # Errors
 ///
-/// When a file cannot be read, is not PEM, or half of a client's pair is missing.
+/// When a file cannot be read, is not PEM, or half of a client's pair is missing. A folder that this user may not look
+/// into is none.
 pub fn read(
     environment: &Environment,
     reference: &Reference,
 ) -> Result<Certificates, CertificatesError> {
     for folder in environment.certificates(reference.registry()) {
-        if let Some(files) = file::list(&folder, &["crt", "cert", "key"], MAX_CERTIFICATES)? {
-            return gather(&files);
+        match file::list(&folder, &["crt", "cert", "key"], MAX_CERTIFICATES) {
+            Ok(Some(files)) => return gather(&files),
+            Ok(None) => {}
+            // As containers tools do it: root's folder says nothing to another user, who may not need it.
+            Err(error) if error.is_denied() => {
+                log::info!("{error}: passed over, as this user may not look into it");
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(Certificates::default())

@@ -34,6 +34,13 @@ pub enum FileError {
     },
 }
 
+impl FileError {
+    /// Whether the system does not let this user see it.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == ErrorKind::PermissionDenied)
+    }
+}
+
 /// The bytes of a file; `None` where there is no such file.
 pub(super) fn read(file: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
     let mut bytes = Vec::new();

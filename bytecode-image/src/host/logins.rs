@@ -96,7 +96,7 @@ pub enum LoginError {
 ///
 /// # Errors
 ///
-/// When a file on the way cannot be read, its entry for this registry is broken, or a helper fails.
+/// When a file on the way cannot be read (one that this user may not see only where no other has a login), its entry for this registry is broken, or a helper fails.
 pub fn find(
     environment: &Environment,
     credential_helpers: &[String],
@@ -150,6 +150,7 @@ fn in_files(
     ask: &Ask<'_>,
 ) -> Result<Option<HostLogin>, LoginError> {
     let registry = || image.registry().to_owned();
+    let mut denied = None;
     for place in environment.auth_files() {
         let of_file = |source| LoginError::File {
             registry: registry(),
@@ -158,9 +159,15 @@ fn in_files(
         let bytes = if place.named {
             file::read_named(&place.file, MAX_AUTH_FILE_BYTES).map_err(of_file)?
         } else {
-            match file::read(&place.file, MAX_AUTH_FILE_BYTES).map_err(of_file)? {
-                Some(bytes) => bytes,
-                None => continue,
+            match file::read(&place.file, MAX_AUTH_FILE_BYTES) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => continue,
+                // As containers tools do it: what another user may not see matters only where nothing else is found.
+                Err(error) if error.is_denied() => {
+                    denied.get_or_insert(of_file(error));
+                    continue;
+                }
+                Err(error) => return Err(of_file(error)),
             }
         };
         let found = AuthFile::parse(&bytes)
@@ -205,7 +212,7 @@ fn in_files(
             None => {}
         }
     }
-    Ok(None)
+    denied.map_or(Ok(None), Err)
 }
 
 #[cfg(test)]
@@ -316,6 +323,33 @@ mod tests {
             error.source().unwrap().to_string(),
             "docker-credential-gone is not in PATH"
         );
+    }
+
+    /// A file that nobody can open for reading, root neither: the kernel's own rule for it.
+    const DENIED: &str = "/proc/sys/vm/compact_memory";
+
+    #[test]
+    fn what_another_user_may_not_see_matters_where_nothing_else_is_found() {
+        let (root, mut environment) = host(&[("home/.docker/config.json", LOGIN)]);
+        let denied = root.path().join("run/containers/7/auth.json");
+        std::fs::create_dir_all(denied.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(DENIED, &denied).unwrap();
+        let find = |environment: &Environment, image: &str| {
+            find(environment, &[], &image.parse().unwrap())
+        };
+        let found = find(&environment, "quay.io/a/b").unwrap();
+        assert_eq!(
+            source(found, &root).as_deref(),
+            Some("`quay.io` in home/.docker/config.json")
+        );
+        let error = find(&environment, "ghcr.io/a/b").unwrap_err();
+        assert!(
+            matches!(&error, LoginError::File { source, .. } if source.is_denied()),
+            "{error:?}"
+        );
+        // One that a variable names is to be used.
+        environment.registry_auth_file = Some(DENIED.into());
+        find(&environment, "quay.io/a/b").unwrap_err();
     }
 
     #[test]

@@ -3,18 +3,22 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use futures_util::future::{join, try_join};
+use futures_util::FutureExt as _;
+use futures_util::future::try_join;
 
 use super::signatures::{self, Needed};
-use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Verdict, Wanted, local};
+use super::{
+    BytecodeImage, Contents, Part, PullError, PullRequest, Verdict, Wanted, aside, beside, local,
+};
 use crate::digest::Digest;
 use crate::host::registries_conf::Endpoint;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document, ImageManifest, ManifestError};
 use crate::progress::{Progress, Transfer};
 use crate::reference::Reference;
-use crate::registry::{Client, Fetched, ReachError, Reason, RegistryError};
+use crate::registry::{Action, Client, Fetched, ReachError, Reason, RegistryError};
 use crate::store::{Named, NewBlob, Store, StoreAction, StoreError, Writer};
 
 /// A blob: in the store already, or beside it until the whole image has passed.
@@ -43,14 +47,17 @@ pub(super) async fn fetch(
         .plan(&request.reference, request.short.as_deref())
         .map_err(ReachError::from)?;
     let reach = Arc::new(request.reach.clone());
+    let end = Instant::now() + reach.patience().deadline;
     let mut servers = plan.into_iter().peekable();
     while let Some(endpoint) = servers.next() {
-        let client = Client::of(endpoint.clone(), &reach, &registries)?;
+        let left = end.saturating_duration_since(Instant::now());
         let source = Source {
-            client,
+            client: Client::of(endpoint.clone(), &reach, &registries)?,
             endpoint: &endpoint,
+            patience: endpoint.mirror.then(|| share(left, servers.len())),
+            end,
         };
-        let error = match fetch_from(store, &source, request, progress).await {
+        let error = match fetch_from(store, source, request, progress).await {
             Err(PullError::Registry(error)) => error,
             // A mirror need not have the signatures.
             Err(error @ PullError::Unproven { .. })
@@ -79,6 +86,12 @@ pub(super) async fn fetch(
     Err(local::absent(store, &request.reference, request)?)
 }
 
+/// How long a mirror is waited for until it says that it has the image: its part of what is left, so that silent ones leave
+/// time for the registry itself. Who has answered may take all of it.
+fn share(left: Duration, later: usize) -> Duration {
+    left / u32::try_from(later).unwrap_or(u32::MAX).saturating_add(1)
+}
+
 /// Whether a server's failure leaves it to the next one. A mirror may fail in any way; a registry of several that a short
 /// name could be in only when it says that it has no such image, so that being down does not let another one answer.
 fn passes_over(endpoint: &Endpoint, next: Option<&Reference>, error: &RegistryError) -> bool {
@@ -101,23 +114,52 @@ fn passes_over(endpoint: &Endpoint, next: Option<&Reference>, error: &RegistryEr
 struct Source<'a> {
     client: Client,
     endpoint: &'a Endpoint,
+    /// How long is waited for its first word about the image; `None`: until the pull is over.
+    patience: Option<Duration>,
+    /// When the pull is over.
+    end: Instant,
+}
+
+impl Source<'_> {
+    /// What the reference names there, in time.
+    async fn resolve(&mut self) -> Result<Fetched, RegistryError> {
+        let reference = &self.endpoint.reference;
+        let Some(limit) = self.patience else {
+            self.client.until(self.end);
+            return self.client.resolve(reference).await;
+        };
+        self.client.until(Instant::now() + limit);
+        let named = tokio::time::timeout(limit, self.client.resolve(reference)).await;
+        self.client.until(self.end);
+        named.unwrap_or_else(|_| {
+            let action = Action::FetchManifest(reference.to_string());
+            let reason = Reason::Silent { limit };
+            Err(RegistryError::new(reference.registry(), action, reason))
+        })
+    }
 }
 
 async fn fetch_from(
     store: &Store,
-    source: &Source<'_>,
+    mut source: Source<'_>,
     request: &PullRequest,
     progress: &dyn Progress,
 ) -> Result<BytecodeImage, PullError> {
-    let Source { client, endpoint } = source;
+    let named = source.resolve().await?;
+    let Source {
+        client, endpoint, ..
+    } = &source;
     let (reference, name) = (&endpoint.reference, &endpoint.image);
     let needed = request.trust.needed(name)?;
     let refused = |error| PullError::Refused {
         reference: name.clone(),
         part: Box::new(Part::Manifest(error)),
     };
-    let named = client.resolve(reference).await?;
-    let writer = store.writer()?;
+    let lock = {
+        let store = store.clone();
+        aside(move || store.lock_to_write()).await??
+    };
+    let writer = Writer::holding(store, lock);
     let mut pending: Vec<(NewBlob, Digest)> = Vec::new();
     let (manifest_digest, manifest) = match &named.document {
         Document::Image(manifest) => (named.digest, manifest.clone()),
@@ -140,12 +182,13 @@ async fn fetch_from(
     pending.extend(new_document(store, &writer, &named)?);
 
     let subject = signatures::subject(name, &named.bytes, manifest_digest)?;
-    let (found, mut beside) = join(
-        contents(source, store, &writer, &manifest, progress),
-        signatures::fetch(client, reference, &subject, &needed),
+    let patience = request.reach.patience();
+    // Without its contents an image needs no signatures: they are not waited for then.
+    let ((mut config, mut layer), mut beside) = try_join(
+        contents(&source, store, &writer, &manifest, progress),
+        beside::fetch(client, reference, &subject, &needed, patience).map(Ok),
     )
-    .await;
-    let (mut config, mut layer) = found?;
+    .await?;
     // Before anything of it is read.
     let verdict = beside.judge(name, &subject, &needed, &request.trust)?;
     let mut config_bytes = Vec::new();
@@ -188,7 +231,7 @@ async fn fetch_from(
     names.extend(kept.named());
     writer.commit(pending, &names)?;
     if let (Needed::Proof(policy), Verdict::Proven(proof)) = (&needed, &verdict) {
-        request.trust.admit(store, manifest_digest, policy, proof);
+        request.trust.admit(store, policy, proof);
     }
     image.verdict = verdict;
     Ok(image)
@@ -236,6 +279,9 @@ fn kept_manifest(
         return Ok(None);
     };
     // One that cannot be used is fetched again, and refused as what comes then.
+    if bytes.len() as u64 != chosen.size {
+        return Ok(None);
+    }
     Ok(match manifest::parse(&bytes, Some(&chosen.media_type)) {
         Ok((Document::Image(manifest), _)) => Some(manifest),
         _ => None,
@@ -269,5 +315,18 @@ fn sound<T>(found: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreErro
             Ok(None)
         }
         found => found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silent_mirrors_leave_time_for_the_registry() {
+        let seconds = Duration::from_secs;
+        assert_eq!(share(seconds(80), 1), seconds(40));
+        assert_eq!(share(seconds(80), 3), seconds(20));
+        assert_eq!(share(seconds(60), 2), seconds(20));
     }
 }

@@ -1,19 +1,51 @@
 //! Images that the store has: no lock, no socket, no write.
 
+use std::fs::File;
+
 use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Wanted};
+use crate::digest::Digest;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
-use crate::manifest::{self, Document, ManifestError};
+use crate::manifest::{self, Descriptor, Document, ImageManifest, ManifestError};
 use crate::near::near;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::store::{Store, StoreError};
 
+/// An image of the store: every digest was checked, and nothing but its manifest was read. What is in it is looked at by
+/// [`open`](Self::open), when its signatures have passed.
+pub(super) struct Located {
+    pub(super) name: Reference,
+    /// What the name stands for: an index or a manifest.
+    pub(super) digest: Digest,
+    pub(super) manifest_digest: Digest,
+    manifest: Box<ImageManifest>,
+    config: Vec<u8>,
+    layer: File,
+}
+
+impl Located {
+    pub(super) fn open(self, platform: &Platform) -> Result<BytecodeImage, PullError> {
+        let contents = Contents {
+            digest: self.digest,
+            manifest_digest: self.manifest_digest,
+            manifest: &self.manifest,
+            config: &self.config,
+            layer: &self.layer,
+            from_store: true,
+        };
+        contents.open(&Wanted {
+            reference: &self.name,
+            platform: Some(platform),
+        })
+    }
+}
+
 /// The image, when the store has all of it.
-pub(super) fn find(
+pub(super) fn locate(
     store: &Store,
     name: &Reference,
     platform: &Platform,
-) -> Result<Option<BytecodeImage>, PullError> {
+) -> Result<Option<Located>, PullError> {
     let refused = |error| PullError::Refused {
         reference: name.clone(),
         part: Box::new(Part::Manifest(error)),
@@ -21,18 +53,26 @@ pub(super) fn find(
     let Some(digest) = store.find(name)? else {
         return Ok(None);
     };
-    let document = |digest, outside: Option<&str>| match store.read(digest, MAX_MANIFEST_BYTES)? {
-        Some(bytes) => manifest::parse(&bytes, outside)
+    let document = |digest, descriptor: Option<&Descriptor>| {
+        let Some(bytes) = store.read(digest, MAX_MANIFEST_BYTES)? else {
+            return Ok(None);
+        };
+        if let Some(descriptor) = descriptor {
+            descriptor
+                .check_length("manifest", bytes.len() as u64)
+                .map_err(refused)?;
+        }
+        let outside = descriptor.map(|descriptor| descriptor.media_type.as_str());
+        manifest::parse(&bytes, outside)
             .map(|(document, _)| Some(document))
-            .map_err(refused),
-        None => Ok(None),
+            .map_err(refused)
     };
     let (manifest_digest, manifest) = match document(digest, None)? {
         None => return Ok(None),
         Some(Document::Image(image)) => (digest, image),
         Some(Document::Index(index)) => {
             let chosen = index.choose(platform).map_err(refused)?;
-            match document(chosen.digest, Some(&chosen.media_type))? {
+            match document(chosen.digest, Some(chosen))? {
                 // Only the platforms that were pulled are kept of an index.
                 None => return Ok(None),
                 Some(Document::Image(image)) => (chosen.digest, image),
@@ -46,19 +86,14 @@ pub(super) fn find(
     let Some(layer) = store.blob(manifest.layer.digest, MAX_LAYER_BYTES)? else {
         return Ok(None);
     };
-    let contents = Contents {
+    Ok(Some(Located {
+        name: name.clone(),
         digest,
         manifest_digest,
-        manifest: &manifest,
-        config: &config,
-        layer: &layer,
-        from_store: true,
-    };
-    let wanted = Wanted {
-        reference: name,
-        platform: Some(platform),
-    };
-    contents.open(&wanted).map(Some)
+        manifest,
+        config,
+        layer,
+    }))
 }
 
 /// The error for an image that the store does not have, with the names that are like it.

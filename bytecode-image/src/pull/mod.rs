@@ -1,5 +1,6 @@
 //! From a reference and a policy to a verified image.
 
+mod beside;
 mod error;
 mod fetch;
 mod local;
@@ -8,17 +9,19 @@ mod trust;
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 
+pub use beside::MAX_FETCHED_BYTES;
 pub use error::{Part, PullError};
-pub use signatures::MAX_FETCHED_BYTES;
 pub use trust::{Trust, Verdict};
 
+use self::local::Located;
 use crate::digest::Digest;
 use crate::labels::Labels;
 use crate::layer;
-use crate::manifest::{ImageConfig, ImageManifest};
+use crate::manifest::{ImageConfig, ImageManifest, ManifestError};
 use crate::platform::Platform;
 pub use crate::progress::Progress;
 use crate::reference::Reference;
@@ -130,9 +133,17 @@ pub fn pull(
     }
     if request.policy != PullPolicy::Always {
         for name in &names {
-            match find_kept(store, name, request) {
-                Ok(Some(image)) => return signatures::of_kept(store, request, image),
+            match kept(store, name, request) {
+                Ok(Some(image)) => return Ok(image),
                 Ok(None) => {}
+                // The tag may stand for more than what the store has of it: the registry knows.
+                Err(error)
+                    if request.policy != PullPolicy::Never && is_for_another(name, &error) =>
+                {
+                    log::info!(
+                        "the store has {name} for another platform only: asking the registry"
+                    );
+                }
                 // What is damaged is fetched again where that is allowed.
                 Err(PullError::Store(error @ StoreError::Damaged { .. }))
                     if request.policy != PullPolicy::Never =>
@@ -150,6 +161,34 @@ pub fn pull(
     in_time(request, fetch::fetch(store, request, progress))
 }
 
+/// The image as the store has it, if it has all of it.
+fn kept(
+    store: &Store,
+    name: &Reference,
+    request: &PullRequest,
+) -> Result<Option<BytecodeImage>, PullError> {
+    let Some(located) = locate_kept(store, name, request)? else {
+        return Ok(None);
+    };
+    // Before anything of it is read.
+    let verdict = signatures::of_kept(store, request, &located)?;
+    let image = located.open(&request.platform)?;
+    Ok(Some(BytecodeImage { verdict, ..image }))
+}
+
+/// Whether what the store has under a tag is for other platforms.
+fn is_for_another(name: &Reference, error: &PullError) -> bool {
+    let PullError::Refused { part, .. } = error else {
+        return false;
+    };
+    // A digest stands for the same wherever it is asked for.
+    name.digest().is_none()
+        && matches!(
+            **part,
+            Part::Platform { .. } | Part::Manifest(ManifestError::Platform { .. })
+        )
+}
+
 /// What requests to a registry run on.
 fn runtime() -> Result<tokio::runtime::Runtime, PullError> {
     tokio::runtime::Builder::new_current_thread()
@@ -165,30 +204,39 @@ fn in_time<T>(
     asked: impl Future<Output = Result<T, PullError>>,
 ) -> Result<T, PullError> {
     let limit = request.reach.patience().deadline;
-    runtime()?.block_on(async {
-        let ended = tokio::time::timeout(limit, asked).await;
-        ended.unwrap_or_else(|_| {
-            Err(PullError::Deadline {
-                reference: Box::new(request.reference.clone()),
-                limit,
-            })
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async { tokio::time::timeout(limit, asked).await });
+    // Threads may still wait for a name server or a credential helper, and nobody waits for them.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|_| {
+        Err(PullError::Deadline {
+            reference: Box::new(request.reference.clone()),
+            limit,
         })
     })
 }
 
+/// Does on another thread what may wait, so that the deadline holds.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PullError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| PullError::Runtime(io::Error::other(error)))
+}
+
 /// The image, when the store has all of it.
-fn find_kept(
+fn locate_kept(
     store: &Store,
     name: &Reference,
     request: &PullRequest,
-) -> Result<Option<BytecodeImage>, PullError> {
+) -> Result<Option<Located>, PullError> {
     let reader = store.reader();
-    let found = local::find(store, name, &request.platform)?;
+    let found = local::locate(store, name, &request.platform)?;
     if found.is_none() && !reader.is_safe() {
         // The first removal ever makes the lock, and may have come between two blobs.
         let reader = store.reader();
         if reader.is_safe() {
-            return local::find(store, name, &request.platform);
+            return local::locate(store, name, &request.platform);
         }
     }
     Ok(found)
@@ -221,6 +269,16 @@ impl Contents<'_> {
             reference: reference.clone(),
             part: Box::new(part),
         };
+        // What the store had already was not counted on its way here.
+        let layer_length = self.layer.metadata().map_or(0, |found| found.len());
+        for (what, descriptor, found) in [
+            ("config", &self.manifest.config, self.config.len() as u64),
+            ("layer", &self.manifest.layer, layer_length),
+        ] {
+            descriptor
+                .check_length(what, found)
+                .map_err(|error| refused(Part::Manifest(error)))?;
+        }
         let config =
             ImageConfig::parse(self.config).map_err(|error| refused(Part::Config(error)))?;
         let platform = match (wanted.platform, config.platform) {
@@ -259,5 +317,39 @@ impl Contents<'_> {
             from_store: self.from_store,
             verdict: Verdict::NotLookedAt,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::registry::Patience;
+
+    /// A name server that does not answer keeps a thread as long as it likes, but not the pull.
+    #[test]
+    fn a_thread_that_waits_does_not_outlast_the_deadline() {
+        let patience = Patience {
+            deadline: Duration::from_millis(20),
+            ..Patience::default()
+        };
+        let request = PullRequest {
+            reference: "quay.io/a/b".parse().unwrap(),
+            short: None,
+            policy: PullPolicy::Always,
+            reach: Reach::default().with_patience(patience),
+            platform: Platform::host(),
+            trust: Trust::unchecked().into(),
+        };
+        let (answer, answered) = mpsc::channel::<()>();
+        let waits = aside(move || answered.recv());
+        let ended = in_time(&request, async { waits.await.map(|_| ()) });
+        assert!(
+            matches!(ended, Err(PullError::Deadline { .. })),
+            "{ended:?}"
+        );
+        drop(answer);
     }
 }

@@ -48,11 +48,6 @@ impl Trust {
         &self.signing
     }
 
-    /// The policies, to be used with another trust root.
-    pub fn into_signing(self) -> Signing {
-        self.signing
-    }
-
     /// Whose certificates, logs and time stamps count.
     pub fn root(&self) -> &TrustRoot {
         &self.root

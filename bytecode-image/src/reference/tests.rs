@@ -65,6 +65,44 @@ fn filled_in() {
         ("127.9.9.9/a", "127.9.9.9", "a", Some("latest"), true),
         ("128.0.0.1/a", "128.0.0.1", "a", Some("latest"), false),
         ("[::1]:5000/a", "[::1]:5000", "a", Some("latest"), true),
+        ("[0:0::1]:05000/a", "[::1]:5000", "a", Some("latest"), true),
+        ("[FD00:0::0:2]/a", "[fd00::2]", "a", Some("latest"), false),
+        ("quay.io:0443/a", "quay.io:443", "a", Some("latest"), false),
+        (
+            "LocalHost:005000/a",
+            "localhost:5000",
+            "a",
+            Some("latest"),
+            true,
+        ),
+        (
+            "Docker.io/busybox",
+            "docker.io",
+            "library/busybox",
+            Some("latest"),
+            false,
+        ),
+        (
+            "DOCKER.IO:443/busybox",
+            "docker.io",
+            "library/busybox",
+            Some("latest"),
+            false,
+        ),
+        (
+            "Index.Docker.io/busybox",
+            "docker.io",
+            "library/busybox",
+            Some("latest"),
+            false,
+        ),
+        (
+            "registry-1.DOCKER.io:0443/acme/xdp",
+            "docker.io",
+            "acme/xdp",
+            Some("latest"),
+            false,
+        ),
         ("[fd00::2]/a:x", "[fd00::2]", "a", Some("x"), false),
         (
             "a.b/c__d/e---f/g.h",
@@ -145,6 +183,12 @@ fn refused() {
         ("[::1]5000/a", "is not a registry"),
         ("[::g]/a", "is not a registry"),
         ("::1/a", "is not a registry"),
+        // A URL takes these for 127.0.0.1, 10.0.0.1 and `quay`.
+        ("127.1/a", "is not a registry"),
+        ("127.0.0.01:5000/a", "is not a registry"),
+        ("0x7f.0.0.1/a", "is not a registry"),
+        ("10.0.0.1.2/a", "is not a registry"),
+        ("xn--quay-.io/a", "is not a registry"),
         ("a:", "is not a tag"),
         ("a:-x", "is not a tag"),
         ("a:x y", "is not a tag"),
@@ -176,7 +220,24 @@ proptest! {
     }
 
     #[test]
-    fn near_references(text in "[a-z.:/@\\[\\]A1_-]{0,40}") {
+    fn one_registry_has_one_spelling(host in "(docker\\.io|index\\.docker\\.io|quay\\.io|127\\.0\\.0\\.1|\\[::1\\]|\\[fd00::a\\])", port in prop::option::of(1..=u16::MAX), zeros in 0..3_usize, upper in any::<u64>()) {
+        let text = |zeros: usize| {
+            let port = port.map(|port| format!(":{}{port}", "0".repeat(zeros)));
+            format!("{host}{}", port.unwrap_or_default())
+        };
+        let shouted: String = text(zeros)
+            .chars()
+            .enumerate()
+            .map(|(at, c)| if upper >> (at % 64) & 1 == 1 { c.to_ascii_uppercase() } else { c })
+            .collect();
+        let plain: Reference = format!("{}/busybox", text(0)).parse().unwrap();
+        let other: Reference = format!("{shouted}/busybox").parse().unwrap();
+        prop_assert_eq!(&other, &plain);
+        prop_assert_eq!(other.to_string().parse::<Reference>().unwrap(), plain);
+    }
+
+    #[test]
+    fn near_references(text in "[a-z.:/@\\[\\]A0-2_-]{0,40}") {
         if let Ok(parsed) = text.parse::<Reference>() {
             prop_assert_eq!(parsed.to_string().parse::<Reference>().unwrap(), parsed);
         }

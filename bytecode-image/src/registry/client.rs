@@ -1,26 +1,24 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use oci_client::errors::OciEnvelope;
-use reqwest::header::{
-    ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode, Url};
+use tokio::sync::OnceCell;
 
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::host::auth_file::Login;
 use crate::host::registries_conf::{Endpoint, Registries};
 use crate::limits::{MAX_ANSWER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document};
 use crate::printable::printable;
-use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::registry::auth::{Access, Challenge};
-use crate::registry::http::{Request, Transport, body, failed, header, may_lead, origin};
-use crate::registry::patience::{Patience, is_reset, retry_after};
+use crate::registry::http::{Request, Transport, body, header, may_lead, origin};
+use crate::registry::patience::{Patience, retry_after};
 use crate::registry::reach::{Known, Reach};
 use crate::registry::{Action, Reason, RegistryError, auth};
 
@@ -37,8 +35,12 @@ pub struct Client {
     reach: Arc<Reach>,
     registries: Arc<Registries>,
     base: Mutex<Base>,
+    /// Held by the request that finds out which scheme is spoken; the others wait for what it finds.
+    settling: futures_util::lock::Mutex<()>,
     /// Looked up when the registry asks.
-    login: OnceLock<Option<Known>>,
+    login: OnceCell<Option<Known>>,
+    /// When nobody waits for an answer any more.
+    until: Option<Instant>,
     /// What a registry has accepted, by repository and access: the `Authorization` header.
     accepted: Mutex<BTreeMap<(String, Access), HeaderValue>>,
     transport: Transport,
@@ -49,6 +51,23 @@ struct Base {
     url: Url,
     /// The scheme that is tried when the first request shows that the other is not spoken.
     other: Option<&'static str>,
+    /// Where it was taken to be before that.
+    before: Option<Url>,
+}
+
+impl Base {
+    /// A request that was made before the scheme was known, as it is to be sent now.
+    fn rebased(&self, request: &Request) -> Request {
+        let mut request = request.clone();
+        if let Some(before) = &self.before
+            && request.url.origin() == before.origin()
+            && let Some(path) = request.url.as_str().strip_prefix(before.as_str())
+            && let Ok(url) = self.url.join(path)
+        {
+            request.url = url;
+        }
+        request
+    }
 }
 
 /// A document whose digest was checked.
@@ -112,10 +131,22 @@ impl Client {
             endpoint,
             reach: Arc::clone(reach),
             registries: Arc::clone(registries),
-            base: Mutex::new(Base { url, other }),
-            login: OnceLock::new(),
+            base: Mutex::new(Base {
+                url,
+                other,
+                before: None,
+            }),
+            settling: futures_util::lock::Mutex::default(),
+            login: OnceCell::new(),
+            until: None,
             accepted: Mutex::default(),
         })
+    }
+
+    /// Lets it make no pause that ends after this: what a registry that is to be left alone so long has said is worth more
+    /// than that the time is over.
+    pub(crate) fn until(&mut self, end: Instant) {
+        self.until = Some(end);
     }
 
     /// Turns a reference into a digest and the document that it names, in one request. By its digest where it has one,
@@ -208,117 +239,7 @@ impl Client {
         })
     }
 
-    /// Fetches a blob into `sink`, hashed and counted as it streams. A transfer that breaks off is taken up where it
-    /// broke, as often as a request is tried. When this fails, what the sink has is worthless.
-    ///
-    /// # Errors
-    ///
-    /// When length or digest are not what the descriptor says, the transfer breaks off, or the sink cannot be written.
-    pub async fn blob(
-        &self,
-        reference: &Reference,
-        descriptor: &Descriptor,
-        sink: &mut dyn Write,
-        progress: &dyn Progress,
-    ) -> Result<(), RegistryError> {
-        let action = Action::FetchBlob(descriptor.digest, reference.name());
-        let mut transfer = BlobTransfer {
-            expected: descriptor.size,
-            done: 0,
-            hasher: Hasher::default(),
-            sink,
-            progress,
-        };
-        let mut attempt = 1;
-        while let Err(error) = self
-            .rest(&action, reference, descriptor, &mut transfer)
-            .await
-        {
-            let again = is_reset(&error.reason).then(|| {
-                self.patience()
-                    .after_failure(attempt, &Method::GET, &error.reason)
-            });
-            let Some(pause) = again.flatten() else {
-                return Err(error);
-            };
-            log::debug!(
-                "{error}: it broke off after {} bytes; once more",
-                transfer.done
-            );
-            self.patience().pause(pause).await;
-            attempt += 1;
-        }
-        let found = transfer.hasher.finish();
-        if found != descriptor.digest {
-            let expected = descriptor.digest;
-            return Err(self.error(&action, Reason::Digest { expected, found }));
-        }
-        Ok(())
-    }
-
-    /// Fetches what is missing of a blob.
-    async fn rest(
-        &self,
-        action: &Action,
-        reference: &Reference,
-        descriptor: &Descriptor,
-        transfer: &mut BlobTransfer<'_>,
-    ) -> Result<(), RegistryError> {
-        let refused = |reason| self.error(action, reason);
-        let url = self.url(action, reference, &format!("blobs/{}", descriptor.digest))?;
-        let mut request = Request::new(Method::GET, url);
-        if transfer.done > 0
-            && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", transfer.done))
-        {
-            request = request.header(RANGE, range);
-        }
-        let mut response = self
-            .request(action, reference, Access::Pull, &request)
-            .await?;
-        // Bytes that came already, from a server that does not know ranges: they come again.
-        let mut skipped = 0;
-        let mut due = transfer.expected;
-        if response.status() == StatusCode::PARTIAL_CONTENT {
-            let begins = header(&response, CONTENT_RANGE.as_str()).and_then(range_start);
-            if begins != Some(transfer.done) {
-                return Err(refused(Reason::Header {
-                    name: "Content-Range",
-                }));
-            }
-            due -= transfer.done;
-        } else {
-            skipped = transfer.done;
-        }
-        if let Some(found) = response.content_length()
-            && found != due
-        {
-            return Err(refused(Reason::Length {
-                expected: due,
-                found,
-            }));
-        }
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| refused(failed(error)))?
-        {
-            let known = usize::try_from(skipped)
-                .unwrap_or(usize::MAX)
-                .min(chunk.len());
-            skipped -= known as u64;
-            let new = chunk.get(known..).unwrap_or_default();
-            transfer.take(new).map_err(refused)?;
-        }
-        if transfer.done != transfer.expected {
-            return Err(refused(Reason::Length {
-                expected: transfer.expected,
-                found: transfer.done,
-            }));
-        }
-        Ok(())
-    }
-
-    fn patience(&self) -> &Patience {
+    pub(super) fn patience(&self) -> &Patience {
         self.reach.patience()
     }
 
@@ -359,13 +280,19 @@ impl Client {
         Ok(location)
     }
 
+    /// Whether an address is at the registry itself.
+    pub(super) fn is_ours(&self, url: &Url) -> bool {
+        self.base().url.origin() == url.origin()
+    }
+
     fn base(&self) -> MutexGuard<'_, Base> {
         self.base.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request; answers a 401 once, with what its challenge asks for. Gives only successes.
     ///
-    /// The first request finds out whether the registry speaks https or plain http, where both are allowed.
+    /// The first request finds out whether the registry speaks https or plain http, where both are allowed; those that
+    /// are sent beside it wait for that.
     pub(super) async fn request(
         &self,
         action: &Action,
@@ -373,9 +300,48 @@ impl Client {
         access: Access,
         request: &Request,
     ) -> Result<Response, RegistryError> {
-        let other = self.base().other.take();
-        let result = self.authorized(action, reference, access, request).await;
-        let (Some(scheme), Err(error)) = (other, &result) else {
+        self.counted(action, reference, access, request, &mut 1)
+            .await
+    }
+
+    /// As [`request`](Self::request), from an attempt on, which is counted up.
+    pub(super) async fn counted(
+        &self,
+        action: &Action,
+        reference: &Reference,
+        access: Access,
+        request: &Request,
+        attempt: &mut u32,
+    ) -> Result<Response, RegistryError> {
+        if self.base().other.is_some() {
+            let _settling = self.settling.lock().await;
+            let other = self.base().other;
+            if let Some(scheme) = other {
+                return self
+                    .first(action, reference, access, request, scheme, attempt)
+                    .await;
+            }
+        }
+        let request = self.base().rebased(request);
+        self.authorized(action, reference, access, &request, attempt)
+            .await
+    }
+
+    /// The request that settles the scheme, in whichever way it ends.
+    async fn first(
+        &self,
+        action: &Action,
+        reference: &Reference,
+        access: Access,
+        request: &Request,
+        scheme: &'static str,
+        attempt: &mut u32,
+    ) -> Result<Response, RegistryError> {
+        let result = self
+            .authorized(action, reference, access, request, attempt)
+            .await;
+        self.base().other = None;
+        let Err(error) = &result else {
             return result;
         };
         let wrong_scheme = match &*error.reason {
@@ -391,22 +357,25 @@ impl Client {
         }
         let registry = &self.registry;
         log::debug!("{error}: trying {scheme}");
-        let mut request = request.clone();
-        let url = Url::parse(&format!("{scheme}://{}/v2/", reference.api_host()));
-        let moved = url.ok().and_then(|base| {
-            request.url = base.join(request.url.path().strip_prefix("/v2/")?).ok()?;
-            Some(base)
-        });
-        let Some(base) = moved else {
+        let Ok(url) = Url::parse(&format!("{scheme}://{}/v2/", reference.api_host())) else {
             return result;
         };
-        let before = std::mem::replace(&mut self.base().url, base);
-        let again = self.authorized(action, reference, access, &request).await;
+        let moved = {
+            let mut base = self.base();
+            base.before = Some(std::mem::replace(&mut base.url, url));
+            base.rebased(request)
+        };
+        let again = self
+            .authorized(action, reference, access, &moved, &mut 1)
+            .await;
         match again {
             // A server that said itself that it speaks TLS is told about by what TLS says.
             Err(error) if scheme == "http" && matches!(*error.reason, Reason::Connect(_)) => {
                 log::debug!("{registry} speaks neither https nor plain http");
-                self.base().url = before;
+                let mut base = self.base();
+                if let Some(before) = base.before.take() {
+                    base.url = before;
+                }
                 result
             }
             again => again,
@@ -419,6 +388,7 @@ impl Client {
         reference: &Reference,
         access: Access,
         request: &Request,
+        attempt: &mut u32,
     ) -> Result<Response, RegistryError> {
         let key = (reference.repository().to_owned(), access);
         // An upload may lead to another host: what the registry accepted is not for that one.
@@ -429,7 +399,9 @@ impl Client {
         } else {
             None
         };
-        let mut response = self.send(action, request, accepted.as_ref()).await?;
+        let mut response = self
+            .send(action, request, accepted.as_ref(), attempt)
+            .await?;
         // Only the registry's own challenge is answered, never one of a host that it redirected to.
         if response.status() == StatusCode::UNAUTHORIZED
             && ours
@@ -438,7 +410,9 @@ impl Client {
             let authorization = self
                 .answer(action, &response, &key, accepted.as_ref())
                 .await?;
-            response = self.send(action, request, Some(&authorization)).await?;
+            response = self
+                .send(action, request, Some(&authorization), attempt)
+                .await?;
             if response.status() != StatusCode::UNAUTHORIZED {
                 self.lock().insert(key, authorization);
             }
@@ -452,8 +426,8 @@ impl Client {
         action: &Action,
         request: &Request,
         authorization: Option<&HeaderValue>,
+        attempt: &mut u32,
     ) -> Result<Response, RegistryError> {
-        let mut attempt = 1;
         loop {
             let sent = self.transport.send(request, authorization).await;
             let pause = match &sent {
@@ -461,13 +435,13 @@ impl Client {
                     let wait = header(response, RETRY_AFTER.as_str())
                         .and_then(|header| retry_after(header, Timestamp::now()));
                     self.patience()
-                        .after_answer(attempt, response.status(), wait)
+                        .after_answer(*attempt, response.status(), wait)
                 }
                 Err(reason) => self
                     .patience()
-                    .after_failure(attempt, &request.method, reason),
+                    .after_failure(*attempt, &request.method, reason),
             };
-            let Some(pause) = pause else {
+            let Some(pause) = pause.filter(|pause| self.has_time(*pause)) else {
                 return sent.map_err(|reason| self.error(action, reason));
             };
             log::debug!(
@@ -480,21 +454,30 @@ impl Client {
             );
             drop(sent);
             self.patience().pause(pause).await;
-            attempt += 1;
+            *attempt += 1;
         }
+    }
+
+    /// Whether a pause ends before nobody waits any more.
+    pub(super) fn has_time(&self, pause: Duration) -> bool {
+        self.until
+            .is_none_or(|until| pause < until.saturating_duration_since(Instant::now()))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, Access), HeaderValue>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who we are to this registry: looked up once, when it asks.
-    fn login(&self) -> Result<Option<&Known>, Reason> {
-        if let Some(login) = self.login.get() {
-            return Ok(login.as_ref());
-        }
-        let found = self.reach.login(&self.endpoint, &self.registries)?;
-        Ok(self.login.get_or_init(|| found).as_ref())
+    /// Who we are to this registry: looked up once, when it asks. A helper may take its time, and the end of the pull must
+    /// not wait for it, so another thread does.
+    async fn login(&self) -> Result<Option<&Known>, Reason> {
+        let found = self.login.get_or_try_init(|| async {
+            let reach = Arc::clone(&self.reach);
+            let (endpoint, registries) = (self.endpoint.clone(), Arc::clone(&self.registries));
+            let found = tokio::task::spawn_blocking(move || reach.login(&endpoint, &registries));
+            Ok::<_, Reason>(found.await.map_err(Reason::Login)??)
+        });
+        Ok(found.await?.as_ref())
     }
 
     fn unauthorized(&self) -> Reason {
@@ -520,7 +503,8 @@ impl Client {
             .collect();
         let failed = |reason| self.error(action, reason);
         let challenge = Challenge::read(&challenges).map_err(failed)?;
-        let login = self.login().map_err(failed)?.map(|known| &known.login);
+        let login = self.login().await.map_err(failed)?;
+        let login = login.map(|known| &known.login);
         match challenge {
             Challenge::Basic => {
                 // An identity token is for token services only.
@@ -540,7 +524,7 @@ impl Client {
                     .request(&base, repository, *access, login)
                     .map_err(failed)?;
                 let action = Action::Token(origin(&request.url));
-                let response = self.send(&action, &request, basic.as_ref()).await?;
+                let response = self.send(&action, &request, basic.as_ref(), &mut 1).await?;
                 let response = self.successful(&action, response).await?;
                 let token = body(response, MAX_ANSWER_BYTES)
                     .await
@@ -586,38 +570,6 @@ impl fmt::Debug for Client {
             .field("base", &self.base().url.as_str())
             .finish_non_exhaustive()
     }
-}
-
-/// A blob on its way.
-struct BlobTransfer<'a> {
-    /// Bytes that the descriptor says.
-    expected: u64,
-    /// Bytes that came.
-    done: u64,
-    hasher: Hasher,
-    sink: &'a mut dyn Write,
-    progress: &'a dyn Progress,
-}
-
-impl BlobTransfer<'_> {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), Reason> {
-        let found = self.done + bytes.len() as u64;
-        if found > self.expected {
-            let expected = self.expected;
-            return Err(Reason::Length { expected, found });
-        }
-        self.sink.write_all(bytes).map_err(Reason::Write)?;
-        self.hasher.update(bytes);
-        self.progress.advance(bytes.len() as u64);
-        self.done = found;
-        Ok(())
-    }
-}
-
-/// Where a `Content-Range` begins: `bytes 10-99/100` (RFC 9110, 14.4).
-fn range_start(header: &str) -> Option<u64> {
-    let (begin, _) = header.trim().strip_prefix("bytes ")?.split_once('-')?;
-    begin.parse().ok()
 }
 
 /// Compares `Docker-Content-Digest` with what came. Of another algorithm it says nothing that is known here.
@@ -670,14 +622,6 @@ mod tests {
         );
         for text in ["", "<html>", "{}", r#"{"errors":[]}"#] {
             assert_eq!(said(text.as_bytes()), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn ranges() {
-        assert_eq!(range_start("bytes 10-99/100"), Some(10));
-        for text in ["", "bytes */100", "10-99/100", "bytes -5-9/10"] {
-            assert_eq!(range_start(text), None, "{text}");
         }
     }
 

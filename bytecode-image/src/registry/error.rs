@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::manifest::ManifestError;
@@ -70,6 +71,15 @@ pub enum Reason {
     /// Nothing came for longer than a documented time.
     #[error("the registry did not answer in time")]
     Timeout(#[source] reqwest::Error),
+    /// A mirror that has not answered by when the next server must be asked.
+    #[error("no answer within {} s, and the next server is to be asked in time", .limit.as_secs())]
+    Silent {
+        /// Its part of the time of a pull.
+        limit: Duration,
+    },
+    /// What looks for a login came to no end.
+    #[error("the login cannot be looked up")]
+    Login(#[source] tokio::task::JoinError),
     /// A redirect to plain http elsewhere, from https to http, or to no http at all.
     #[error("a redirect to {to} is refused: expected https, or plain http on loopback")]
     Redirect {
@@ -203,7 +213,7 @@ impl RegistryError {
         let registry = &self.registry;
         Some(match &*self.reason {
             Reason::Connect(_) => format!("check that {registry} is the right host and port, and that it is reachable from here"),
-            Reason::Timeout(_) => format!("check the network between here and {registry}, then try again"),
+            Reason::Timeout(_) | Reason::Silent { .. } => format!("check the network between here and {registry}, then try again"),
             Reason::Reach(error) => return error.hint(),
             Reason::Unauthorized { with: None } => format!(
                 "log in with `podman login {registry}`, `docker login` or `skopeo login`, or give --registry-auth the base64 form of USERNAME:PASSWORD"

@@ -51,7 +51,8 @@ pub(super) struct Transport {
     plain: OnceLock<reqwest::Client>,
     /// For the registry itself: its certificates, ours, and what it may be without.
     tls: OnceLock<reqwest::Client>,
-    /// For where it redirects to, and for token services: its authorities are good there too, as for containers tools.
+    /// For where it redirects to, and for token services: its authorities are good there too, and so is what nobody
+    /// vouches for where the registry is marked insecure, as for containers tools.
     elsewhere: OnceLock<reqwest::Client>,
 }
 
@@ -118,6 +119,9 @@ impl Transport {
                 })?;
             builder = builder.tls_certs_merge(certificates);
         }
+        if self.endpoint.insecure {
+            builder = builder.tls_danger_accept_invalid_certs(true);
+        }
         if !registry {
             return Ok(builder);
         }
@@ -143,9 +147,6 @@ impl Transport {
                     .unwrap_or_default(),
                 other.certificate.file.display()
             );
-        }
-        if self.endpoint.insecure {
-            builder = builder.tls_danger_accept_invalid_certs(true);
         }
         Ok(builder)
     }
@@ -220,10 +221,11 @@ pub(super) fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> 
 /// The reason behind an error of the transport, without the URL: it can hold a signature.
 pub(super) fn failed(error: reqwest::Error) -> Reason {
     let error = error.without_url();
-    if error.is_timeout() {
-        Reason::Timeout(error)
-    } else if error.is_connect() {
+    // A connection that took too long to be made is none, and is tried again as such.
+    if error.is_connect() {
         Reason::Connect(error)
+    } else if error.is_timeout() {
+        Reason::Timeout(error)
     } else {
         Reason::Transfer(error)
     }

@@ -10,6 +10,7 @@
 //! `Content-Type` that differs from `mediaType`, checks no lengths, and follows a descriptor's `urls`.
 
 pub mod auth;
+mod blob;
 mod client;
 mod error;
 mod http;
@@ -22,7 +23,8 @@ pub use client::{Client, Fetched};
 pub use error::{Action, Reason, RegistryError};
 pub use http::MAX_REDIRECTS;
 pub use patience::{
-    CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_RETRY_AFTER, PULL_DEADLINE, Patience, Pauses, READ_TIMEOUT,
+    CONNECT_TIMEOUT, MAX_ATTEMPTS, MAX_RETRY_AFTER, MAX_SLOW_CONNECTIONS, OPTIONAL_DEADLINE,
+    PULL_DEADLINE, Patience, Pauses, READ_TIMEOUT,
 };
 pub use reach::{Reach, ReachError};
 pub use referrers::{MAX_REFERRER_PAGES, RawDocument};

@@ -21,8 +21,15 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a pull may take in all: 80 s, so that whoever waits 90 s for the command hears why it failed.
 pub const PULL_DEADLINE: Duration = Duration::from_secs(80);
 
+/// How long the signatures of an image are waited for that no policy covers: 5 s. They are fetched for policies to come,
+/// and the image is used without them.
+pub const OPTIONAL_DEADLINE: Duration = Duration::from_secs(5);
+
 /// How often a request is sent at most: 4 times, within some 2 s where the registry does not say how long to wait.
 pub const MAX_ATTEMPTS: u32 = 4;
+
+/// How often a connection is tried that is not made within [`CONNECT_TIMEOUT`]: twice, as each takes that long.
+pub const MAX_SLOW_CONNECTIONS: u32 = 2;
 
 /// Longest `Retry-After` that is waited for: 30 s. A registry that wants longer is not asked again.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -42,6 +49,8 @@ pub struct Patience {
     pub read: Duration,
     /// As [`PULL_DEADLINE`].
     pub deadline: Duration,
+    /// As [`OPTIONAL_DEADLINE`].
+    pub optional: Duration,
     /// As [`MAX_ATTEMPTS`].
     pub attempts: u32,
     /// `None`: pauses are made as they are due.
@@ -54,6 +63,7 @@ impl Default for Patience {
             connect: CONNECT_TIMEOUT,
             read: READ_TIMEOUT,
             deadline: PULL_DEADLINE,
+            optional: OPTIONAL_DEADLINE,
             attempts: MAX_ATTEMPTS,
             pauses: None,
         }
@@ -66,6 +76,7 @@ impl fmt::Debug for Patience {
             .field("connect", &self.connect)
             .field("read", &self.read)
             .field("deadline", &self.deadline)
+            .field("optional", &self.optional)
             .field("attempts", &self.attempts)
             .finish_non_exhaustive()
     }
@@ -101,6 +112,7 @@ impl Patience {
         reason: &Reason,
     ) -> Option<Duration> {
         let again = match reason {
+            Reason::Connect(error) if error.is_timeout() => attempt < MAX_SLOW_CONNECTIONS,
             Reason::Connect(error) => !is_tls(error),
             // The registry may have done what it was asked for.
             Reason::Transfer(_) => *method != Method::POST && is_reset(reason),

@@ -91,7 +91,7 @@ impl Client {
                 .map_err(|reason| self.error(&action, reason))?;
             pages.push(bytes);
             match next {
-                Some(next) if next.origin() == url.origin() => url = next,
+                Some(next) if self.is_ours(&next) => url = next,
                 _ => break,
             }
         }

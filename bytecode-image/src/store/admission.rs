@@ -1,17 +1,21 @@
-//! Admissions: what was proven about an image once, for one policy. `.bpfman/admitted/<manifest>/<policy>`, both in hex.
+//! Admissions: what was proven about a digest once, for one policy: `<signed>/<policy>`, both in hex, in a folder of this
+//! host that is no part of any store.
 //!
-//! An admission is worth something only for that manifest and that policy. Who can write it can write the blobs, the
-//! configuration and the keys as well, so it is not signed.
+//! A record is worth as much as a signature, and nobody signed it. A store may come from elsewhere (a stick, an archive,
+//! another user's folder) with whatever its owner put in; this folder is only this host's and this user's. A record that
+//! somebody else could have written is not read.
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::write::make_dir;
-use super::{Store, StoreAction, StoreError};
+use super::{NewBlob, Store, StoreAction, StoreError};
 use crate::digest::Digest;
 use crate::verify::{
     Algorithm, Covered, Format, LogEntry, NotCounted, Place, Proof, Signer, TimeSource, TrustedTime,
@@ -21,13 +25,14 @@ use crate::verify::{
 const MAX_RECORD_BYTES: u64 = 64 << 10;
 
 /// Number of the records' form.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
-/// That an image was admitted: digest, policy, proof and time.
+/// Who else than its owner may write a file: group and others.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// That what was signed was admitted: proof (which names the digest), policy and time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
-    /// The manifest of the image's platform.
-    pub manifest: Digest,
     /// Id of the policy that was satisfied ([`Policy::id`](crate::verify::Policy::id)).
     pub policy: Digest,
     /// What was proven.
@@ -37,42 +42,58 @@ pub struct Admission {
 }
 
 impl Store {
-    /// The admission of a manifest for a policy. A record that cannot be read is none.
-    pub fn admission(&self, manifest: Digest, policy: Digest) -> Option<Admission> {
-        let file = fs::File::open(self.admission_dir(manifest).join(policy.hex())).ok()?;
+    /// The same store, with the folder where this host keeps admissions. Without one none is kept, and every use looks
+    /// at the signatures.
+    #[must_use]
+    pub fn with_admissions(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.admissions = Some(dir.into());
+        self
+    }
+
+    /// The admission of a digest that was signed (of an index or a manifest) for a policy. A record that cannot be
+    /// read, or that another user could have written, is none.
+    pub fn admission(&self, signed: Digest, policy: Digest) -> Option<Admission> {
+        let file = fs::File::open(self.admission_dir(signed)?.join(policy.hex())).ok()?;
+        let found = file.metadata().ok()?;
+        if found.uid() != geteuid().as_raw() || found.mode() & OTHERS_WRITE != 0 {
+            return None;
+        }
         let mut bytes = Vec::new();
         let read = file.take(MAX_RECORD_BYTES + 1).read_to_end(&mut bytes);
         if read.ok()? as u64 > MAX_RECORD_BYTES {
             return None;
         }
         let admission = Record::read(&bytes)?;
-        // A file that was renamed or copied by hand says nothing about another image.
-        (admission.manifest == manifest && admission.policy == policy).then_some(admission)
+        // A file that was renamed or copied by hand says nothing about another digest.
+        (admission.proof.covered.digest() == signed && admission.policy == policy)
+            .then_some(admission)
     }
 
-    /// Keeps an admission.
+    /// Keeps an admission, where there is a folder for them.
     ///
     /// # Errors
     ///
     /// [`StoreError::Io`] when it cannot be written.
     pub fn admit(&self, admission: &Admission) -> Result<(), StoreError> {
-        let dir = self.admission_dir(admission.manifest);
+        let Some(dir) = self.admission_dir(admission.proof.covered.digest()) else {
+            return Ok(());
+        };
         make_dir(&dir).map_err(|source| StoreError::io(StoreAction::Make, &dir, source))?;
         let path = dir.join(admission.policy.hex());
         let failed = |source| StoreError::io(StoreAction::Write, &path, source);
         let bytes =
             serde_json::to_vec(&Record::of(admission)).map_err(|error| failed(error.into()))?;
-        let writer = self.writer()?;
-        let mut file = writer.blob()?;
+        let mut file = NewBlob::in_dir(&dir)?;
         file.write_all(&bytes).map_err(failed)?;
         // Not waited for: one that is lost is found again by looking at the signatures.
         file.place(&path)
     }
 
-    /// Removes the admissions of manifests that the store does not have any more.
+    /// Removes the admissions of digests that the store does not have any more. Those that another store of this user
+    /// has lose theirs too: their signatures are looked at again.
     pub(super) fn forget_admissions(&self) {
-        let dirs = fs::read_dir(self.own_dir().join("admitted"));
-        for dir in dirs.into_iter().flatten().flatten() {
+        let dirs = self.admissions.as_ref().map(fs::read_dir);
+        for dir in dirs.into_iter().flatten().flatten().flatten() {
             let name = dir.file_name();
             if !self.blob_dir().join(name).exists() {
                 // One that stays is about nothing.
@@ -81,8 +102,8 @@ impl Store {
         }
     }
 
-    fn admission_dir(&self, manifest: Digest) -> PathBuf {
-        self.own_dir().join("admitted").join(manifest.hex())
+    fn admission_dir(&self, signed: Digest) -> Option<PathBuf> {
+        Some(self.admissions.as_ref()?.join(signed.hex()))
     }
 }
 
@@ -90,7 +111,6 @@ impl Store {
 #[derive(Serialize, Deserialize)]
 struct Record {
     form: u32,
-    manifest: String,
     policy: String,
     admitted_at: String,
     signer: SignerRecord,
@@ -144,8 +164,11 @@ struct LogRecord {
 #[serde(rename_all = "snake_case")]
 enum NotCountedRecord {
     UnknownLog(String),
+    UnsupportedEntry(String),
+    Future,
     UnusualScheme,
     UnknownAuthority,
+    Certificate,
 }
 
 impl Record {
@@ -153,7 +176,6 @@ impl Record {
         let proof = &admission.proof;
         Self {
             form: FORM,
-            manifest: admission.manifest.to_string(),
             policy: admission.policy.to_string(),
             admitted_at: admission.at.to_string(),
             signer: match &proof.signer {
@@ -195,8 +217,13 @@ impl Record {
                 .iter()
                 .map(|what| match what {
                     NotCounted::UnknownLog { id } => NotCountedRecord::UnknownLog(id.clone()),
+                    NotCounted::UnsupportedEntry { kind } => {
+                        NotCountedRecord::UnsupportedEntry(kind.clone())
+                    }
+                    NotCounted::Future => NotCountedRecord::Future,
                     NotCounted::UnusualScheme => NotCountedRecord::UnusualScheme,
                     NotCounted::UnknownAuthority => NotCountedRecord::UnknownAuthority,
+                    NotCounted::Certificate => NotCountedRecord::Certificate,
                 })
                 .collect(),
         }
@@ -220,7 +247,6 @@ impl Record {
             });
         }
         Some(Admission {
-            manifest: digest(&record.manifest)?,
             policy: digest(&record.policy)?,
             at: record.admitted_at.parse().ok()?,
             proof: Proof {
@@ -261,8 +287,13 @@ impl Record {
                     .into_iter()
                     .map(|what| match what {
                         NotCountedRecord::UnknownLog(id) => NotCounted::UnknownLog { id },
+                        NotCountedRecord::UnsupportedEntry(kind) => {
+                            NotCounted::UnsupportedEntry { kind }
+                        }
+                        NotCountedRecord::Future => NotCounted::Future,
                         NotCountedRecord::UnusualScheme => NotCounted::UnusualScheme,
                         NotCountedRecord::UnknownAuthority => NotCounted::UnknownAuthority,
+                        NotCountedRecord::Certificate => NotCounted::Certificate,
                     })
                     .collect(),
             },
@@ -272,6 +303,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn admissions() -> [Admission; 2] {
@@ -279,7 +312,6 @@ mod tests {
             [b"m", b"p", b"i", b"s"].map(|bytes| Digest::of(bytes));
         let at = Timestamp::from_second(1_790_000_000).unwrap();
         let keyed = Admission {
-            manifest,
             policy,
             at,
             proof: Proof {
@@ -299,8 +331,13 @@ mod tests {
                     NotCounted::UnknownLog {
                         id: "00".to_owned(),
                     },
+                    NotCounted::UnsupportedEntry {
+                        kind: "dsse 0.0.2".to_owned(),
+                    },
+                    NotCounted::Future,
                     NotCounted::UnusualScheme,
                     NotCounted::UnknownAuthority,
+                    NotCounted::Certificate,
                 ],
             },
         };
@@ -334,52 +371,65 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("store"));
         let [keyed, keyless] = admissions();
-        assert_eq!(store.admission(keyed.manifest, keyed.policy), None);
+        let signed = |admission: &Admission| admission.proof.covered.digest();
+        // Nowhere to keep it.
+        store.admit(&keyed).unwrap();
+        assert_eq!(store.admission(signed(&keyed), keyed.policy), None);
+
+        let store = store.with_admissions(folder.path().join("admitted"));
+        assert_eq!(store.admission(signed(&keyed), keyed.policy), None);
         store.admit(&keyed).unwrap();
         store.admit(&keyless).unwrap();
         for admission in [&keyed, &keyless] {
-            let found = store.admission(admission.manifest, admission.policy);
+            let found = store.admission(signed(admission), admission.policy);
             assert_eq!(found.as_ref(), Some(admission));
         }
         assert_eq!(store.admission(keyed.policy, keyed.policy), None);
+        assert!(!store.dir().exists());
 
         // Nothing in the store has that digest.
         store.forget_admissions();
-        assert_eq!(store.admission(keyed.manifest, keyed.policy), None);
+        assert_eq!(store.admission(signed(&keyed), keyed.policy), None);
     }
 
     #[test]
     fn records_that_are_none() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path());
+        let store = Store::open(folder.path().join("store")).with_admissions(folder.path());
         let [admission, other] = admissions();
+        let signed = admission.proof.covered.digest();
         store.admit(&admission).unwrap();
-        let dir = store.admission_dir(admission.manifest);
+        let dir = store.admission_dir(signed).unwrap();
         let path = dir.join(admission.policy.hex());
         let good = fs::read_to_string(&path).unwrap();
-        // Another policy's record under this policy's name.
+        // Another policy's record under this policy's name, and another digest's.
         fs::copy(&path, dir.join(other.policy.hex())).unwrap();
-        assert_eq!(store.admission(other.manifest, other.policy), None);
+        assert_eq!(store.admission(signed, other.policy), None);
+        let elsewhere = store.admission_dir(other.policy).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        fs::copy(&path, elsewhere.join(admission.policy.hex())).unwrap();
+        assert_eq!(store.admission(other.policy, admission.policy), None);
         for bad in [
             String::new(),
             "{}".to_owned(),
-            good.replace("\"form\":1", "\"form\":2"),
+            good.replace("\"form\":2", "\"form\":1"),
             good.replace("ECDSA P-384", "ECDSA P-1"),
             good[..good.len() - 1].to_owned(),
             format!("{good}{}", " ".repeat(MAX_RECORD_BYTES as usize)),
         ] {
             fs::write(&path, &bad).unwrap();
-            assert_eq!(
-                store.admission(admission.manifest, admission.policy),
-                None,
-                "{bad}"
-            );
+            assert_eq!(store.admission(signed, admission.policy), None, "{bad}");
         }
         fs::write(&path, good).unwrap();
-        assert!(
-            store
-                .admission(admission.manifest, admission.policy)
-                .is_some()
-        );
+        for (mode, counts) in [(0o600, true), (0o644, true), (0o620, false), (0o602, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let found = store.admission(signed, admission.policy);
+            assert_eq!(found.is_some(), counts, "{mode:o}");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(1), None).unwrap();
+            assert_eq!(store.admission(signed, admission.policy), None);
+        }
     }
 }

@@ -61,6 +61,12 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
+    /// An `index.json` that another tool changed each time when it was to be changed here.
+    #[error("{} is being changed by another tool all the time", .path.display())]
+    Busy {
+        /// Which file.
+        path: PathBuf,
+    },
 }
 
 /// What is done to a file of the store.
@@ -123,6 +129,7 @@ impl StoreError {
                 "move {} away and pull the images again; their blobs are kept",
                 path.display()
             )),
+            Self::Busy { .. } => Some("try again when it has finished".to_owned()),
             _ => None,
         }
     }

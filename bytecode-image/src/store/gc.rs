@@ -7,13 +7,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Map, Value};
-
 use crate::digest::Digest;
 use crate::limits::MAX_MANIFEST_BYTES;
 use crate::near::near;
 use crate::reference::Reference;
 use crate::store::index::{self, Index};
+use crate::store::links::Links;
 use crate::store::{Entry, Store, StoreAction, StoreError};
 
 /// How old a blob of another tool must be before it is removed for want of a name: 10 minutes. Such tools write an
@@ -36,7 +35,8 @@ impl Store {
     /// removed image ([`Entry::about`]) goes with it.
     ///
     /// A reference with a digest stands for every name of its repository with that digest. Waits until nobody reads or
-    /// writes. The index is written first: a crash leaves blobs that [`prune`](Self::prune) removes.
+    /// writes. The index is written first: a crash leaves blobs that [`prune`](Self::prune) removes. Where a manifest that
+    /// stays cannot be read, the names go and every blob stays.
     ///
     /// # Errors
     ///
@@ -47,30 +47,32 @@ impl Store {
         let _lock = self.lock_index()?;
         // Again, now that nobody can change it.
         self.check_known(references)?;
-        let mut index = index::read(&self.index_path())?;
-        let before = self.reachable(index.roots())?;
-        let mut entries = index.remove(|entry| references.iter().any(|asked| names(asked, entry)));
-        // Signatures of signatures: as long as something lost what it is about.
-        loop {
-            let (images, about) = self.split(&index)?;
-            let kept = self.reachable(images.into_iter())?;
-            let lonely = index.remove(|entry| {
-                about
-                    .get(&entry.digest)
-                    .is_some_and(|subject| !kept.contains(subject))
-            });
-            if lonely.is_empty() {
-                break;
+        let before = self.reachable(index::read(&self.index_path())?.roots())?;
+        let mut entries = Vec::new();
+        let index = writer.change_index(|index| {
+            entries = index.remove(|entry| references.iter().any(|asked| names(asked, entry)));
+            // Signatures of signatures: as long as something lost what it is about.
+            loop {
+                let (images, about) = self.split(index)?;
+                let kept = self.reachable(images.into_iter())?;
+                let lonely = index.remove(|entry| {
+                    about
+                        .get(&entry.digest)
+                        .is_some_and(|subject| kept.lacks(subject))
+                });
+                if lonely.is_empty() {
+                    return Ok(true);
+                }
+                entries.extend(lonely);
             }
-            entries.extend(lonely);
-        }
-        writer.replace_index(&index)?;
+        })?;
         let kept = self.reachable(index.roots())?;
+        self.warn_of_unknown(&index, &kept);
         let mut freed = Freed {
             entries,
             ..Freed::default()
         };
-        for digest in before.difference(&kept) {
+        for digest in before.found.iter().filter(|digest| kept.lacks(digest)) {
             freed.file(&self.blob_path(*digest))?;
         }
         self.forget_admissions();
@@ -81,7 +83,7 @@ impl Store {
     /// killed; with `all` every entry too. Waits until nobody reads or writes.
     ///
     /// A young blob of another tool stays ([`FOREIGN_GRACE`]), as its name may be about to come; ours have their name
-    /// before the lock is given back.
+    /// before the lock is given back. Where a manifest that is needed cannot be read, no blob goes: it may be one of its.
     ///
     /// # Errors
     ///
@@ -96,13 +98,14 @@ impl Store {
         let mut index = index::read(&self.index_path())?;
         let mut named = BTreeSet::new();
         if all {
-            named = self.reachable(index.roots())?;
-            freed.entries = index.remove(|_| true);
-            if !freed.entries.is_empty() {
-                writer.replace_index(&index)?;
-            }
+            named = self.reachable(index.roots())?.found;
+            index = writer.change_index(|index| {
+                freed.entries = index.remove(|_| true);
+                Ok(!freed.entries.is_empty())
+            })?;
         }
         let kept = self.reachable(index.roots())?;
+        self.warn_of_unknown(&index, &kept);
         for path in files(&self.blob_dir())? {
             let Some(digest) = path
                 .file_name()
@@ -111,12 +114,19 @@ impl Store {
                 // Another tool's work in progress.
                 continue;
             };
-            if !kept.contains(&digest) && (named.contains(&digest) || !may_be_awaited(&path)) {
+            if kept.lacks(&digest) && (named.contains(&digest) || !may_be_awaited(&path)) {
                 freed.file(&path)?;
             }
         }
-        for path in files(&self.own_dir().join("damaged"))? {
-            freed.file(&path)?;
+        for path in files(&self.damaged_dir())? {
+            // One that is still needed is the mark of what is not known.
+            if !kept
+                .unknown
+                .iter()
+                .any(|digest| self.damaged_path(*digest) == path)
+            {
+                freed.file(&path)?;
+            }
         }
         self.forget_admissions();
         Ok(freed)
@@ -170,32 +180,69 @@ impl Store {
         Ok((images.collect(), about))
     }
 
-    /// The roots and everything that they lead to. A blob that is not there leads nowhere, and neither does one that is
-    /// damaged: no image can be read through it.
-    fn reachable(
-        &self,
-        roots: impl Iterator<Item = Digest>,
-    ) -> Result<BTreeSet<Digest>, StoreError> {
-        let mut found = BTreeSet::new();
+    /// The roots and everything that they lead to. A blob that is not there leads nowhere: of a pulled index only some
+    /// platforms are. Where one leads to that is damaged, was set aside or is too large is not known.
+    fn reachable(&self, roots: impl Iterator<Item = Digest>) -> Result<Reach, StoreError> {
+        let mut reach = Reach::default();
         let mut documents: Vec<Digest> = roots.collect();
         let mut read = BTreeSet::new();
         while let Some(digest) = documents.pop() {
-            found.insert(digest);
+            reach.found.insert(digest);
             if !read.insert(digest) {
                 continue;
             }
             let bytes = match self.read(digest, MAX_MANIFEST_BYTES) {
                 Ok(Some(bytes)) => bytes,
-                Ok(None) | Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. }) => {
+                Ok(None) => {
+                    if self.damaged_path(digest).exists() {
+                        reach.unknown.insert(digest);
+                    }
+                    continue;
+                }
+                Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. }) => {
+                    reach.unknown.insert(digest);
                     continue;
                 }
                 Err(error) => return Err(error),
             };
             let links = Links::of(&bytes);
-            found.extend(links.contents);
+            reach.found.extend(links.contents);
             documents.extend(links.documents);
         }
-        Ok(found)
+        Ok(reach)
+    }
+
+    /// Says why blobs stay.
+    fn warn_of_unknown(&self, index: &Index, reach: &Reach) {
+        if reach.unknown.is_empty() {
+            return;
+        }
+        let needs = |entry: &Entry| {
+            let reach = self.reachable(std::iter::once(entry.digest));
+            reach.is_ok_and(|reach| !reach.unknown.is_empty())
+        };
+        for entry in index.entries().into_iter().filter(needs) {
+            let digest = entry.digest.to_string();
+            let name = entry.name.as_ref().unwrap_or(&digest);
+            log::warn!(
+                "a manifest of {name} in the image store is damaged or too large, so what it needs is not known, and no blob is removed: pull it again, or remove it"
+            );
+        }
+    }
+}
+
+/// What is needed.
+#[derive(Debug, Default)]
+struct Reach {
+    found: BTreeSet<Digest>,
+    /// Those of them that cannot be read, and may lead to anything.
+    unknown: BTreeSet<Digest>,
+}
+
+impl Reach {
+    /// Whether nothing of it needs this for certain.
+    fn lacks(&self, digest: &Digest) -> bool {
+        self.unknown.is_empty() && !self.found.contains(digest)
     }
 }
 
@@ -211,42 +258,6 @@ pub(crate) fn names(asked: &Reference, entry: &Entry) -> bool {
         return entry.digest == digest && reference.name() == asked.name();
     }
     reference == asked
-}
-
-/// What a document leads to.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Links {
-    /// Other documents: `manifests`.
-    pub(crate) documents: Vec<Digest>,
-    /// Contents: `config`, `layers` and `blobs`.
-    pub(crate) contents: Vec<Digest>,
-    /// What it is about. Nobody needs an image because something is said about it.
-    pub(crate) subject: Option<Digest>,
-}
-
-impl Links {
-    /// Of any manifest or index (image-spec, manifest.md, image-index.md; artifacts too). What is no document leads
-    /// nowhere.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        let document: Map<String, Value> = serde_json::from_slice(bytes).unwrap_or_default();
-        let many = |key: &str| {
-            let list = document.get(key).and_then(Value::as_array);
-            list.into_iter().flatten()
-        };
-        let digest = |descriptor: &Value| {
-            let text = descriptor.get("digest")?.as_str()?;
-            Digest::parse(text).ok()
-        };
-        Self {
-            documents: many("manifests").filter_map(digest).collect(),
-            contents: many("layers")
-                .chain(many("blobs"))
-                .chain(document.get("config"))
-                .filter_map(digest)
-                .collect(),
-            subject: document.get("subject").and_then(digest),
-        }
-    }
 }
 
 impl Freed {
@@ -293,32 +304,4 @@ fn files(dir: &Path) -> Result<Vec<std::path::PathBuf>, StoreError> {
     }
     found.sort();
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn where_documents_lead() {
-        let digest = |text: &str| Digest::of(text.as_bytes());
-        let descriptor = |text: &str| format!(r#"{{"digest":"{}"}}"#, digest(text));
-        let image = format!(
-            r#"{{"config":{},"layers":[{},{{"digest":"sha512:0"}},1],"subject":{}}}"#,
-            descriptor("c"),
-            descriptor("l"),
-            descriptor("s")
-        );
-        let index = format!(r#"{{"manifests":[{},{{}}]}}"#, descriptor("m"));
-        let artifact = format!(r#"{{"blobs":[{}],"subject":null}}"#, descriptor("b"));
-        let links = |text: &str| Links::of(text.as_bytes());
-        assert_eq!(links(&image).documents, []);
-        assert_eq!(links(&image).subject, Some(digest("s")));
-        assert_eq!(links(&image).contents, [digest("l"), digest("c")]);
-        assert_eq!(links(&index).documents, [digest("m")]);
-        assert_eq!(links(&artifact).contents, [digest("b")]);
-        for text in ["", "[]", "1", r#"{"layers":{}}"#] {
-            assert_eq!(links(text), Links::default(), "{text}");
-        }
-    }
 }

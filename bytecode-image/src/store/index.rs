@@ -1,14 +1,21 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::digest::Digest;
 use crate::limits::MAX_STORE_INDEX_BYTES;
 use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::store::links::Descriptor;
 use crate::store::{Named, StoreAction, StoreError};
 
 /// The annotation by which an image layout names an entry (image-spec, annotations.md).
@@ -44,40 +51,141 @@ impl Entry {
     }
 }
 
-/// `index.json`. What other tools wrote into it is kept as it is, known here or not.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// Most entries of an `index.json`, what [`MAX_STORE_INDEX_BYTES`] has room for, and most other fields. With them an index
+/// takes some three times its length of memory.
+const MAX_ENTRIES: usize = 40_000;
+const MAX_OTHER_FIELDS: usize = 64;
+
+/// `index.json`. What other tools wrote into it is kept as it is, known here or not: as text, so that what nobody
+/// vouches for takes no more memory than it has bytes.
+#[derive(Debug)]
 pub(crate) struct Index {
     schema_version: u32,
-    #[serde(default)]
-    manifests: Vec<Map<String, Value>>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
+    manifests: Vec<Box<RawValue>>,
+    other: BTreeMap<String, Box<RawValue>>,
 }
 
 impl Default for Index {
     fn default() -> Self {
         let media_type = oci_client::manifest::OCI_IMAGE_INDEX_MEDIA_TYPE;
-        let other = Map::from_iter([("mediaType".to_owned(), Value::from(media_type))]);
+        let media_type = to_raw_value(media_type).map(|text| ("mediaType".to_owned(), text));
         Self {
             schema_version: 2,
             manifests: Vec::new(),
-            other,
+            other: media_type.into_iter().collect(),
         }
+    }
+}
+
+impl Serialize for Index {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("schemaVersion", &self.schema_version)?;
+        map.serialize_entry("manifests", &self.manifests)?;
+        for (key, value) in &self.other {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Index {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// Reads an index field by field.
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Index;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the index of an image layout")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Index, A::Error> {
+        let (mut schema_version, mut manifests) = (None, None);
+        let mut other = BTreeMap::new();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "schemaVersion" if schema_version.is_some() => {
+                    return Err(A::Error::duplicate_field("schemaVersion"));
+                }
+                "schemaVersion" => schema_version = Some(map.next_value()?),
+                "manifests" if manifests.is_some() => {
+                    return Err(A::Error::duplicate_field("manifests"));
+                }
+                "manifests" => manifests = Some(map.next_value_seed(Entries)?),
+                _ if other.len() >= MAX_OTHER_FIELDS => {
+                    return Err(A::Error::custom(format_args!(
+                        "more than {MAX_OTHER_FIELDS} fields"
+                    )));
+                }
+                _ => {
+                    other.insert(key, map.next_value()?);
+                }
+            }
+        }
+        Ok(Index {
+            schema_version: schema_version
+                .ok_or_else(|| A::Error::missing_field("schemaVersion"))?,
+            manifests: manifests.unwrap_or_default(),
+            other,
+        })
+    }
+}
+
+/// Reads the entries of an index, each an object.
+struct Entries;
+
+impl<'de> DeserializeSeed<'de> for Entries {
+    type Value = Vec<Box<RawValue>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = Vec<Box<RawValue>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of descriptors")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = list.next_element::<Box<RawValue>>()? {
+            if !entry.get().starts_with('{') {
+                return Err(A::Error::custom("an entry that is no descriptor"));
+            }
+            if entries.len() >= MAX_ENTRIES {
+                return Err(A::Error::custom(format_args!(
+                    "more than {MAX_ENTRIES} entries"
+                )));
+            }
+            entries.push(entry);
+        }
+        Ok(entries)
     }
 }
 
 impl Index {
     /// The entries that are read: those of other digests than sha256 are not.
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        self.manifests.iter().filter_map(entry).collect()
+        self.manifests
+            .iter()
+            .filter_map(|found| entry(found))
+            .collect()
     }
 
     /// The digests of all entries, those without a usable media type or size too: what must stay in the store.
     pub(super) fn roots(&self) -> impl Iterator<Item = Digest> {
         self.manifests
             .iter()
-            .filter_map(|found| Digest::parse(found.get("digest")?.as_str()?).ok())
+            .filter_map(|found| Descriptor::digest(found))
     }
 
     /// Takes away the entries that are to go. Entries that cannot be read stay.
@@ -105,7 +213,7 @@ impl Index {
         let mut found = self
             .manifests
             .iter()
-            .filter_map(entry)
+            .filter_map(|found| entry(found))
             .filter(|entry| entry.reference.as_ref() == Some(reference));
         if let (Some(entry), None) = (found.next(), found.next())
             && (entry.digest, entry.size, entry.media_type.as_str()) == (digest, size, media_type)
@@ -115,20 +223,15 @@ impl Index {
         self.manifests.retain(|found| {
             entry(found).is_none_or(|entry| entry.reference.as_ref() != Some(reference))
         });
-        let annotations = Map::from_iter([(
-            REFERENCE_ANNOTATION.to_owned(),
-            Value::from(reference.to_string()),
-        )]);
-        let mut entry = Map::from_iter([
-            ("mediaType".to_owned(), Value::from(media_type)),
-            ("digest".to_owned(), Value::from(digest.to_string())),
-            ("size".to_owned(), Value::from(size)),
-            ("annotations".to_owned(), Value::from(annotations)),
-        ]);
-        if let Some(platform) = platform.and_then(|platform| serde_json::to_value(platform).ok()) {
-            entry.insert("platform".to_owned(), platform);
-        }
-        self.manifests.push(entry);
+        let written = to_raw_value(&WrittenEntry {
+            media_type,
+            digest,
+            size,
+            annotations: BTreeMap::from([(REFERENCE_ANNOTATION, reference.to_string())]),
+            platform,
+        });
+        // Nothing of it cannot be written.
+        self.manifests.extend(written);
         true
     }
 
@@ -139,30 +242,94 @@ impl Index {
     }
 }
 
-fn entry(found: &Map<String, Value>) -> Option<Entry> {
-    let name = found
-        .get("annotations")
-        .and_then(|annotations| annotations.get(REFERENCE_ANNOTATION))
-        .and_then(Value::as_str)
-        .map(str::to_owned);
+/// An entry as it is written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenEntry<'a> {
+    annotations: BTreeMap<&'static str, String>,
+    digest: Digest,
+    media_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<&'a Platform>,
+    size: u64,
+}
+
+/// An entry as it is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawEntry<'a> {
+    #[serde(borrow)]
+    media_type: Cow<'a, str>,
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
+    size: u64,
+    #[serde(borrow)]
+    platform: Option<&'a RawValue>,
+    #[serde(borrow)]
+    annotations: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RawAnnotations {
+    #[serde(rename = "org.opencontainers.image.ref.name")]
+    name: String,
+}
+
+fn entry(found: &RawValue) -> Option<Entry> {
+    let raw: RawEntry<'_> = serde_json::from_str(found.get()).ok()?;
+    // What says nothing about name or platform is an entry all the same.
+    let name = raw
+        .annotations
+        .and_then(|annotations| serde_json::from_str(annotations.get()).ok())
+        .map(|RawAnnotations { name }| name);
     Some(Entry {
         reference: name.as_ref().and_then(|name| name.parse().ok()),
         name,
-        media_type: found.get("mediaType")?.as_str()?.to_owned(),
-        digest: Digest::parse(found.get("digest")?.as_str()?).ok()?,
-        size: found.get("size")?.as_u64()?,
-        platform: found
-            .get("platform")
-            .and_then(|platform| Platform::deserialize(platform).ok()),
+        media_type: raw.media_type.into_owned(),
+        digest: Digest::parse(&raw.digest).ok()?,
+        size: raw.size,
+        platform: raw
+            .platform
+            .and_then(|platform| serde_json::from_str(platform.get()).ok()),
     })
 }
 
+/// How long an index that is none is looked at again, because another tool may be just writing it in place: half a second
+/// in all, with pauses that grow from this one.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const MAX_LOOKS: u32 = 10;
+
 /// Reads an index; one that does not exist is empty.
 pub(super) fn read(path: &Path) -> Result<Index, StoreError> {
+    read_bytes(path).map(|(index, _)| index)
+}
+
+/// Reads an index, and gives its bytes too, if it exists.
+pub(super) fn read_bytes(path: &Path) -> Result<(Index, Option<Vec<u8>>), StoreError> {
+    let mut look = 1;
+    loop {
+        let Some(bytes) = bytes(path)? else {
+            return Ok((Index::default(), None));
+        };
+        match parse(&bytes) {
+            Ok(index) => return Ok((index, Some(bytes))),
+            Err(source) if look == MAX_LOOKS => {
+                return Err(StoreError::Index {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+            Err(_) => std::thread::sleep(FIRST_PAUSE * (1 << (look - 1))),
+        }
+        look += 1;
+    }
+}
+
+fn bytes(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     let failed = |source| StoreError::io(StoreAction::Read, path, source);
     let mut file = match File::open(path) {
         Ok(file) => file.take(MAX_STORE_INDEX_BYTES + 1),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Index::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
     let mut bytes = Vec::new();
@@ -174,10 +341,7 @@ pub(super) fn read(path: &Path) -> Result<Index, StoreError> {
             limit: MAX_STORE_INDEX_BYTES,
         });
     }
-    parse(&bytes).map_err(|source| StoreError::Index {
-        path: path.to_owned(),
-        source,
-    })
+    Ok(Some(bytes))
 }
 
 /// Reads the bytes of an index.
@@ -291,5 +455,39 @@ mod tests {
         }
         std::fs::write(&path, vec![b' '; MAX_STORE_INDEX_BYTES as usize + 1]).unwrap();
         assert!(matches!(read(&path), Err(StoreError::TooLarge { .. })));
+    }
+
+    /// 16 MiB of small values would be hundreds of MiB as values.
+    #[test]
+    fn what_nobody_vouches_for_has_its_limits() {
+        let read = |text: &str| parse(text.as_bytes()).map_err(|error| error.to_string());
+        let many = |element: &str, count: usize| {
+            format!(
+                r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+                vec![element; count].join(",")
+            )
+        };
+        assert!(read(&many("{}", MAX_ENTRIES)).is_ok());
+        let cases = [
+            (many("{}", MAX_ENTRIES + 1), "more than 40000 entries"),
+            (many("1", 8 << 20), "an entry that is no descriptor"),
+            (
+                r#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#.to_owned(),
+                "duplicate field",
+            ),
+            (
+                format!(
+                    r#"{{"schemaVersion":2{}}}"#,
+                    (0..=MAX_OTHER_FIELDS)
+                        .map(|n| format!(r#","{n}":0"#))
+                        .collect::<String>()
+                ),
+                "more than 64 fields",
+            ),
+        ];
+        for (text, expected) in cases {
+            let error = read(&text).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

@@ -6,28 +6,30 @@
 //! index.json                  one entry a name (annotation `org.opencontainers.image.ref.name`: the whole reference)
 //! blobs/sha256/<hex>          manifests, indexes, configurations, layers
 //! .bpfman/lock                shared while somebody reads or writes, exclusive to remove what nobody needs
-//! .bpfman/index.lock          exclusive while index.json is changed
+//! .bpfman/index.lock          exclusive while blobs get or lose their names and index.json is changed
 //! .bpfman/tmp/                what is being written; renamed when it is whole and checked
-//! .bpfman/admitted/<hex>/     what signatures proved about the manifest of that digest, a file a policy
 //! .bpfman/damaged/<hex>       blobs whose content was not what their name says
 //! ```
 //!
 //! Reading writes nothing (but sets damaged blobs aside where it may), so that a store on read-only media works. It holds
 //! the lock where there is one: nothing is removed under a reader ([`Store::reader`]). Blobs are hashed at every read.
 //! An image is on disk before the index names it, so that a crash leaves the old index or a whole image.
+//!
+//! What signatures proved is not kept in the store, which may come from elsewhere: [`Store::with_admissions`].
 
 mod admission;
 mod catalog;
+mod change;
 mod error;
-pub(crate) mod gc;
+mod gc;
 pub(crate) mod index;
+pub(crate) mod links;
 mod read;
 mod signatures;
 mod write;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub use admission::Admission;
@@ -46,12 +48,17 @@ use crate::reference::Reference;
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
+    /// Where this host keeps what it admitted.
+    admissions: Option<PathBuf>,
 }
 
 impl Store {
     /// The store in this folder. Nothing is read or made yet: the folder is made (0700) at the first write.
     pub fn open(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self {
+            dir: dir.into(),
+            admissions: None,
+        }
     }
 
     /// The folder.
@@ -93,36 +100,30 @@ impl Store {
     /// over `limit` bytes. [`StoreError::Io`] when it cannot be read.
     pub fn blob(&self, digest: Digest, limit: u64) -> Result<Option<File>, StoreError> {
         let path = self.blob_path(digest);
-        let failed = |source| StoreError::io(StoreAction::Read, &path, source);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error)),
+        let Some((file, mut found)) = hashed(&path, limit)? else {
+            return Ok(None);
         };
-        let found = file.metadata().map_err(failed)?.len();
-        if found > limit {
-            return Err(StoreError::TooLarge { path, found, limit });
+        if found == digest {
+            return Ok(Some(file));
         }
-        let mut hasher = Hasher::default();
-        let mut buffer = [0; 16 << 10];
-        loop {
-            match file.read(&mut buffer).map_err(failed)? {
-                0 => break,
-                count => hasher.update(buffer.get(..count).unwrap_or_default()),
+        drop(file);
+        // A writer may have put a good one there meanwhile. Under the lock nobody does, so it is looked at again.
+        let lock = self.own_dir_made().and_then(|()| self.try_lock_index());
+        if lock.is_some()
+            && let Some((file, now)) = hashed(&path, limit)?
+        {
+            if now == digest {
+                return Ok(Some(file));
             }
+            found = now;
         }
-        let found = hasher.finish();
-        if found != digest {
-            let aside = self.set_aside(&file, &path, digest);
-            return Err(StoreError::Damaged {
-                digest,
-                found,
-                path,
-                aside,
-            });
-        }
-        file.rewind().map_err(failed)?;
-        Ok(Some(file))
+        let aside = lock.and_then(|_lock| self.set_aside(&path, digest));
+        Err(StoreError::Damaged {
+            digest,
+            found,
+            path,
+            aside,
+        })
     }
 
     /// The content of [`blob`](Self::blob), in memory.
@@ -141,16 +142,23 @@ impl Store {
         Ok(Some(bytes))
     }
 
-    /// Where a damaged blob was moved to, if it could be: a store may be read-only.
-    fn set_aside(&self, damaged: &File, path: &Path, digest: Digest) -> Option<PathBuf> {
-        // A writer may have put a good one there meanwhile.
-        if damaged.metadata().ok()?.ino() != fs::metadata(path).ok()?.ino() {
-            return None;
-        }
-        let dir = self.own_dir().join("damaged");
-        write::make_dir(&dir).ok()?;
-        let aside = dir.join(digest.hex());
+    /// Where a damaged blob was moved to, if it could be: a store may be read-only. The caller holds the index's lock.
+    fn set_aside(&self, path: &Path, digest: Digest) -> Option<PathBuf> {
+        write::make_dir(&self.damaged_dir()).ok()?;
+        let aside = self.damaged_path(digest);
         fs::rename(path, &aside).ok().map(|()| aside)
+    }
+
+    fn own_dir_made(&self) -> Option<()> {
+        write::make_dir(&self.own_dir()).ok()
+    }
+
+    fn damaged_dir(&self) -> PathBuf {
+        self.own_dir().join("damaged")
+    }
+
+    fn damaged_path(&self, digest: Digest) -> PathBuf {
+        self.damaged_dir().join(digest.hex())
     }
 
     fn blob_dir(&self) -> PathBuf {
@@ -172,4 +180,29 @@ impl Store {
     fn lock_path(&self) -> PathBuf {
         self.own_dir().join("lock")
     }
+}
+
+/// A file that was hashed, open at its start; `None` when it is not there.
+fn hashed(path: &Path, limit: u64) -> Result<Option<(File, Digest)>, StoreError> {
+    let failed = |source| StoreError::io(StoreAction::Read, path, source);
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let found = file.metadata().map_err(failed)?.len();
+    if found > limit {
+        let path = path.to_owned();
+        return Err(StoreError::TooLarge { path, found, limit });
+    }
+    let mut hasher = Hasher::default();
+    let mut buffer = [0; 16 << 10];
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => break,
+            count => hasher.update(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+    file.rewind().map_err(failed)?;
+    Ok(Some((file, hasher.finish())))
 }

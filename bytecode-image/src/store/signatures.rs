@@ -3,6 +3,7 @@
 use super::{Entry, Store, StoreError};
 use crate::digest::Digest;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
+use crate::reference::Reference;
 use crate::verify::{Candidate, SignatureManifest, Subject, referrers};
 
 impl Store {
@@ -40,8 +41,13 @@ impl Store {
             .collect())
     }
 
-    /// The signatures of an image, whichever repository they came from: they name what they are of.
-    pub(crate) fn signatures_of(&self, subject: &Subject) -> Result<Vec<Candidate>, StoreError> {
+    /// The signatures of an image, whichever repository they came from: they name what they are of. Those of its own
+    /// repository come first, so that what lies in others cannot push them over the cap.
+    pub(crate) fn signatures_of(
+        &self,
+        image: &Reference,
+        subject: &Subject,
+    ) -> Result<Vec<Candidate>, StoreError> {
         let mut about = Vec::new();
         for entry in self.entries()? {
             let named = self.subject_of(&entry)?;
@@ -49,6 +55,13 @@ impl Store {
                 about.push(entry);
             }
         }
+        let own = |entry: &Entry| {
+            let found = entry.reference.as_ref();
+            found.is_some_and(|found| {
+                (found.registry(), found.repository()) == (image.registry(), image.repository())
+            })
+        };
+        about.sort_by_key(|entry| !own(entry));
         self.signatures(&about)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::digest::Digest;
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::store::index::{self, Index};
+use crate::store::index::Index;
 use crate::store::{Store, StoreAction, StoreError};
 
 /// `oci-layout`, as image-layout.md has it.
@@ -60,6 +60,11 @@ impl Store {
     ///
     /// [`StoreError::Io`] when folders or files cannot be made or locked.
     pub fn writer(&self) -> Result<Writer<'_>, StoreError> {
+        Ok(Writer::holding(self, self.lock_to_write()?))
+    }
+
+    /// The lock of a [`writer`](Self::writer).
+    pub(crate) fn lock_to_write(&self) -> Result<File, StoreError> {
         let (path, lock) = self.prepare()?;
         let failed = |source| StoreError::io(StoreAction::Lock, &path, source);
         match lock.try_lock() {
@@ -71,10 +76,7 @@ impl Store {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         lock.lock_shared().map_err(failed)?;
-        Ok(Writer {
-            store: self,
-            _lock: lock,
-        })
+        Ok(lock)
     }
 
     /// Waits until nobody reads or writes, and keeps everybody out as long as the value lives.
@@ -99,7 +101,13 @@ impl Store {
         Ok((path, lock))
     }
 
-    /// Waits for leave to change `index.json`.
+    /// Leave to rename blobs and to change `index.json`, if nobody else has it.
+    pub(super) fn try_lock_index(&self) -> Option<File> {
+        let lock = open_lock(&self.own_dir().join("index.lock")).ok()?;
+        lock.try_lock().is_ok().then_some(lock)
+    }
+
+    /// Waits for leave to rename blobs and to change `index.json`.
     pub(super) fn lock_index(&self) -> Result<File, StoreError> {
         let path = self.own_dir().join("index.lock");
         let lock = open_lock(&path)?;
@@ -113,6 +121,13 @@ impl Store {
     }
 }
 
+impl<'a> Writer<'a> {
+    /// With the lock of this store.
+    pub(crate) fn holding(store: &'a Store, lock: File) -> Self {
+        Self { store, _lock: lock }
+    }
+}
+
 impl Writer<'_> {
     /// A new blob, empty.
     ///
@@ -120,39 +135,15 @@ impl Writer<'_> {
     ///
     /// [`StoreError::Io`] when no file can be made.
     pub fn blob(&self) -> Result<NewBlob, StoreError> {
-        let tmp = self.store.tmp_dir();
-        loop {
-            let path = tmp.join(format!(
-                "{}-{}",
-                process::id(),
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            ));
-            match OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-            {
-                Ok(file) => {
-                    return Ok(NewBlob {
-                        file: Some(file),
-                        path,
-                        committed: false,
-                    });
-                }
-                // A process of the same number in another PID namespace.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(source) => return Err(StoreError::io(StoreAction::Write, &path, source)),
-            }
-        }
+        NewBlob::in_dir(&self.store.tmp_dir())
     }
 
     /// Puts images into the store: their blobs, and the names for them. The caller has checked that each blob has its
     /// digest. Other names stay, whoever wrote them.
     ///
-    /// Everything is on disk before the first rename, and the index is renamed last: a crash leaves the old index or
-    /// a whole image. (Renames of one file system reach the disk in order on ext4, xfs and btrfs.)
+    /// Everything is on disk before the first rename, the index is put into its place last, and the names are on disk at
+    /// the end: a crash leaves the old index or a whole image. (Renames of one file system reach the disk in order on
+    /// ext4, xfs and btrfs.)
     ///
     /// # Errors
     ///
@@ -163,7 +154,6 @@ impl Writer<'_> {
         blobs: Vec<(NewBlob, Digest)>,
         named: &[Named<'_>],
     ) -> Result<(), StoreError> {
-        let _lock = self.store.lock_index()?;
         let mut files: Vec<(NewBlob, PathBuf)> = Vec::new();
         for (blob, digest) in blobs {
             files.push((blob, self.store.blob_path(digest)));
@@ -172,24 +162,33 @@ impl Writer<'_> {
         if !layout.exists() {
             files.push((self.small_file(LAYOUT)?, layout));
         }
-        let path = self.store.index_path();
-        let mut index = index::read(&path)?;
-        let mut changed = false;
-        for named in named {
-            changed |= index.name(named);
+        let mut change = |index: &mut Index| {
+            let mut changed = false;
+            for named in named {
+                changed |= index.name(named);
+            }
+            Ok(changed)
+        };
+        let prepared = self.prepare_index(&mut change)?;
+        let changed = prepared.file.is_some() || !files.is_empty();
+        // Before anybody is kept waiting by the lock.
+        sync(&files, prepared.file.as_ref())?;
+        let _lock = self.store.lock_index()?;
+        for (file, path) in files {
+            file.place(&path)?;
         }
+        self.place_index(prepared, &mut change)?;
         if changed {
-            files.push((self.index_file(&index)?, path));
+            self.sync_folders()?;
         }
-        put(files)
+        Ok(())
     }
 
-    /// Writes the index anew; the caller holds its lock.
-    pub(super) fn replace_index(&self, index: &Index) -> Result<(), StoreError> {
-        put(vec![(self.index_file(index)?, self.store.index_path())])
+    pub(super) fn store(&self) -> &Store {
+        self.store
     }
 
-    fn index_file(&self, index: &Index) -> Result<NewBlob, StoreError> {
+    pub(super) fn index_file(&self, index: &Index) -> Result<NewBlob, StoreError> {
         let bytes = serde_json::to_vec(index).map_err(|source| StoreError::Index {
             path: self.store.index_path(),
             source,
@@ -206,37 +205,57 @@ impl Writer<'_> {
     }
 }
 
-/// Waits until the files are on disk, then gives them their names.
-fn put(files: Vec<(NewBlob, PathBuf)>) -> Result<(), StoreError> {
-    for some in files.chunks(FLUSHED_AT_ONCE) {
-        sync(some)?;
-    }
-    for (mut file, path) in files {
-        fs::rename(&file.path, &path)
-            .map_err(|source| StoreError::io(StoreAction::Write, &path, source))?;
-        file.committed = true;
+/// Waits until files are on disk, all at once: a journal writes what comes together in one go, and one after the other
+/// would cost a small pull more than everything else that it does.
+fn sync(files: &[(NewBlob, PathBuf)], index: Option<&NewBlob>) -> Result<(), StoreError> {
+    let all: Vec<&NewBlob> = files.iter().map(|(file, _)| file).chain(index).collect();
+    for some in all.chunks(FLUSHED_AT_ONCE) {
+        std::thread::scope(|scope| {
+            let mut waiting = Vec::new();
+            for file in some {
+                waiting.push((&file.path, scope.spawn(|| file.sync())));
+            }
+            waiting.into_iter().try_for_each(|(path, thread)| {
+                let synced = thread
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")));
+                synced.map_err(|source| StoreError::io(StoreAction::Write, path, source))
+            })
+        })?;
     }
     Ok(())
 }
 
-/// Waits until files are on disk, all at once: a journal writes what comes together in one go, and one after the other
-/// would cost a small pull more than everything else that it does.
-fn sync(files: &[(NewBlob, PathBuf)]) -> Result<(), StoreError> {
-    std::thread::scope(|scope| {
-        let mut waiting = Vec::new();
-        for (file, path) in files {
-            waiting.push((path, scope.spawn(|| file.sync())));
-        }
-        waiting.into_iter().try_for_each(|(path, thread)| {
-            let synced = thread
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")));
-            synced.map_err(|source| StoreError::io(StoreAction::Write, path, source))
-        })
-    })
-}
-
 impl NewBlob {
+    /// A new file in this folder, empty, with a name that nobody else has.
+    pub(super) fn in_dir(dir: &Path) -> Result<Self, StoreError> {
+        loop {
+            let path = dir.join(format!(
+                "{}-{}",
+                process::id(),
+                NEXT.fetch_add(1, Ordering::Relaxed)
+            ));
+            match OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+            {
+                Ok(file) => {
+                    return Ok(Self {
+                        file: Some(file),
+                        path,
+                        committed: false,
+                    });
+                }
+                // A process of the same number in another PID namespace.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(StoreError::io(StoreAction::Write, &path, source)),
+            }
+        }
+    }
+
     /// The file, at its start: for reading what was written.
     ///
     /// # Errors
@@ -266,8 +285,18 @@ impl NewBlob {
         Ok(())
     }
 
+    /// Where it is now.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// It has another name.
+    pub(super) fn placed(mut self) {
+        self.committed = true;
+    }
+
     /// Waits until the content is on disk.
-    fn sync(&self) -> io::Result<()> {
+    pub(super) fn sync(&self) -> io::Result<()> {
         match &self.file {
             Some(file) => file.sync_data(),
             None => File::open(&self.path)?.sync_data(),

@@ -7,9 +7,13 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 use sigstore_verify::crypto::parse_certificate_info;
-use sigstore_verify::types::{Bundle, Error as TypesError, SignatureContent};
+use sigstore_verify::types::{
+    Bundle, DerCertificate, Error as TypesError, KindVersion, SignatureContent,
+};
 
+use super::claim::shortened;
 use super::cosign2::{AnnotationError, SimpleSignature};
 use super::limits::{
     MAX_ANNOTATION_BYTES, MAX_BUNDLE_BYTES, MAX_EVIDENCE, MAX_PAYLOAD_BYTES,
@@ -96,7 +100,16 @@ pub enum Claimed {
 #[derive(Debug, Clone)]
 pub(super) enum Content {
     Simple(Box<SimpleSignature>),
-    Bundle(Box<Bundle>),
+    Bundle(Box<BundleSignature>),
+}
+
+/// A bundle with an envelope.
+#[derive(Debug, Clone)]
+pub(super) struct BundleSignature {
+    /// Without the entries that are named by the next field.
+    pub(super) bundle: Bundle,
+    /// Log entries that nobody here can read: kind and version of each, shortened.
+    pub(super) unread: Vec<String>,
 }
 
 /// Why bytes are not a manifest of signatures, or not a list of them.
@@ -152,6 +165,12 @@ pub enum CandidateError {
     /// A bundle without envelope: a signature of bare bytes, which `cosign sign` does not write for images.
     #[error("the bundle has no DSSE envelope: it signs bare bytes, not a statement about an image")]
     NoEnvelope,
+    /// A log entry that nobody here can read, where one is needed.
+    #[error("its log entry is of kind `{found}`, which cannot be checked")]
+    LogEntryKind {
+        /// Kind and version, shortened.
+        found: String,
+    },
     /// More log entries or time stamps than [`MAX_EVIDENCE`].
     #[error("it has {found} {what}: at most {MAX_EVIDENCE} are read")]
     Evidence {
@@ -301,7 +320,7 @@ impl Layer {
                 let signature = SimpleSignature::read(bytes, &self.annotations)?;
                 Ok(Content::Simple(Box::new(signature)))
             }
-            Format::Bundle => bundle(&bytes).map(|bundle| Content::Bundle(Box::new(bundle))),
+            Format::Bundle => bundle(&bytes).map(|signed| Content::Bundle(Box::new(signed))),
         }
     }
 }
@@ -315,6 +334,16 @@ impl Format {
     }
 }
 
+impl Content {
+    /// The certificate that came with the signature, whoever made it.
+    pub(super) fn certificate(&self) -> Option<&DerCertificate> {
+        match self {
+            Self::Simple(simple) => simple.certificate.as_ref(),
+            Self::Bundle(signed) => signed.bundle.signing_certificate(),
+        }
+    }
+}
+
 impl Candidate {
     /// Where it lies.
     pub fn place(&self) -> Place {
@@ -323,12 +352,10 @@ impl Candidate {
 
     /// Who it says made it. Nothing of that is proven: anybody can write it.
     pub fn claimed(&self) -> Claimed {
-        let certificate = match &self.content {
-            Err(_) => return Claimed::Unreadable,
-            Ok(Content::Simple(simple)) => simple.certificate.as_ref(),
-            Ok(Content::Bundle(bundle)) => bundle.signing_certificate(),
+        let Ok(content) = &self.content else {
+            return Claimed::Unreadable;
         };
-        let Some(certificate) = certificate else {
+        let Some(certificate) = content.certificate() else {
             return Claimed::Key;
         };
         match parse_certificate_info(certificate) {
@@ -383,15 +410,19 @@ fn json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, SignatureManifestE
     serde_json::from_slice(bytes).map_err(SignatureManifestError::Json)
 }
 
-fn bundle(bytes: &[u8]) -> Result<Bundle, CandidateError> {
+fn bundle(bytes: &[u8]) -> Result<BundleSignature, CandidateError> {
     let text = std::str::from_utf8(bytes).map_err(CandidateError::NotText)?;
-    let bundle = Bundle::from_json(text)
-        .map_err(|error| CandidateError::Bundle(std::sync::Arc::new(error)))?;
+    let (bundle, unread) = match Bundle::from_json(text) {
+        Ok(bundle) => (bundle, Vec::new()),
+        // The library reads no bundle with an entry of a kind that it does not know.
+        Err(error) => without_unknown_entries(text)
+            .ok_or_else(|| CandidateError::Bundle(std::sync::Arc::new(error)))?,
+    };
     if !matches!(bundle.content, SignatureContent::DsseEnvelope(_)) {
         return Err(CandidateError::NoEnvelope);
     }
     let material = &bundle.verification_material;
-    evidence_within_cap("log entries", material.tlog_entries.len())?;
+    evidence_within_cap("log entries", material.tlog_entries.len() + unread.len())?;
     evidence_within_cap(
         "time stamps",
         material
@@ -399,7 +430,28 @@ fn bundle(bytes: &[u8]) -> Result<Bundle, CandidateError> {
             .rfc3161_timestamps
             .len(),
     )?;
-    Ok(bundle)
+    Ok(BundleSignature { bundle, unread })
+}
+
+/// The bundle without log entries of unknown kinds, and these kinds; `None` when that is not what was wrong with it.
+fn without_unknown_entries(text: &str) -> Option<(Bundle, Vec<String>)> {
+    let mut document: Value = serde_json::from_str(text).ok()?;
+    let entries = document.pointer_mut("/verificationMaterial/tlogEntries")?;
+    let mut unread = Vec::new();
+    entries.as_array_mut()?.retain(|entry| {
+        let kind = entry.get("kindVersion").unwrap_or(&Value::Null);
+        let known = KindVersion::deserialize(kind).is_ok();
+        if !known {
+            let word = |name| kind.get(name).and_then(Value::as_str).unwrap_or_default();
+            unread.push(shortened(&format!("{} {}", word("kind"), word("version"))));
+        }
+        known
+    });
+    if unread.is_empty() {
+        return None;
+    }
+    let bundle = Bundle::from_json(&document.to_string()).ok()?;
+    Some((bundle, unread))
 }
 
 fn evidence_within_cap(what: &'static str, found: usize) -> Result<(), CandidateError> {

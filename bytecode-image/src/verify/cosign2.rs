@@ -37,6 +37,8 @@ pub(super) struct SimpleSignature {
     /// Certificates between it and an authority.
     chain: Vec<DerCertificate>,
     pub(super) log_entry: Option<TransparencyLogEntry>,
+    /// A log entry that nobody here can read: its kind and version, shortened.
+    pub(super) unread: Option<String>,
     pub(super) time_stamp: Option<TimestampToken>,
 }
 
@@ -148,9 +150,10 @@ impl SimpleSignature {
             Some(text) => certificates(text, CHAIN, MAX_CHAIN)?,
             None => Vec::new(),
         };
-        let log_entry = annotation(annotations, LOG_ENTRY)?
-            .map(log_entry)
-            .transpose()?;
+        let (log_entry, unread) = match annotation(annotations, LOG_ENTRY)?.map(log_entry) {
+            Some(Err(AnnotationError::LogEntryKind { found })) => (None, Some(found)),
+            entry => (entry.transpose()?, None),
+        };
         let time_stamp = annotation(annotations, TIME_STAMP)?
             .map(time_stamp)
             .transpose()?;
@@ -160,6 +163,7 @@ impl SimpleSignature {
             certificate,
             chain,
             log_entry,
+            unread,
             time_stamp,
         })
     }

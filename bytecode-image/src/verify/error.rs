@@ -63,6 +63,8 @@ pub enum Reason {
     NoKey {
         /// How many keys were tried.
         keys: usize,
+        /// Whether one of them is an Ed25519 key.
+        ed25519: bool,
     },
     /// By a key, where only identities count.
     #[error("it was made with a key, and the policy lists only identities")]
@@ -129,6 +131,12 @@ impl VerifyError {
             ));
         }
         refused.iter().find_map(|refusal| match &refusal.reason {
+            Reason::NoKey { ed25519: true, .. } if refusal.place.format == Format::Bundle => Some(
+                "cosign 3 signs by Ed25519 keys in a form (Ed25519ph) that nobody checks, not even itself: sign with an ECDSA key, or with cosign 2".to_owned(),
+            ),
+            Reason::Log(TransparencyLogError::IntegratedTime(why)) if why.contains("in the future") => Some(
+                "check this host's clock: the transparency log signed a time that is still to come here".to_owned(),
+            ),
             Reason::Log(TransparencyLogError::UnknownLog { .. }) | Reason::Certificate(CertificateError::ChainInvalid(_)) => {
                 Some("for signatures of a private sigstore instance, set `trusted_root` in [signing]".to_owned())
             }

@@ -1,7 +1,8 @@
 //! What log entries and time stamps say, for both kinds of signatures.
 
 use sigstore_verify::Error;
-use sigstore_verify::trust_root::TrustedRoot;
+use sigstore_verify::crypto::{Checkpoint, VerificationKey};
+use sigstore_verify::trust_root::{TransparencyLog, TrustedRoot};
 use sigstore_verify::types::bundle::{KindVersion, TransparencyLogEntry};
 use sigstore_verify::types::{Artifact, Sha256Hash};
 
@@ -30,17 +31,29 @@ pub(super) fn log_index(entry: &TransparencyLogEntry) -> u64 {
     }
 }
 
-/// Address of the log, as the trust root names it; else the log's id, of Rekor v2, whose entries are proven by the name
-/// and key of a checkpoint instead.
-pub(super) fn log_name(entry: &TransparencyLogEntry, root: &TrustedRoot) -> String {
-    let log = root
-        .tlogs
-        .iter()
-        .find(|log| log.log_id.key_id == entry.log_id.key_id);
-    log.map_or_else(
-        || entry.log_id.key_id.to_string(),
-        |log| log.base_url.clone(),
-    )
+/// Address, as the trust root names it, of the log whose key signed what [`log_index`] takes the number from: the promise,
+/// which names its log, or the checkpoint of the proof, which any log of the trust root may have signed, whatever the
+/// entry says. To be asked of proven entries.
+pub(super) fn log_name(entry: &TransparencyLogEntry, root: &TrustedRoot) -> Option<String> {
+    let by_id = |log: &&TransparencyLog| log.log_id.key_id == entry.log_id.key_id;
+    let log = match &entry.inclusion_proof {
+        Some(proof) if entry.inclusion_promise.is_none() => {
+            let note = Checkpoint::from_text(proof.checkpoint.envelope()).ok()?;
+            let signed = |log: &&TransparencyLog| {
+                let key = VerificationKey::from_spki(&log.public_key.raw_bytes);
+                key.is_ok_and(|key| {
+                    let mut signatures = note.signatures().iter();
+                    signatures.any(|by| key.verify(note.signed_data(), &by.signature).is_ok())
+                })
+            };
+            // The one that the entry names, where several have one key.
+            let mut logs = root.tlogs.iter();
+            let named = root.tlogs.iter().find(by_id).filter(signed);
+            named.or_else(|| logs.find(signed))
+        }
+        _ => root.tlogs.iter().find(by_id),
+    };
+    log.map(|log| log.base_url.clone())
 }
 
 /// A digest as the library's artifact.

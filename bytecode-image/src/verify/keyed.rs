@@ -1,18 +1,19 @@
 //! Signatures with a key: the key and the digest decide. Log entries and time stamps are not needed; those that the
 //! trust root knows the maker of must hold, the others are not counted.
 
-use sigstore_verify::PublicKeyVerificationPolicy;
+use jiff::Timestamp;
 use sigstore_verify::crypto::SigningScheme;
 use sigstore_verify::tsa::{self, verify_timestamp_for_authority};
 use sigstore_verify::types::{
     Artifact, Bundle, SignatureBytes, SignatureContent, TimestampToken, TransparencyLogEntry,
 };
+use sigstore_verify::{Error as LibraryError, PublicKeyVerificationPolicy};
 
 use super::candidate::Content;
 use super::claim;
 use super::error::Reason;
-use super::evidence::{Evidence, artifact_of, log_index};
-use super::key::PublicKey;
+use super::evidence::{Evidence, artifact_of, log_index, log_name};
+use super::key::{Algorithm, PublicKey};
 use super::proof::{LogEntry, NotCounted, Signer, TimeSource, TrustedTime};
 use super::subject::{Covered, Subject};
 use super::trust_root::{Loaded, TrustRoot};
@@ -25,7 +26,7 @@ struct Signed<'a> {
     covered: Covered,
 }
 
-/// Checks a signature that has no certificate.
+/// Checks a signature by the keys, whatever else came with it.
 pub(super) fn verify(
     content: &Content,
     keys: &[PublicKey],
@@ -46,8 +47,8 @@ pub(super) fn verify(
                 covered,
             }
         }
-        Content::Bundle(bundle) => {
-            let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
+        Content::Bundle(signed) => {
+            let SignatureContent::DsseEnvelope(envelope) = &signed.bundle.content else {
                 return Err(super::candidate::CandidateError::NoEnvelope.into());
             };
             claim::envelope_type(&envelope.payload_type)?;
@@ -77,7 +78,10 @@ fn made_by<'a>(
 ) -> Result<(&'a PublicKey, SigningScheme), Reason> {
     keys.iter()
         .find_map(|key| key.verifies(message, signature).map(|scheme| (key, scheme)))
-        .ok_or(Reason::NoKey { keys: keys.len() })
+        .ok_or(Reason::NoKey {
+            keys: keys.len(),
+            ed25519: keys.iter().any(|key| key.algorithm() == Algorithm::Ed25519),
+        })
 }
 
 fn evidence(
@@ -86,12 +90,23 @@ fn evidence(
     trust_root: &TrustRoot,
 ) -> Result<Evidence, Reason> {
     let mut evidence = Evidence::default();
+    let unread = match content {
+        Content::Simple(simple) => simple.unread.iter().cloned().collect(),
+        Content::Bundle(signed) => signed.unread.clone(),
+    };
+    let unsupported = |kind| NotCounted::UnsupportedEntry { kind };
+    evidence
+        .not_counted
+        .extend(unread.into_iter().map(unsupported));
+    if content.certificate().is_some() {
+        evidence.not_counted.push(NotCounted::Certificate);
+    }
     let mut bundle = match content {
         Content::Simple(simple) if simple.log_entry.is_none() && simple.time_stamp.is_none() => {
             return Ok(evidence);
         }
         Content::Simple(simple) => simple.to_bundle(Some(signed.scheme)),
-        Content::Bundle(bundle) => bundle.as_ref().clone(),
+        Content::Bundle(signed) => signed.bundle.clone(),
     };
     let material = &mut bundle.verification_material;
     let entries = std::mem::take(&mut material.tlog_entries);
@@ -114,7 +129,8 @@ fn evidence(
     Ok(evidence)
 }
 
-/// Checks one entry: that it is about this signature, always; that the log has it, where the log is known.
+/// Checks one entry: that it is about this signature, always; that the log has it, where the log is known. A signer can
+/// leave an entry out, and so can everybody on the way, so nothing is lost by not counting one that cannot be checked.
 fn log_entry(
     evidence: &mut Evidence,
     content: &Content,
@@ -123,11 +139,11 @@ fn log_entry(
     signed: &Signed<'_>,
     loaded: &Loaded,
 ) -> Result<(), Reason> {
-    // The library checks the signature again, and only in the ways below. A signer who can sign in another way can
-    // also leave the entry out, so nothing is lost by not counting it.
+    // The library checks the signature again, and only in the ways below.
     let simple = matches!(content, Content::Simple(_));
     let prehashed = simple && signed.scheme == SigningScheme::EcdsaP384Sha256;
-    if !prehashed && !signed.key.algorithm().is_default(signed.scheme) {
+    let usual = prehashed || signed.key.algorithm().is_default(signed.scheme);
+    if !usual || content.certificate().is_some() {
         evidence.not_counted.push(NotCounted::UnusualScheme);
         return Ok(());
     }
@@ -136,24 +152,49 @@ fn log_entry(
         .tlogs
         .iter()
         .find(|log| log.log_id.key_id == entry.log_id.key_id);
+    // Nothing can be said of what is still to come; then the clock of this host is wrong, or the entry.
+    let now = Timestamp::now();
+    let future = log.is_some_and(|log| {
+        let window = log.public_key.valid_for.as_ref();
+        entry.integrated_time.is_some_and(|at| at > now)
+            || window.is_some_and(|window| !window.has_started_by(now))
+    });
     let policy = PublicKeyVerificationPolicy::new(signed.key.der().clone());
-    let policy = if log.is_some() {
+    let policy = if log.is_some() && !future {
         policy
     } else {
         policy.skip_tlog_unsafe()
     };
-    let (id, index) = (entry.log_id.key_id.as_bytes().to_vec(), log_index(&entry));
-    bundle.verification_material.tlog_entries = vec![entry];
+    bundle.verification_material.tlog_entries = vec![entry.clone()];
     let artifact = match content {
         Content::Simple(simple) => Artifact::from_blob(&simple.payload),
         Content::Bundle(_) => artifact_of(signed.covered.digest())?,
     };
-    let result = loaded.verifier.verify(artifact, bundle, &policy)?;
-    let Some(log) = log else {
+    let result = match loaded.verifier.verify(artifact, bundle, &policy) {
+        // What was signed was read before this, so it is the entry that is not supported.
+        Err(LibraryError::UnsupportedBundle(_)) => {
+            let kind = format!(
+                "{} {}",
+                entry.kind_version.kind(),
+                entry.kind_version.version()
+            );
+            evidence
+                .not_counted
+                .push(NotCounted::UnsupportedEntry { kind });
+            return Ok(());
+        }
+        result => result?,
+    };
+    if future {
+        evidence.not_counted.push(NotCounted::Future);
+        return Ok(());
+    }
+    if log.is_none() {
+        let id = entry.log_id.key_id.as_bytes();
         let id = id.iter().map(|byte| format!("{byte:02x}")).collect();
         evidence.not_counted.push(NotCounted::UnknownLog { id });
         return Ok(());
-    };
+    }
     if let Some(at) = result.integrated_time() {
         evidence.times.push(TrustedTime {
             at,
@@ -161,8 +202,8 @@ fn log_entry(
         });
     }
     evidence.log.get_or_insert(LogEntry {
-        index,
-        log: log.base_url.clone(),
+        index: log_index(&entry),
+        log: log_name(&entry, &loaded.root).ok_or(Reason::Unchecked)?,
     });
     Ok(())
 }

@@ -7,6 +7,7 @@ use sigstore_verify::{TransparencyLogError, VerificationPolicy, VerificationResu
 
 use super::candidate::{CandidateError, Content};
 use super::claim;
+use super::cosign2::AnnotationError;
 use super::error::Reason;
 use super::evidence::{Evidence, artifact_of, log_index, log_name};
 use super::identity::Identity;
@@ -27,12 +28,21 @@ pub(super) fn verify(
     let loaded = trust_root.loaded()?;
     let (result, covered, evidence) = match content {
         Content::Simple(simple) => {
+            if let Some(found) = simple.unread.clone() {
+                let kind = AnnotationError::LogEntryKind { found };
+                return Err(CandidateError::from(kind).into());
+            }
             let bundle = simple.to_bundle(None);
             let (result, evidence) = check(Artifact::from_blob(&simple.payload), &bundle, loaded)?;
             let covered = claim::simple_signing(&simple.payload, subject)?;
             (result, covered, evidence)
         }
-        Content::Bundle(bundle) => {
+        Content::Bundle(signed) => {
+            // A log entry is needed, so one that cannot be read is not passed over.
+            if let Some(found) = signed.unread.first().cloned() {
+                return Err(CandidateError::LogEntryKind { found }.into());
+            }
+            let bundle = &signed.bundle;
             let SignatureContent::DsseEnvelope(envelope) = &bundle.content else {
                 return Err(CandidateError::NoEnvelope.into());
             };
@@ -105,7 +115,7 @@ fn check(
     }
     let log = LogEntry {
         index: log_index(entry),
-        log: log_name(entry, &loaded.root),
+        log: log_name(entry, &loaded.root).ok_or(Reason::Unchecked)?,
     };
     Ok((
         result,

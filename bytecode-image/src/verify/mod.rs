@@ -40,6 +40,7 @@ pub use subject::{Covered, Subject, SubjectError};
 pub use trust_root::{BUILT_IN_DATE, TrustRoot, TrustRootError};
 
 use candidate::Content;
+use evidence::Evidence;
 use limits::MAX_SIGNATURES;
 
 /// Looks for a signature of the image that satisfies the policy, in the order of `candidates`. The first good one
@@ -75,15 +76,7 @@ fn check(
     trust_root: &TrustRoot,
 ) -> Result<Proof, Reason> {
     let content = candidate.content.as_ref().map_err(Clone::clone)?;
-    let has_certificate = match content {
-        Content::Simple(simple) => simple.certificate.is_some(),
-        Content::Bundle(bundle) => bundle.signing_certificate().is_some(),
-    };
-    let (signer, covered, evidence) = if has_certificate {
-        keyless::verify(content, policy.identities(), subject, trust_root)?
-    } else {
-        keyed::verify(content, policy.keys(), subject, trust_root)?
-    };
+    let (signer, covered, evidence) = signed_by(content, subject, policy, trust_root)?;
     Ok(Proof {
         signer,
         covered,
@@ -92,4 +85,25 @@ fn check(
         log: evidence.log,
         not_counted: evidence.not_counted,
     })
+}
+
+/// By an identity, where a certificate came with the signature, else by a key: who has a key may add a certificate.
+fn signed_by(
+    content: &Content,
+    subject: &Subject,
+    policy: &Policy,
+    trust_root: &TrustRoot,
+) -> Result<(Signer, Covered, Evidence), Reason> {
+    let by_key = || keyed::verify(content, policy.keys(), subject, trust_root);
+    if content.certificate().is_none() {
+        return by_key();
+    }
+    match keyless::verify(content, policy.identities(), subject, trust_root) {
+        Err(reason) if !policy.keys().is_empty() => match by_key() {
+            // Then it is what the certificate says.
+            Err(Reason::NoKey { .. }) => Err(reason),
+            found => found,
+        },
+        found => found,
+    }
 }

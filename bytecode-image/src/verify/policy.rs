@@ -104,9 +104,9 @@ impl Signing {
         let covering = self
             .policies
             .iter()
-            .filter(|policy| policy.scope.covers(&name));
-        match covering.max_by_key(|policy| policy.scope.length()) {
-            Some(policy) => Requirement::Proof(policy),
+            .filter_map(|policy| Some((policy.scope.covers(&name)?, policy)));
+        match covering.max_by_key(|(fit, _)| *fit) {
+            Some((_, policy)) => Requirement::Proof(policy),
             None if self.allow_unsigned => Requirement::Warning,
             None => Requirement::Refused,
         }
@@ -223,6 +223,7 @@ mod tests {
             "localhost:5000",
             "[::1]:5000/a",
             "docker.io/library",
+            "10.0.0.1:5000",
         ];
         let cases = [
             ("quay.io/acme/app:1", "quay.io/acme/app"),
@@ -240,6 +241,16 @@ mod tests {
             // The same registry, written otherwise.
             ("QUAY.IO/acme/app", "quay.io/acme/app"),
             ("quay.io:443/acme/app", "quay.io/acme/app"),
+            ("quay.io:0443/acme/app", "quay.io/acme/app"),
+            ("quay.io:80/acme/app", "quay.io/acme/app"),
+            ("QUAY.io:00080/acme/app", "quay.io/acme/app"),
+            ("quay.io:1443/acme/app", "*"),
+            ("quay.io:44/acme/app", "*"),
+            ("localhost:05000/acme/app", "localhost:5000/acme"),
+            ("[0:0::1]:5000/a/b", "[::1]:5000/a"),
+            ("[0:0:0:0:0:0:0:1]:05000/a", "[::1]:5000/a"),
+            ("[::2]:5000/a", "*"),
+            ("10.0.0.1:05000/a", "10.0.0.1:5000"),
             ("localhost:5000/acme/app", "localhost:5000/acme"),
             ("localhost:5000/other", "localhost:5000"),
             ("localhost:50000/acme/app", "*"),
@@ -250,6 +261,10 @@ mod tests {
             ("docker.io/busybox:1", "docker.io/library"),
             ("index.docker.io/library/busybox", "docker.io/library"),
             ("Index.Docker.io/library/busybox", "docker.io/library"),
+            ("Index.Docker.io/busybox", "docker.io/library"),
+            ("DOCKER.IO/busybox", "docker.io/library"),
+            ("docker.io:0443/busybox", "docker.io/library"),
+            ("registry-1.docker.io:443/busybox", "docker.io/library"),
             ("acme/app", "*"),
         ];
         for (image, expected) in cases {
@@ -266,6 +281,35 @@ mod tests {
             "quay.io/acme.evil/app",
         ] {
             assert_eq!(decides(&["quay.io/acme"], image), None, "{image}");
+        }
+    }
+
+    #[test]
+    fn official_images_by_their_short_and_their_whole_name() {
+        let (short, whole, all) = (
+            "docker.io/busybox",
+            "docker.io/library/busybox",
+            "docker.io/library",
+        );
+        let cases: [(&[&str], &str, Option<&str>); 10] = [
+            (&[short], "busybox", Some(short)),
+            (&[short], "docker.io/library/busybox:1", Some(short)),
+            // The path of that name is in it too, as of any scope.
+            (&[short], "docker.io/busybox/tool", Some(short)),
+            (&[short], "docker.io/library/busybox/tool", None),
+            (&[short], "docker.io/library/busybox-evil", None),
+            (&[short], "quay.io/library/busybox", None),
+            (&[short, all], "busybox", Some(short)),
+            (&[all, short], "alpine", Some(all)),
+            (&[short, whole], "busybox", Some(whole)),
+            (&[whole, short], "busybox", Some(whole)),
+        ];
+        for (scopes, image, expected) in cases {
+            assert_eq!(
+                decides(scopes, image).as_deref(),
+                expected,
+                "{scopes:?} {image}"
+            );
         }
     }
 
@@ -293,7 +337,7 @@ mod tests {
         let two = Signing::new(
             true,
             true,
-            vec![policy("quay.io/a"), policy("QUAY.io:443/a")],
+            vec![policy("quay.io/a"), policy("QUAY.io:0443/a")],
         )
         .unwrap_err();
         assert!(

@@ -22,7 +22,7 @@ pub struct Proof {
     /// The entry of a transparency log.
     pub log: Option<LogEntry>,
     /// Evidence beside a signature with a key that proves nothing here, because the trust root does not know who made
-    /// it. It is neither needed nor believed.
+    /// it, or it cannot be checked. It is neither needed nor believed.
     pub not_counted: Vec<NotCounted>,
 }
 
@@ -68,7 +68,7 @@ pub enum TimeSource {
 pub struct LogEntry {
     /// Its number in the log.
     pub index: u64,
-    /// Address of the log, as the trust root names it.
+    /// Address of the log whose key proves the entry, as the trust root names it.
     pub log: String,
 }
 
@@ -81,9 +81,18 @@ pub enum NotCounted {
         /// The log's id in hex: the sha256 of its key.
         id: String,
     },
-    /// An entry for a signature of an unusual kind (RSA-PSS, or a hash that is not the usual one of the key), which
-    /// the entry's checks do not cover.
+    /// An entry of a kind that is not checked here.
+    UnsupportedEntry {
+        /// Kind and version, shortened.
+        kind: String,
+    },
+    /// An entry that says when it was made, or of a log that began, after what this host's clock says now.
+    Future,
+    /// An entry for a signature of an unusual kind (RSA-PSS, or a hash that is not the usual one of the key), or for one
+    /// with a certificate beside the key, which the entry's checks do not cover.
     UnusualScheme,
     /// A time stamp that no authority of the trust root made.
     UnknownAuthority,
+    /// A certificate: the key decided.
+    Certificate,
 }

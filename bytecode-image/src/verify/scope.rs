@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::reference::Reference;
+use crate::reference::{Reference, short_name};
 
-/// The default registry under the names that references may also give it (docker's `index.docker.io` is the oldest).
-const DOCKER_HUB: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
+/// Where the default registry keeps the images that are named without a path.
+const OFFICIAL: &str = "docker.io/library/";
 
 /// Which images a policy is about: every image, a registry, or a path in one down to a repository's whole name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,54 +37,55 @@ impl Scope {
             Some(_) => text.to_owned(),
             None => format!("{text}/x"),
         };
-        let known = whole.parse::<Reference>().is_ok_and(|image| {
-            // The first part must be the registry, not a path in the default one (`acme` is `docker.io/library/acme`).
-            let host = whole
-                .split_once('/')
-                .is_some_and(|(host, _)| normal(host) == normal(image.registry()));
-            host && image.digest().is_none()
-                && image.tag() == Some("latest")
-                && !whole.ends_with(":latest")
+        // The first part must be the registry, not a path in the default one (`acme` is `docker.io/library/acme`).
+        let image = match short_name(&whole) {
+            None => whole.parse::<Reference>().ok(),
+            Some(_) => None,
+        };
+        let named = image.filter(|image| {
+            image.digest().is_none() && image.tag() == Some("latest") && !whole.ends_with(":latest")
         });
-        if known {
-            Ok(Self(Some(normal(text))))
-        } else {
-            Err(ScopeError {
+        let Some(image) = named else {
+            return Err(ScopeError {
                 found: text.to_owned(),
-            })
-        }
+            });
+        };
+        let path = text.split_once('/').map(|(_, path)| format!("/{path}"));
+        Ok(Self(Some(normal(&format!(
+            "{}{}",
+            image.registry(),
+            path.unwrap_or_default()
+        )))))
     }
 
-    /// Whether it covers a [`normal`] name: all of it, or a part that ends before a `/`.
-    pub(super) fn covers(&self, name: &str) -> bool {
-        match &self.0 {
-            None => true,
-            Some(scope) => name
-                .strip_prefix(scope.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+    /// How narrowly it covers a [`normal`] name: the length of what it says of the name, and whether it says so in full;
+    /// of two that cover a name, the greater one decides. `None` when it does not cover the name: what it says must be
+    /// all of it, or end before a `/`.
+    ///
+    /// `docker.io/busybox` is what everybody calls `docker.io/library/busybox`, so it covers that too.
+    pub(super) fn covers(&self, name: &str) -> Option<(usize, bool)> {
+        let Some(scope) = &self.0 else {
+            return Some((0, true));
+        };
+        let rest = name.strip_prefix(scope.as_str());
+        if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Some((scope.len(), true));
         }
-    }
-
-    /// How long it is, as a text: of two that cover a name, the longer one is the narrower.
-    pub(super) fn length(&self) -> usize {
-        self.0.as_ref().map_or(0, String::len)
+        let official = name.strip_prefix(OFFICIAL)?;
+        (scope.strip_prefix("docker.io/") == Some(official)).then_some((name.len(), false))
     }
 }
 
-/// A name with its registry written the one way that is compared: lower case, without https's own port, the default
-/// registry by its own name. Otherwise `QUAY.IO/acme/app` and `quay.io:443/acme/app` would be outside of `quay.io/acme`.
+/// A reference's name (which has one spelling but for this) without the ports that a registry has by itself: https's,
+/// and that of plain http, which is spoken on loopback and where the host's configuration allows it. Otherwise
+/// `quay.io:443/acme/app` would be outside of `quay.io/acme`.
 pub(super) fn normal(name: &str) -> String {
-    let (host, path) = name
-        .split_once('/')
-        .map_or((name, None), |(host, path)| (host, Some(path)));
-    let host = host.to_ascii_lowercase();
-    let host = host.strip_suffix(":443").unwrap_or(&host);
-    let host = if DOCKER_HUB.contains(&host) {
-        "docker.io"
-    } else {
-        host
-    };
-    path.map_or_else(|| host.to_owned(), |path| format!("{host}/{path}"))
+    let (host, path) = name.split_at(name.find('/').unwrap_or(name.len()));
+    let host = [":443", ":80"]
+        .into_iter()
+        .find_map(|port| host.strip_suffix(port))
+        .unwrap_or(host);
+    format!("{host}{path}")
 }
 
 impl fmt::Display for Scope {
@@ -108,6 +109,9 @@ mod tests {
             "localhost",
             "localhost:5000",
             "localhost:5000/a",
+            "localhost:05000",
+            "[0:0::1]:5000/a",
+            "docker.io/busybox",
             "127.0.0.1:5000",
             "[::1]:5000/a",
             "docker.io",
@@ -133,6 +137,7 @@ mod tests {
             "quay.io/acme/",
             "https://quay.io",
             "quay.io:x",
+            "10.1/a",
             "acme/app",
             "acme",
             "quay.io/../acme",

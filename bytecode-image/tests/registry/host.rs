@@ -15,39 +15,43 @@ use crate::server::{Answer, Registry};
 const BASIC: &str = "Basic dXNlcjpzM2NyM3Q=";
 
 /// A host with these files, and a store.
-struct Host {
-    root: TempDir,
-    store: TestStore,
+pub(crate) struct Host {
+    pub(crate) root: TempDir,
+    pub(crate) store: TestStore,
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             root: TempDir::new().unwrap(),
             store: TestStore::new(),
         }
     }
 
-    fn file(&self, path: &str, text: &str) {
+    pub(crate) fn file(&self, path: &str, text: &str) {
         let path = self.root.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
-    fn registries(&self, text: &str) {
+    pub(crate) fn registries(&self, text: &str) {
         self.file("etc/containers/registries.conf", text);
     }
 
-    fn reach(&self) -> Reach {
+    pub(crate) fn environment(&self) -> Environment {
         let mut environment = Environment::default();
         environment.root = self.root.path().to_owned();
         environment.home = Some(self.root.path().join("home"));
+        environment
+    }
+
+    pub(crate) fn reach(&self) -> Reach {
         reach()
-            .with_environment(environment)
+            .with_environment(self.environment())
             .with_proxies(bytecode_image::host::proxy::Proxies::default())
     }
 
-    fn pull(
+    pub(crate) fn pull(
         &self,
         typed: &str,
         policy: PullPolicy,
@@ -74,7 +78,7 @@ impl Host {
     }
 }
 
-fn serving() -> Registry {
+pub(crate) fn serving() -> Registry {
     let registry = Registry::start();
     serve(&registry, &Parts::new("pass").image(), &["v1"]);
     registry

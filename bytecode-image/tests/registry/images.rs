@@ -170,7 +170,7 @@ pub(crate) fn reference(registry: &Registry, rest: &str) -> Reference {
 /// A store in a folder that goes with it.
 pub(crate) struct TestStore {
     /// Removes the folder when it goes.
-    _dir: TempDir,
+    dir: TempDir,
     pub(crate) store: Store,
 }
 
@@ -178,7 +178,13 @@ impl TestStore {
     pub(crate) fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let store = Store::open(dir.path().join("images"));
-        Self { _dir: dir, store }
+        let store = store.with_admissions(dir.path().join("admitted"));
+        Self { dir, store }
+    }
+
+    /// Where it keeps what was admitted.
+    pub(crate) fn admissions(&self) -> PathBuf {
+        self.dir.path().join("admitted")
     }
 
     pub(crate) fn pull(
@@ -281,7 +287,7 @@ impl TestStore {
     }
 }
 
-fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.is_dir() {

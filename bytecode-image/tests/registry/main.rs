@@ -8,7 +8,9 @@
     clippy::indexing_slicing
 )]
 
+mod admitted;
 mod auth;
+mod damage;
 mod elf;
 mod host;
 mod images;
@@ -17,6 +19,9 @@ mod pulls;
 mod pushes;
 mod real;
 mod refused;
-mod server;
 mod signed;
 mod stores;
+mod time;
+mod tls;
+
+use bpfman_tests::faulty as server;

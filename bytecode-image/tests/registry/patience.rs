@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytecode_image::pull::{BytecodeImage, PullError, PullPolicy, PullRequest, Trust, pull};
 use bytecode_image::reference::Reference;
-use bytecode_image::registry::{MAX_ATTEMPTS, Patience, Reach};
+use bytecode_image::registry::{CONNECT_TIMEOUT, MAX_ATTEMPTS, PULL_DEADLINE, Patience, Reach};
 
-use crate::images::{Parts, TestStore, blob_path, chain, platform, reference, serve};
+use crate::images::{MANIFEST, Parts, TestStore, blob_path, chain, platform, reference, serve};
 use crate::server::{Answer, Registry};
 
 /// Pulls, and tells which pauses were due.
-fn patiently(
+pub(crate) fn patiently(
     store: &TestStore,
     name: &Reference,
     patience: Patience,
@@ -239,4 +239,43 @@ fn silence_ends_a_pull() {
     );
     thread.join().unwrap();
     assert!(!store.store.dir().exists());
+}
+
+/// A body that comes a byte at a time is never silent for long: the deadline of the whole pull ends it.
+#[test]
+fn a_trickle_ends_with_the_deadline() {
+    let registry = Registry::start();
+    let image = Parts::new("pass").image();
+    serve(&registry, &image, &["v1"]);
+    let layer = &image.layers[0].1;
+    let manifest = "/v2/acme/xdp/manifests/v1".to_owned();
+    for (path, body) in [(&blob_path(layer), layer), (&manifest, &image.manifest)] {
+        serve(&registry, &image, &["v1"]);
+        let trickle = Answer {
+            trickle: Some(Duration::from_millis(20)),
+            ..Answer::ok(body.clone()).header("Content-Type", MANIFEST)
+        };
+        registry.route("GET", path, trickle);
+        let store = TestStore::new();
+        let patience = Patience {
+            read: Duration::from_secs(5),
+            deadline: Duration::from_millis(500),
+            ..Patience::default()
+        };
+        let (pulled, _) = patiently(&store, &reference(&registry, ":v1"), patience);
+        assert!(
+            matches!(&pulled, Err(PullError::Deadline { .. })),
+            "{path}: {pulled:?}"
+        );
+        assert_eq!(store.files(), Vec::<String>::new(), "{path}");
+    }
+}
+
+/// Whoever waits 90 s for the command hears why it failed: what is left is for the store and the words.
+#[test]
+fn no_pull_takes_ninety_seconds() {
+    assert!(PULL_DEADLINE + CONNECT_TIMEOUT <= Duration::from_secs(90));
+    let patience = Patience::default();
+    assert_eq!(patience.deadline, PULL_DEADLINE);
+    assert!(patience.read < PULL_DEADLINE && patience.connect < patience.read);
 }

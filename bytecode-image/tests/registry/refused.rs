@@ -1,13 +1,16 @@
 use std::io::Write;
 use std::net::TcpListener;
 
+use bpfman_tests::tls::Tls;
 use bytecode_image::digest::Digest;
-use bytecode_image::pull::PullPolicy;
+use bytecode_image::host::environment::Environment;
+use bytecode_image::host::proxy::Proxies;
+use bytecode_image::pull::{PullPolicy, PullRequest, Trust};
 use object::Endianness;
 
 use crate::images::{
     INDEX, LAYER, MANIFEST, Parts, TestStore, blob_path, chain, descriptor, gzip, index, object,
-    reference, serve, serve_document,
+    platform, reach, reference, serve, serve_document,
 };
 use crate::server::{Answer, Registry};
 
@@ -31,6 +34,36 @@ fn parts(change: impl Fn(&mut Parts) + 'static) -> Harm {
 fn document(media_type: &'static str, text: impl Into<Vec<u8>>) -> Harm {
     let text = text.into();
     harmed(move |registry| serve_document(registry, &text, media_type, &["v1"]))
+}
+
+/// A layer with an object and, beside it, what no layer may have.
+fn entry(kind: tar::EntryType) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    let object = object(Endianness::Little, "pass");
+    let mut header = tar::Header::new_gnu();
+    header.set_size(object.len() as u64);
+    header.set_mode(0o644);
+    builder
+        .append_data(&mut header, "pass.o", object.as_slice())
+        .unwrap();
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(0);
+    header.set_mode(0o644);
+    if kind == tar::EntryType::Char {
+        header.set_device_major(1).unwrap();
+        header.set_device_minor(5).unwrap();
+    }
+    if header.entry_type().is_symlink() || header.entry_type().is_hard_link() {
+        builder
+            .append_link(&mut header, "other.o", "pass.o")
+            .unwrap();
+    } else {
+        builder
+            .append_data(&mut header, "other.o", &[][..])
+            .unwrap();
+    }
+    gzip(&builder.into_inner().unwrap())
 }
 
 #[test]
@@ -184,6 +217,22 @@ fn refused_images_leave_nothing() {
             "more than 4194304 bytes: at most",
         ),
         (
+            "headers without end",
+            named(Answer {
+                endless: Some(("X-More".to_owned(), "x".repeat(1 << 10))),
+                ..Answer::status(200)
+            }),
+            "message head is too large",
+        ),
+        (
+            "one header without end",
+            named(Answer {
+                endless: Some(("X".to_owned(), "x".repeat(1 << 16))),
+                ..Answer::status(200)
+            }),
+            "message head is too large",
+        ),
+        (
             "another digest than the header says",
             named(
                 Answer::ok(manifest.as_bytes())
@@ -259,6 +308,34 @@ fn refused_images_leave_nothing() {
             "/",
             parts(|parts| parts.files[0].0 = "/pass.o".to_owned()),
             "points out of the layer",
+        ),
+        (
+            "a symbolic link",
+            with_layer(&entry(tar::EntryType::Symlink)),
+            "a symbolic link: only regular files",
+        ),
+        (
+            "a hard link",
+            with_layer(&entry(tar::EntryType::Link)),
+            "a hard link: only regular files",
+        ),
+        (
+            "a device",
+            with_layer(&entry(tar::EntryType::Char)),
+            "a device: only regular files",
+        ),
+        (
+            "a pipe",
+            with_layer(&entry(tar::EntryType::Fifo)),
+            "only regular files",
+        ),
+        (
+            "an object of another machine",
+            parts(|parts| {
+                // e_machine of the ELF header: EM_X86_64.
+                parts.files[0].1[18..20].copy_from_slice(&62u16.to_le_bytes());
+            }),
+            "an ELF file for x86-64, not for eBPF",
         ),
         (
             "no object",
@@ -419,4 +496,100 @@ fn nobody_listens_and_nobody_answers() {
     // What a listener that goes away leaves depends on who is first: its text, or a reset, after which nobody is there.
     let expected = ["the transfer broke off", "no connection to the registry"];
     assert!(expected.iter().any(|text| error.contains(text)), "{error}");
+}
+
+/// https answers with a redirect to plain http: nobody on the way may say what an image is.
+#[test]
+fn a_redirect_from_https_to_http_is_not_followed() {
+    let Some(tls) = Tls::make() else { return };
+    let server = tls.server();
+    let registry = Registry::start_secure(&server.certificate, &server.key);
+    let plain = Registry::start();
+    let image = Parts::new("pass").image();
+    serve(&registry, &image, &["v1"]);
+    serve(&plain, &image, &["v1"]);
+    let root = tempfile::tempdir().unwrap();
+    let certificates = format!("etc/containers/certs.d/{}", registry.address);
+    let certificates = root.path().join(certificates);
+    std::fs::create_dir_all(&certificates).unwrap();
+    std::fs::copy(tls.ca(), certificates.join("ca.crt")).unwrap();
+    let mut environment = Environment::default();
+    environment.root = root.path().to_owned();
+    let reach = reach()
+        .with_environment(environment)
+        .with_proxies(Proxies::default());
+    let name = reference(&registry, ":v1");
+    let pull = |store: &TestStore| {
+        let request = PullRequest {
+            reference: name.clone(),
+            policy: PullPolicy::Always,
+            short: None,
+            reach: reach.clone(),
+            platform: platform(),
+            trust: Trust::unchecked().into(),
+        };
+        bytecode_image::pull::pull(&store.store, &request, &())
+    };
+    let store = TestStore::new();
+    pull(&store).unwrap();
+    store.check();
+
+    let layer = blob_path(&image.layers[0].1);
+    for path in [layer.as_str(), "/v2/acme/xdp/manifests/v1"] {
+        let location = format!("http://{}{path}", plain.address);
+        registry.route(
+            "GET",
+            path,
+            Answer::status(307).header("Location", location),
+        );
+        let store = TestStore::new();
+        let error = chain(&pull(&store).unwrap_err());
+        let expected = format!("a redirect to http://{} is refused", plain.address);
+        assert!(error.contains(&expected), "{path}: {error}");
+        assert_eq!(store.files(), Vec::<String>::new());
+    }
+    assert_eq!(plain.asked(), []);
+}
+
+/// BuildKit's provenance: an entry of an index for `unknown/unknown`, which is no image.
+#[test]
+fn attestations_in_an_index_are_no_images() {
+    let registry = Registry::start();
+    let (image, attestation) = (Parts::new("pass").image(), Parts::new("other").image());
+    serve(&registry, &image, &[]);
+    let entries = |with: bool| {
+        let rest = r#","platform":{"os":"linux","architecture":"amd64"}"#;
+        let mut entries = vec![descriptor(MANIFEST, &image.manifest, rest)];
+        if !with {
+            entries.clear();
+        }
+        let rest = format!(
+            r#","platform":{{"os":"unknown","architecture":"unknown"}},"annotations":{{"vnd.docker.reference.digest":"{}","vnd.docker.reference.type":"attestation-manifest"}}"#,
+            Digest::of(&image.manifest)
+        );
+        entries.insert(0, descriptor(MANIFEST, &attestation.manifest, &rest));
+        let entries = entries.join(",");
+        format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{entries}]}}"#)
+    };
+    serve_document(&registry, entries(true).as_bytes(), INDEX, &["v1"]);
+    serve_document(&registry, entries(false).as_bytes(), INDEX, &["v2"]);
+    let store = TestStore::new();
+    let name = reference(&registry, ":v1");
+    let pulled = store.pull(&name, PullPolicy::Always).unwrap();
+    assert_eq!(pulled.manifest_digest, Digest::of(&image.manifest));
+    // The attestation is not fetched: index, manifest, configuration, layer.
+    assert_eq!(registry.asked().len(), 4);
+    store.check();
+    assert!(store.pull(&name, PullPolicy::Never).unwrap().from_store);
+
+    let name = reference(&registry, ":v2");
+    let error = chain(
+        &TestStore::new()
+            .pull(&name, PullPolicy::Always)
+            .unwrap_err(),
+    );
+    assert!(
+        error.contains("no image for linux/amd64; it has none with a platform"),
+        "{error}"
+    );
 }

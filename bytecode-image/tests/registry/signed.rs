@@ -1,13 +1,16 @@
-//! Signatures on their way: from a registry that can misbehave into the store, and out of the store without one.
+//! Signatures on their way from a registry that can misbehave. `admitted` has what the store does with them.
 
 use std::path::Path;
+use std::time::Duration;
 
-use bytecode_image::archive::{self, Platforms};
 use bytecode_image::digest::Digest;
+use bytecode_image::host::environment::Environment;
+use bytecode_image::host::proxy::Proxies;
 use bytecode_image::pull::{
     BytecodeImage, PullError, PullPolicy, PullRequest, Trust, Verdict, pull,
 };
 use bytecode_image::reference::Reference;
+use bytecode_image::registry::{Patience, Reach};
 use bytecode_image::store::Store;
 use bytecode_image::verify::{
     Covered, Format, Policy, PublicKey, Scope, Signer, Signing, TrustRoot, referrers_tag,
@@ -16,20 +19,20 @@ use bytecode_image::verify::{
 use serde_json::Value;
 
 use crate::images::{
-    INDEX, MANIFEST, TestStore, chain, descriptor, platform, reference, serve_document,
+    INDEX, MANIFEST, TestStore, chain, descriptor, platform, reference, serve_document, walk,
 };
 use crate::server::{Answer, Registry};
 
 /// An image of the fixtures with what lies beside it.
-struct Fixture {
-    image: Digest,
+pub(crate) struct Fixture {
+    pub(crate) image: Digest,
     /// Media type, tag, bytes.
     tags: Vec<(String, String, Vec<u8>)>,
     blobs: Vec<Vec<u8>>,
 }
 
 impl Fixture {
-    fn open(name: &str) -> Self {
+    pub(crate) fn open(name: &str) -> Self {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../tests/fixtures/signatures")
             .join(name);
@@ -62,7 +65,7 @@ impl Fixture {
     }
 
     /// Puts it into a registry as `acme/xdp:v1`.
-    fn serve(&self, registry: &Registry) {
+    pub(crate) fn serve(&self, registry: &Registry) {
         self.serve_blobs(registry);
         for (media_type, tag, bytes) in &self.tags {
             serve_document(registry, bytes, media_type, &[tag]);
@@ -70,7 +73,7 @@ impl Fixture {
     }
 
     /// The same without any tag: every blob, and every manifest by its digest.
-    fn serve_blobs(&self, registry: &Registry) {
+    pub(crate) fn serve_blobs(&self, registry: &Registry) {
         for bytes in &self.blobs {
             let path = format!("/v2/acme/xdp/blobs/{}", Digest::of(bytes));
             registry.route("GET", &path, Answer::ok(bytes.clone()));
@@ -80,7 +83,7 @@ impl Fixture {
         }
     }
 
-    fn tagged(&self, tag: &str) -> &[u8] {
+    pub(crate) fn tagged(&self, tag: &str) -> &[u8] {
         &self
             .tags
             .iter()
@@ -90,7 +93,7 @@ impl Fixture {
     }
 }
 
-fn by_key(name: &str) -> Trust {
+pub(crate) fn by_key(name: &str) -> Trust {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../tests/fixtures/signatures")
         .join(format!("{name}.pub"));
@@ -102,7 +105,7 @@ fn by_key(name: &str) -> Trust {
     )
 }
 
-fn pulled(
+pub(crate) fn pulled(
     store: &Store,
     name: &Reference,
     policy: PullPolicy,
@@ -120,14 +123,14 @@ fn pulled(
 }
 
 #[track_caller]
-fn refused(found: Result<BytecodeImage, PullError>, reason: &str) {
+pub(crate) fn refused(found: Result<BytecodeImage, PullError>, reason: &str) {
     let error = chain(&found.unwrap_err());
     assert!(error.contains(reason), "no `{reason}` in: {error}");
 }
 
 /// The form of the signature that an image was proven by.
 #[track_caller]
-fn proven(found: Result<BytecodeImage, PullError>) -> Format {
+pub(crate) fn proven(found: Result<BytecodeImage, PullError>) -> Format {
     let image = found.unwrap_or_else(|error| panic!("{}", chain(&error)));
     let Verdict::Proven(proof) = image.verdict else {
         panic!("{:?}", image.verdict)
@@ -137,67 +140,17 @@ fn proven(found: Result<BytecodeImage, PullError>) -> Format {
     proof.place.format
 }
 
-fn tags(store: &TestStore) -> Vec<String> {
+pub(crate) fn tags(store: &TestStore) -> Vec<String> {
     let entries = store.store.entries().unwrap();
     let tag =
         |entry: bytecode_image::store::Entry| entry.reference.unwrap().tag().unwrap().to_owned();
     entries.into_iter().map(tag).collect()
 }
 
-fn admissions(store: &TestStore) -> usize {
-    let files = store.files();
-    let is_admission = |path: &&String| path.starts_with(".bpfman/admitted/");
-    files.iter().filter(is_admission).count()
-}
-
-#[test]
-fn a_proven_image_is_admitted_and_needs_no_registry_any_more() {
-    for (name, form) in [("signed", Format::SimpleSigning), ("v3", Format::Bundle)] {
-        let registry = Registry::start();
-        let fixture = Fixture::open(name);
-        fixture.serve(&registry);
-        let store = TestStore::new();
-        let image = reference(&registry, ":v1");
-        let ask = |policy, trust| pulled(&store.store, &image, policy, trust);
-
-        assert_eq!(proven(ask(PullPolicy::IfNotPresent, by_key("good"))), form);
-        store.check();
-        let beside = match form {
-            Format::SimpleSigning => signature_tag(fixture.image),
-            Format::Bundle => referrers_tag(fixture.image),
-        };
-        assert_eq!(tags(&store), ["v1".to_owned(), beside]);
-        assert_eq!(admissions(&store), 1);
-
-        registry.asked();
-        for policy in [PullPolicy::IfNotPresent, PullPolicy::Never] {
-            // By the record, then by the signatures, then by neither.
-            assert_eq!(proven(ask(policy, by_key("good"))), form);
-            assert_eq!(proven(ask(policy, by_key("good").anew())), form);
-        }
-        let asked = registry.asked_lines();
-        assert!(asked.is_empty(), "{asked:?}");
-        // A changed policy looks again, and does not admit what the old one did.
-        refused(
-            ask(PullPolicy::Never, by_key("other")),
-            "it is by none of the policy's 1 keys",
-        );
-        assert!(registry.asked_lines().is_empty());
-        refused(
-            ask(PullPolicy::IfNotPresent, by_key("other")),
-            "it is by none of the policy's 1 keys",
-        );
-        drop(registry);
-        refused(
-            ask(PullPolicy::IfNotPresent, by_key("other")),
-            "it is by none of the policy's 1 keys",
-        );
-        assert_eq!(admissions(&store), 1);
-        // Without the record the signatures still prove it.
-        std::fs::remove_dir_all(store.store.dir().join(".bpfman/admitted")).unwrap();
-        assert_eq!(proven(ask(PullPolicy::Never, by_key("good"))), form);
-        assert_eq!(admissions(&store), 1);
-    }
+pub(crate) fn admissions(store: &TestStore) -> usize {
+    let mut found = Vec::new();
+    walk(&store.admissions(), &mut found);
+    found.len()
 }
 
 #[test]
@@ -218,54 +171,6 @@ fn a_refused_image_leaves_nothing() {
         let left: Vec<_> = store.files();
         assert!(left.is_empty(), "{name}: {left:?}");
     }
-}
-
-#[test]
-fn signatures_are_kept_before_anybody_asks_for_them() {
-    let registry = Registry::start();
-    Fixture::open("both").serve(&registry);
-    let store = TestStore::new();
-    let image = reference(&registry, ":v1");
-    let ask = |policy, trust| pulled(&store.store, &image, policy, trust);
-    let found = ask(PullPolicy::IfNotPresent, Trust::default()).unwrap();
-    assert_eq!(found.verdict, Verdict::NotCovered);
-    assert_eq!(tags(&store).len(), 3);
-    store.check();
-    assert_eq!(admissions(&store), 0);
-    drop(registry);
-    proven(ask(PullPolicy::Never, by_key("good")));
-    // Not to be looked at is not the same as proven.
-    let off = ask(PullPolicy::Never, Trust::unchecked()).unwrap();
-    assert_eq!(off.verdict, Verdict::NotLookedAt);
-    // What no policy covers is refused before anything is asked.
-    let closed = Trust::new(
-        Signing::new(true, false, Vec::new()).unwrap(),
-        TrustRoot::built_in(),
-    );
-    refused(
-        ask(PullPolicy::Always, closed),
-        "no policy of the configuration covers it",
-    );
-}
-
-#[test]
-fn an_image_that_is_signed_after_it_was_pulled() {
-    let registry = Registry::start();
-    let fixture = Fixture::open("signed");
-    fixture.serve_blobs(&registry);
-    serve_document(&registry, fixture.tagged("v1"), MANIFEST, &["v1"]);
-    let store = TestStore::new();
-    let image = reference(&registry, ":v1");
-    let ask = |policy| pulled(&store.store, &image, policy, by_key("good"));
-    pulled(&store.store, &image, PullPolicy::Always, Trust::default()).unwrap();
-    refused(ask(PullPolicy::IfNotPresent), "has no signature");
-    fixture.serve(&registry);
-    refused(ask(PullPolicy::Never), "has no signature");
-    proven(ask(PullPolicy::IfNotPresent));
-    drop(registry);
-    proven(ask(PullPolicy::Never));
-    assert_eq!(tags(&store).len(), 2);
-    store.check();
 }
 
 #[test]
@@ -335,6 +240,146 @@ fn the_referrers_api_goes_before_its_tag() {
         PullPolicy::Never,
         by_key("good").anew(),
     ));
+}
+
+#[test]
+fn the_tag_of_referrers_counts_unless_the_list_has_a_signature() {
+    let fixture = Fixture::open("v3");
+    let api = format!("/v2/acme/xdp/referrers/{}", fixture.image);
+    // What is no signature, and what is listed and not there.
+    let sbom = r#"{"schemaVersion":2,"artifactType":"application/spdx+json","layers":[]}"#;
+    let list = |documents: &[&str]| {
+        let entries: Vec<_> = documents
+            .iter()
+            .map(|text| descriptor(MANIFEST, text.as_bytes(), ""))
+            .collect();
+        Answer::ok(format!(
+            r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{}]}}"#,
+            entries.join(",")
+        ))
+    };
+    for answer in [
+        list(&[]),
+        list(&[sbom]),
+        list(&["nowhere"]),
+        list(&["nowhere", sbom]),
+        Answer::ok("no JSON"),
+        Answer::status(403),
+        Answer::status(404),
+        Answer::status(405),
+        Answer::status(500),
+        Answer::status(503),
+    ] {
+        let registry = Registry::start();
+        fixture.serve(&registry);
+        serve_document(&registry, sbom.as_bytes(), MANIFEST, &[]);
+        registry.route("GET", &api, answer.clone());
+        let store = TestStore::new();
+        let image = reference(&registry, ":v1");
+        let found = pulled(&store.store, &image, PullPolicy::Always, by_key("good"));
+        assert_eq!(proven(found), Format::Bundle, "{answer:?}");
+    }
+    // Without the tag, a list that could not be had is not an empty one.
+    let registry = Registry::start();
+    fixture.serve_blobs(&registry);
+    serve_document(&registry, fixture.tagged("v1"), MANIFEST, &["v1"]);
+    registry.route("GET", &api, Answer::status(500));
+    let store = TestStore::new();
+    let image = reference(&registry, ":v1");
+    refused(
+        pulled(&store.store, &image, PullPolicy::Always, by_key("good")),
+        "HTTP status 500",
+    );
+}
+
+#[test]
+fn signatures_that_nothing_depends_on_are_not_waited_for() {
+    let fixture = Fixture::open("unsigned");
+    let tag = format!("/v2/acme/xdp/manifests/{}", signature_tag(fixture.image));
+    let api = format!("/v2/acme/xdp/referrers/{}", fixture.image);
+    let busy = || Answer::status(429).header("Retry-After", "30");
+    // Pauses are made as they are due; the deadline is over before the second attempt.
+    let reach = Reach::default().with_patience(Patience {
+        optional: Duration::from_millis(50),
+        deadline: Duration::from_secs(20),
+        ..Patience::default()
+    });
+    let pulled = |registry: &Registry, store: &Store, trust: Trust| {
+        let request = PullRequest {
+            reference: reference(registry, ":v1"),
+            short: None,
+            policy: PullPolicy::Always,
+            reach: reach.clone(),
+            platform: platform(),
+            trust: trust.into(),
+        };
+        pull(store, &request, &())
+    };
+    for answer in [Answer::silent(), busy()] {
+        for path in [&tag, &api] {
+            let registry = Registry::start();
+            fixture.serve(&registry);
+            registry.route("GET", path, answer.clone());
+            let store = TestStore::new();
+            let found = pulled(&registry, &store.store, Trust::default()).unwrap();
+            assert_eq!(found.verdict, Verdict::NotCovered);
+        }
+    }
+    // Without its contents there is no image to wait for signatures of, needed or not.
+    let manifest: Value = serde_json::from_slice(fixture.tagged("v1")).unwrap();
+    let config = manifest["config"]["digest"].as_str().unwrap();
+    let registry = Registry::start();
+    fixture.serve(&registry);
+    registry.route("GET", &api, Answer::silent());
+    registry.route(
+        "GET",
+        &format!("/v2/acme/xdp/blobs/{config}"),
+        Answer::status(404),
+    );
+    for trust in [Trust::default(), by_key("good")] {
+        let store = TestStore::new();
+        refused(pulled(&registry, &store.store, trust), "not found");
+    }
+}
+
+#[test]
+fn requests_side_by_side_find_one_scheme() {
+    // An address that is not taken for loopback and leads there: https is tried first.
+    let registry = Registry::start();
+    let fixture = Fixture::open("v3");
+    fixture.serve_blobs(&registry);
+    serve_document(&registry, fixture.tagged("v1"), MANIFEST, &["v1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let conf = folder.path().join("etc/containers/registries.conf");
+    std::fs::create_dir_all(conf.parent().unwrap()).unwrap();
+    let text = format!(
+        "[[registry]]\nprefix = 'quay.example/acme'\nlocation = '[::ffff:127.0.0.1]:{}/acme'\ninsecure = true\n",
+        registry.address.port()
+    );
+    std::fs::write(&conf, text).unwrap();
+    let mut environment = Environment::default();
+    environment.root = folder.path().to_owned();
+    let ask = |store: &Store, policy, trust: Trust| {
+        let request = PullRequest {
+            reference: "quay.example/acme/xdp:v1".parse().unwrap(),
+            short: None,
+            policy,
+            reach: crate::images::reach()
+                .with_environment(environment.clone())
+                .with_proxies(Proxies::default()),
+            platform: platform(),
+            trust: trust.into(),
+        };
+        pull(store, &request, &())
+    };
+    let store = TestStore::new();
+    ask(&store.store, PullPolicy::Always, Trust::default()).unwrap();
+    // The image is here; its signatures are asked for by two requests at once, by a client that knows nothing yet. They
+    // are only in the list, which the second of them asks for.
+    let api = format!("/v2/acme/xdp/referrers/{}", fixture.image);
+    let list = fixture.tagged(&referrers_tag(fixture.image));
+    registry.route("GET", &api, Answer::ok(list));
+    proven(ask(&store.store, PullPolicy::IfNotPresent, by_key("good")));
 }
 
 #[test]
@@ -513,57 +558,4 @@ fn two_hundred_manifests_of_signatures() {
         PullPolicy::Never,
         by_key("good").anew(),
     ));
-}
-
-#[test]
-fn archives_carry_signatures_and_removal_takes_them() {
-    let registry = Registry::start();
-    Fixture::open("both").serve(&registry);
-    let (from, to) = (TestStore::new(), TestStore::new());
-    let image = reference(&registry, ":v1");
-    proven(pulled(
-        &from.store,
-        &image,
-        PullPolicy::Always,
-        by_key("good"),
-    ));
-    drop(registry);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("image.tar");
-    archive::export(
-        &from.store,
-        std::slice::from_ref(&image),
-        &Platforms::All,
-        &file,
-    )
-    .unwrap();
-    archive::import(&to.store, &file).unwrap();
-    assert_eq!(tags(&to).len(), 3);
-    assert_eq!(admissions(&to), 0);
-    proven(pulled(&to.store, &image, PullPolicy::Never, by_key("good")));
-    refused(
-        pulled(&to.store, &image, PullPolicy::Never, by_key("other")),
-        "it is by none of the policy's 1 keys",
-    );
-
-    from.store.remove(&[image]).unwrap();
-    let left: Vec<_> = from.files();
-    assert_eq!(left, ["index.json", "oci-layout"]);
-}
-
-#[test]
-fn what_was_damaged_in_the_store_proves_nothing() {
-    let registry = Registry::start();
-    let fixture = Fixture::open("signed");
-    fixture.serve(&registry);
-    let store = TestStore::new();
-    let image = reference(&registry, ":v1");
-    let ask = |policy| pulled(&store.store, &image, policy, by_key("good").anew());
-    proven(ask(PullPolicy::Always));
-    let manifest = Digest::of(fixture.tagged(&signature_tag(fixture.image)));
-    let path = store.store.dir().join("blobs/sha256").join(manifest.hex());
-    std::fs::write(path, "{}").unwrap();
-    refused(ask(PullPolicy::Never), "has no signature");
-    proven(ask(PullPolicy::IfNotPresent));
-    proven(ask(PullPolicy::Never));
 }

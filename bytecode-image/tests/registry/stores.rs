@@ -461,3 +461,96 @@ fn archives_that_are_refused_leave_nothing() {
     archive::import(&store.store, &path).unwrap();
     store.check();
 }
+
+/// A link that somebody put there is not followed, and what is no file is not replaced.
+#[test]
+fn an_archive_is_written_to_a_file_only() {
+    let registry = Registry::start();
+    let store = filled(&registry);
+    let name = reference(&registry, ":v1");
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let elsewhere = path("elsewhere");
+    fs::write(&elsewhere, "precious").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, path("link")).unwrap();
+    fs::create_dir(path("folder")).unwrap();
+    fs::write(path("file"), "old").unwrap();
+    let planted = path(&format!("new.{}.unfinished", std::process::id()));
+    std::os::unix::fs::symlink(&elsewhere, &planted).unwrap();
+    let export = |file: &Path| {
+        let names = std::slice::from_ref(&name);
+        archive::export(&store.store, names, &Platforms::All, file)
+    };
+    for (file, expected) in [
+        (path("link"), "found a symbolic link"),
+        (path("folder"), "found a folder"),
+        ("/dev/null".into(), "found a device or socket"),
+    ] {
+        let error = export(&file).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(error.hint().is_some());
+    }
+    for file in ["file", "new"] {
+        export(&path(file)).unwrap();
+        archive::import(&TestStore::new().store, &path(file)).unwrap();
+    }
+    assert_eq!(fs::read(&elsewhere).unwrap(), b"precious");
+    assert!(path("link").is_symlink() && planted.is_symlink());
+}
+
+/// What is said about an image comes whole or not at all.
+#[test]
+fn an_archive_with_too_much_about_an_image_is_refused() {
+    let image = Parts::new("pass").image();
+    let blob = |bytes: &[u8]| format!("blobs/sha256/{}", Digest::of(bytes).hex());
+    let about: Vec<Vec<u8>> = (0..256)
+        .map(|number| format!(r#"{{"schemaVersion":2,"x":{number}}}"#).into_bytes())
+        .collect();
+    let listed: Vec<_> = about
+        .iter()
+        .map(|bytes| descriptor(MANIFEST, bytes, ""))
+        .collect();
+    let list = format!(
+        r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+        listed.join(",")
+    )
+    .into_bytes();
+    let name = |tag: &str| {
+        format!(r#","annotations":{{"org.opencontainers.image.ref.name":"quay.io/a/b:{tag}"}}"#)
+    };
+    let tag = format!("sha256-{}.att", Digest::of(&image.manifest).hex());
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#,
+        descriptor(MANIFEST, &image.manifest, &name("v1")),
+        descriptor(INDEX, &list, &name(&tag)),
+    )
+    .into_bytes();
+    let mut files: Files = vec![
+        (
+            "oci-layout".to_owned(),
+            br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
+        ),
+        ("index.json".to_owned(), index),
+    ];
+    let layer = &image.layers[0].1;
+    for bytes in [&image.manifest, &image.config, layer, &list]
+        .into_iter()
+        .chain(&about)
+    {
+        files.push((blob(bytes), bytes.clone()));
+    }
+    let files: Vec<_> = files
+        .iter()
+        .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("archive.tar");
+    tar(&path, &files);
+    let store = TestStore::new();
+    let error = archive::import(&store.store, &path).unwrap_err();
+    assert!(
+        matches!(error, ArchiveError::TooManyDocuments { limit: 256, .. }),
+        "{error:?}"
+    );
+    assert_eq!(store.files(), Vec::<String>::new());
+}

@@ -188,24 +188,30 @@ impl Log {
         }
     }
 
-    fn id(&self) -> Vec<u8> {
+    pub(crate) fn id(&self) -> Vec<u8> {
         hex(&Digest::of(&self.signer.spki).hex())
     }
 
     /// The trust root with this log beside its own.
-    pub(crate) fn trusted(&self, mut root: Value) -> TrustRoot {
+    pub(crate) fn trusted(&self, root: Value) -> TrustRoot {
+        let root = self.listed(root, "https://log.test", "2020-01-01T00:00:00Z");
+        TrustRoot::from_json(root.to_string().as_bytes()).unwrap()
+    }
+
+    /// The same, under another address and from another time on.
+    pub(crate) fn listed(&self, mut root: Value, address: &str, start: &str) -> Value {
         let log = json!({
-            "baseUrl": "https://log.test",
+            "baseUrl": address,
             "hashAlgorithm": "SHA2_256",
             "publicKey": {
                 "rawBytes": STANDARD.encode(&self.signer.spki),
                 "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-                "validFor": {"start": "2020-01-01T00:00:00Z"},
+                "validFor": {"start": start},
             },
             "logId": {"keyId": STANDARD.encode(self.id())},
         });
         root["tlogs"].as_array_mut().unwrap().push(log);
-        TrustRoot::from_json(root.to_string().as_bytes()).unwrap()
+        root
     }
 
     /// A signed entry timestamp (Rekor v1).
@@ -263,12 +269,22 @@ impl Log {
         signature: &[u8],
         verifier: (&str, &[u8]),
     ) -> Value {
-        let digest = hex(&Digest::of(message).hex());
+        let digest = ("SHA2_256", hex(&Digest::of(message).hex()));
+        self.entry_v2_of(digest, signature, verifier)
+    }
+
+    /// The same for a digest by another algorithm.
+    pub(crate) fn entry_v2_of(
+        &self,
+        (algorithm, digest): (&str, Vec<u8>),
+        signature: &[u8],
+        verifier: (&str, &[u8]),
+    ) -> Value {
         let body = json!({
             "apiVersion": "0.0.2",
             "kind": "hashedrekord",
             "spec": {"hashedRekordV002": {
-                "data": {"algorithm": "SHA2_256", "digest": STANDARD.encode(digest)},
+                "data": {"algorithm": algorithm, "digest": STANDARD.encode(digest)},
                 "signature": {
                     "content": STANDARD.encode(signature),
                     "verifier": {

@@ -15,6 +15,8 @@ mod keyless;
 mod keys;
 mod layout;
 mod many;
+mod not_counted;
+mod own_ca;
 mod own_log;
 mod spoil;
 mod trust;
@@ -76,6 +78,7 @@ pub(crate) fn summary(proof: &Proof) -> String {
         .map(|entry| format!(" #{} {}", entry.index, entry.log));
     let not_counted = proof.not_counted.iter().map(|not| match not {
         NotCounted::UnknownLog { .. } => " unknown-log".to_owned(),
+        NotCounted::UnsupportedEntry { kind } => format!(" [{kind}]"),
         not => format!(" {not:?}"),
     });
     format!(

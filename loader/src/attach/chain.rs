@@ -32,8 +32,8 @@ pub(super) struct Place<'a> {
     pub(super) key: ChainKey,
     pub(super) device: Device,
     pub(super) program_id: u32,
-    link_id: u32,
-    record: &'a LinkRecord,
+    pub(super) link_id: u32,
+    pub(super) record: &'a LinkRecord,
 }
 
 /// How the first program of a chain came onto its hook.
@@ -84,11 +84,13 @@ impl<K: Kernel> Loader<K> {
             found.netns.clone_from(&device.netns);
             match chain::pulse(&self.kernel, &self.pins(), key, found)? {
                 Pulse::Runs => join(found, &members, id, loaded.extension, &joining, &name)?,
+                // bpffs was unmounted: what is left of the chain leads nowhere.
+                Pulse::Unpinned if !self.is_held(&device, key, found)? => chain = None,
                 Pulse::Unpinned => {
-                    return Err(LoaderError::ChainGone {
+                    return Err(LoaderError::ChainHeld {
                         place: name,
-                        path: chain::pinned_at(&self.pins(), key, found),
-                        links: members.iter().map(|member| member.link_id).collect(),
+                        path: self.pins().xdp_link(key),
+                        program: found.program_id,
                     });
                 }
                 Pulse::Stopped => chain = None,
@@ -144,15 +146,10 @@ impl<K: Kernel> Loader<K> {
         members: &[Member],
         extension: bool,
     ) -> Result<(), LoaderError> {
-        match place.key.hook {
-            Hook::Xdp => self.refuse_foreign_xdp(place)?,
-            Hook::Tc(direction) | Hook::Tcx(direction) => {
-                self.refuse_foreign_filters(place, direction)?
-            }
-        }
         let pins = self.pins();
+        self.refuse_foreign(place)?;
         let (program, revision, program_id) = if extension {
-            let revision = chain::next_revision(0);
+            let revision = chain::next_revision(&self.kernel, &pins, place.key, 0)?;
             let programs = chain::open_programs(&self.kernel, &pins, members)?;
             let built = chain::build(change, &pins, place.key, revision, members, &programs)?;
             (built.dispatcher, revision, built.id)
@@ -160,12 +157,7 @@ impl<K: Kernel> Loader<K> {
             let program = chain::open_program(&self.kernel, &pins, place.program_id)?;
             (program, 0, place.program_id)
         };
-        let founded = match place.key.hook {
-            Hook::Xdp => self.found_xdp(change, place, &program, mode)?,
-            Hook::Tc(direction) | Hook::Tcx(direction) => {
-                self.found_tc(change, place, direction, &program, program_id)?
-            }
-        };
+        let founded = self.put_on_hook(change, place, &program, program_id, mode)?;
         let chain = ChainRecord {
             revision,
             program_id,
@@ -178,6 +170,32 @@ impl<K: Kernel> Loader<K> {
         change.record(puts)
     }
 
+    pub(super) fn refuse_foreign(&self, place: &Place<'_>) -> Result<(), LoaderError> {
+        match place.key.hook {
+            Hook::Xdp => self.refuse_foreign_xdp(place),
+            Hook::Tc(direction) | Hook::Tcx(direction) => {
+                self.refuse_foreign_filters(place, direction)
+            }
+        }
+    }
+
+    /// Lets an empty hook run a program of that id.
+    pub(super) fn put_on_hook(
+        &self,
+        change: &mut Change<'_, K>,
+        place: &Place<'_>,
+        program: &K::Handle,
+        program_id: u32,
+        mode: Option<XdpMode>,
+    ) -> Result<Founded, LoaderError> {
+        match place.key.hook {
+            Hook::Xdp => self.found_xdp(change, place, program, mode),
+            Hook::Tc(direction) | Hook::Tcx(direction) => {
+                self.found_tc(change, place, direction, program, program_id)
+            }
+        }
+    }
+
     /// One more program in a chain.
     fn grow(
         &self,
@@ -187,7 +205,7 @@ impl<K: Kernel> Loader<K> {
         members: &[Member],
     ) -> Result<(), LoaderError> {
         let pins = self.pins();
-        let revision = chain::next_revision(chain.revision);
+        let revision = chain::next_revision(&self.kernel, &pins, place.key, chain.revision)?;
         let programs = chain::open_programs(&self.kernel, &pins, members)?;
         let built = chain::build(change, &pins, place.key, revision, members, &programs)?;
         let next = ChainRecord {
@@ -208,6 +226,23 @@ impl<K: Kernel> Loader<K> {
             chain.revision,
         )?);
         change.commit(steps)
+    }
+
+    /// Whether an XDP link without its pin still runs, because some process has it open.
+    fn is_held(
+        &self,
+        device: &Device,
+        key: ChainKey,
+        chain: &ChainRecord,
+    ) -> Result<bool, LoaderError> {
+        if key.hook != Hook::Xdp {
+            return Ok(false);
+        }
+        let there = self
+            .kernel
+            .xdp_program_on(key.ifindex, device.netns.as_deref());
+        let there = there.doing(|| format!("looking at interface {}", key.ifindex))?;
+        Ok(there == Some(chain.program_id))
     }
 
     /// Looks an interface up.

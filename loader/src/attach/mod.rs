@@ -4,6 +4,7 @@ mod chain;
 mod fentry;
 mod fexit;
 mod kprobe;
+mod rebuild;
 mod single;
 mod tc;
 mod tcx;
@@ -17,7 +18,7 @@ use std::hash::{BuildHasher, RandomState};
 use bytecode_object::ProgramType;
 
 use crate::error::HookPlace;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, KernelError};
 use crate::state::{Guard, Hook, LinkRecord, ProgramRecord};
 use crate::{AttachPoint, AttachRequest, Link, Loader, LoaderError};
 
@@ -144,6 +145,12 @@ fn check_priority(id: u32, place: &HookPlace, found: u32) -> Result<(), LoaderEr
         place: Box::new(place.clone()),
         found,
     })
+}
+
+/// Where the kernel takes a program once: TCX (`bpf_mprog_attach` in kernel/bpf/mprog.c) and tracepoints
+/// (`bpf_prog_array_copy` in kernel/bpf/core.c).
+fn is_there_already(error: &KernelError) -> bool {
+    matches!(error, KernelError::Syscall { source, .. } if source.raw_os_error() == Some(libc::EEXIST))
 }
 
 /// A random id, so that scripts do not take it for a position, and an old id does not come back soon.

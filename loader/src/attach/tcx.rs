@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::error::{Doing, HookPlace};
-use crate::kernel::{Kernel, KernelError, LinkSpec, Side};
+use crate::kernel::{Kernel, LinkSpec, Side};
 use crate::state::{ChainKey, Guard, Hook, LinkRecord, PlaceRecord};
 use crate::{Link, Loader, LoaderError, TcDirection};
 
@@ -87,7 +87,7 @@ impl<K: Kernel> Loader<K> {
             };
             match self.kernel.link(&spec) {
                 // Somebody else attached it.
-                Err(error) if is_there_already(&error) => Err(refused(None)),
+                Err(error) if super::is_there_already(&error) => Err(refused(None)),
                 link => link.doing(|| what.clone()),
             }
         };
@@ -115,17 +115,15 @@ impl<K: Kernel> Loader<K> {
             }
             let path = pins.link(*link_id);
             let what = || format!("opening link {link_id}");
-            let Some(handle) = self.kernel.open_pin(&path).doing(what)? else {
-                return Err(LoaderError::ChainGone {
-                    place: Box::new(name.clone()),
-                    path,
-                    links: vec![*link_id],
-                });
+            let handle = self.kernel.open_pin(&path).doing(what)?;
+            let on = match &handle {
+                Some(handle) => self.kernel.link_interface(handle).doing(what)?,
+                None => None,
             };
-            if self.kernel.link_interface(&handle).doing(what)?.is_none() {
+            let (Some(handle), Some(_)) = (handle, on) else {
                 stale.insert(*link_id, link.clone());
                 continue;
-            }
+            };
             if link.program_id == attaching.program_id {
                 twice = Some(*link_id);
             }
@@ -146,11 +144,6 @@ impl<K: Kernel> Loader<K> {
 /// How many of those that are there, in order, come before a newcomer.
 fn place_among(there: impl Iterator<Item = (u32, u64)>, newcomer: (u32, u64)) -> usize {
     there.take_while(|other| *other < newcomer).count()
-}
-
-/// `bpf_mprog_attach` in kernel/bpf/mprog.c.
-fn is_there_already(error: &KernelError) -> bool {
-    matches!(error, KernelError::Syscall { source, .. } if source.raw_os_error() == Some(libc::EEXIST))
 }
 
 #[cfg(test)]

@@ -20,6 +20,10 @@ impl<K: Kernel> Loader<K> {
         let place = PlaceRecord::Tracepoint {
             tracepoint: tracepoint.clone(),
         };
+        let function = attaching.program.function.clone();
+        let mut links = attaching.links.iter();
+        let there = links.find(|(_, link)| link.program_id == id && link.place == place);
+        let there = there.map(|(link, _)| *link);
         self.attach_single(guard, attaching, place, &what, |program| {
             let spec = LinkSpec::Tracepoint {
                 program,
@@ -32,6 +36,13 @@ impl<K: Kernel> Loader<K> {
                     near: self.kernel.near_tracepoint(&tracepoint),
                     source: Box::new(source),
                 }),
+                Err(error) if super::is_there_already(&error) => {
+                    Err(LoaderError::TracepointTwice {
+                        what: what.clone(),
+                        function,
+                        link: there,
+                    })
+                }
                 link => link.doing(|| what.clone()),
             }
         })

@@ -100,6 +100,16 @@ impl From<XdpMode> for ModeRecord {
     }
 }
 
+impl From<ModeRecord> for XdpMode {
+    fn from(mode: ModeRecord) -> Self {
+        match mode {
+            ModeRecord::Drv => Self::Driver,
+            ModeRecord::Skb => Self::Skb,
+            ModeRecord::Hw => Self::Hardware,
+        }
+    }
+}
+
 pub(super) fn mode_word(mode: Option<ModeRecord>) -> &'static str {
     match mode {
         Some(ModeRecord::Drv) => "drv",

@@ -1,7 +1,7 @@
 //! Building, replacing and removing the revisions of a chain.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use log::warn;
 
@@ -9,7 +9,9 @@ use crate::change::Change;
 use crate::error::Doing;
 use crate::kernel::{Device, Kernel, KernelError, LinkSpec, TC_PREFERENCE};
 use crate::paths::{Pins, slot_pin};
-use crate::state::{ChainKey, ChainRecord, CommitStep, Hook, Key, LinkRecord, Put, Store};
+use crate::state::{
+    ChainKey, ChainRecord, CommitStep, Hook, Key, LinkRecord, ProgramRecord, Put, Store,
+};
 use crate::{LoaderError, TcDirection};
 
 use super::plan::{self, Member};
@@ -29,25 +31,31 @@ pub(crate) fn members(
 ) -> Result<Vec<Member>, LoaderError> {
     let mut members = Vec::new();
     for (link_id, link) in links {
-        if link.chain() != Some(key) {
-            continue;
-        }
-        if let (Some((_, priority)), Some(proceed_on)) = (link.order(), link.proceed_on()) {
-            let program_id = link.program_id;
-            let program = records.program(program_id)?;
-            let loaded = program.and_then(|program| program.member);
-            members.push(Member {
-                link_id,
-                program_id,
-                priority,
-                sequence: link.sequence,
-                proceed_on,
-                loaded: loaded.unwrap_or_default(),
-            });
+        if link.chain() == Some(key) {
+            let program = records.program(link.program_id)?;
+            members.extend(member(link_id, &link, program.as_ref()));
         }
     }
     plan::sort(&mut members);
     Ok(members)
+}
+
+/// A link as a member of its chain; `None` when it is in none.
+pub(crate) fn member(
+    link_id: u32,
+    link: &LinkRecord,
+    program: Option<&ProgramRecord>,
+) -> Option<Member> {
+    let (_, priority) = link.order()?;
+    let loaded = program.and_then(|program| program.member);
+    Some(Member {
+        link_id,
+        program_id: link.program_id,
+        priority,
+        sequence: link.sequence,
+        proceed_on: link.proceed_on()?,
+        loaded: loaded.unwrap_or_default(),
+    })
 }
 
 /// Builds a revision from the ground: dispatcher, every member's program in its slot, every slot pinned.
@@ -149,20 +157,35 @@ pub(crate) fn removal<K: Kernel>(
     revision: u32,
 ) -> Result<Vec<CommitStep>, LoaderError> {
     let folder = pins.revision(key, revision);
-    let names = kernel
+    let entries = kernel
         .list_dir(&folder)
         .doing(|| format!("listing {}", folder.display()))?;
-    let unpins = names.iter().map(|name| CommitStep::Unpin {
-        path: folder.join(name),
+    let pins = entries.iter().filter(|entry| !entry.is_dir);
+    let unpins = pins.map(|pin| CommitStep::Unpin {
+        path: folder.join(&pin.name),
     });
     let mut steps: Vec<_> = unpins.collect();
     steps.push(CommitStep::RemoveDir { path: folder });
     Ok(steps)
 }
 
-/// The revision after this one. Numbers are used again only after four thousand millions.
-pub(crate) fn next_revision(revision: u32) -> u32 {
-    revision.checked_add(1).unwrap_or(1)
+/// The first revision after this one whose folder is not there: one may be left over from records that were removed.
+/// Numbers are used again only after four thousand millions.
+pub(crate) fn next_revision<K: Kernel>(
+    kernel: &K,
+    pins: &Pins,
+    key: ChainKey,
+    revision: u32,
+) -> Result<u32, LoaderError> {
+    let mut revision = revision;
+    loop {
+        revision = revision.checked_add(1).unwrap_or(1);
+        let folder = pins.revision(key, revision);
+        let there = kernel.exists(&folder);
+        if !there.doing(|| format!("looking at {}", folder.display()))? {
+            return Ok(revision);
+        }
+    }
 }
 
 impl ChainRecord {
@@ -212,14 +235,6 @@ pub(crate) enum Pulse {
     Unpinned,
 }
 
-/// What is pinned as long as a chain is.
-pub(crate) fn pinned_at(pins: &Pins, key: ChainKey, chain: &ChainRecord) -> PathBuf {
-    match key.hook {
-        Hook::Xdp => pins.xdp_link(key),
-        Hook::Tc(_) | Hook::Tcx(_) => pins.revision(key, chain.revision),
-    }
-}
-
 /// Looks for what a chain's record says is on its hook.
 pub(crate) fn pulse<K: Kernel>(
     kernel: &K,
@@ -253,7 +268,7 @@ pub(crate) fn pulse<K: Kernel>(
 }
 
 /// Whether the filter of a TC chain is where it was put.
-fn has_filter<K: Kernel>(
+pub(crate) fn has_filter<K: Kernel>(
     kernel: &K,
     key: ChainKey,
     direction: TcDirection,
@@ -322,7 +337,7 @@ pub(crate) fn shrink<K: Kernel>(
     if left.is_empty() {
         return end(kernel, pins, key, &chain, records);
     }
-    let revision = next_revision(chain.revision);
+    let revision = next_revision(kernel, pins, key, chain.revision)?;
     let built = build(change, pins, key, revision, &left, &programs)?;
     let rest = removal(kernel, pins, key, chain.revision)?;
     let next = ChainRecord {

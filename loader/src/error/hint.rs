@@ -24,14 +24,10 @@ impl LoaderError {
             Self::ProgramGone { id, .. } => Some(format!(
                 "was bpffs unmounted? `bpfman unload {id}` removes the record"
             )),
-            Self::ChainGone { links, .. } => {
-                let ids: Vec<_> = links.iter().map(u32::to_string).collect();
-                Some(format!(
-                    "was bpffs unmounted? `bpfman detach` of {} removes the records",
-                    ids.join(", ")
-                ))
-            }
             Self::Object { source, .. } => hint_of_object(source),
+            Self::ChainHeld { .. } => Some(
+                "end the process that holds its link: `bpftool link` names it".to_owned(),
+            ),
             Self::ByteOrder { .. } => {
                 Some("load the object that was compiled for this host".to_owned())
             }
@@ -72,7 +68,7 @@ impl LoaderError {
                 place.iface,
                 place.direction.map_or("", TcDirection::as_str)
             )),
-            Self::TcxTwice { .. } => Some(
+            Self::TcxTwice { .. } | Self::TracepointTwice { .. } => Some(
                 "load it once more to run it twice: each load is a program of its own".to_owned(),
             ),
             Self::FilterGone { .. } => Some("attach again".to_owned()),
@@ -84,10 +80,15 @@ impl LoaderError {
                 Some("leave --mode out, or detach the programs that are there first".to_owned())
             }
             Self::ModeRefused { .. } => Some("try --mode skb, or leave --mode out".to_owned()),
-            Self::State(StateError::Locked { .. }) => Some(
-                "raise max_retries or millisec_delay under [database] in the configuration"
-                    .to_owned(),
-            ),
+            Self::Recovery { .. } | Self::InTheWay { .. } => Some(DOCTOR.to_owned()),
+            Self::State(error) => hint_of_state(error),
+            Self::NoKernelTypes { plain, .. } => {
+                let mut hint = "load it on a kernel built with CONFIG_DEBUG_INFO_BTF".to_owned();
+                if !plain.is_empty() {
+                    hint.push_str(&format!("; programs of it that do without: {}", plain.join(", ")));
+                }
+                Some(hint)
+            }
             Self::Kernel { source, .. } if hint_of(source).is_some() => hint_of(source),
             Self::Kernel {
                 source: KernelError::NotANamespace { .. } | KernelError::NoNamespace { .. },
@@ -167,6 +168,33 @@ fn hint_of_object(error: &ObjectError) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// What names every difference and mends most.
+const DOCTOR: &str = "`bpfman doctor` names what is wrong, `bpfman doctor --repair` mends it";
+
+/// What to do about lock, journal and records.
+fn hint_of_state(error: &StateError) -> Option<String> {
+    match error {
+        StateError::Locked { .. } => Some(
+            "raise max_retries or millisec_delay under [database] in the configuration".to_owned(),
+        ),
+        StateError::Journal { path, .. } => Some(format!(
+            "`bpfman doctor --repair` sets {} aside and mends what the command left",
+            path.display()
+        )),
+        StateError::Database { path, .. } => Some(format!(
+            "a disk that is full? Where the database is damaged: move {} away, then `bpfman doctor --repair` removes what \
+             was loaded and attached",
+            path.display()
+        )),
+        StateError::Record { path, .. } | StateError::Key { path, .. } => Some(format!(
+            "written by another version of bpfman? Use that one, or move {} away, then `bpfman doctor --repair` removes \
+             what was loaded and attached",
+            path.display()
+        )),
+        _ => None,
+    }
 }
 
 /// What to do about a refusal that says so itself.

@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
 use super::{
-    Device, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError, LinkSpec, LoadAs,
-    LoadSpec, Loaded, LoadedMap, LoadedProgram, ProbeError, ProgramBrief, TcDispatcherConfig,
-    TcFilter, UprobePlace, XdpDispatcherConfig,
+    Description, Device, DirEntry, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError,
+    LinkSpec, LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProbeError, ProgramBrief,
+    TcDispatcherConfig, TcFilter, UprobePlace, XdpDispatcherConfig, kept_name,
 };
 use crate::near::nearest;
 use crate::{KernelState, TcDirection, UprobePoint, XdpMode};
@@ -153,6 +153,27 @@ impl FakeKernel {
         drop(pins);
     }
 
+    /// Answers `BPF_LINK_UPDATE` with that errno, as a driver does that cannot take the new program.
+    pub fn refuse_updates(&self, code: Option<i32>) {
+        self.world.borrow_mut().refuse_updates = code;
+    }
+
+    /// Pins a program of somebody else.
+    pub fn pin_foreign(&self, path: &Path) {
+        let id = self.load_foreign("foreign", "tracepoint");
+        let mut world = self.world.borrow_mut();
+        if let Some(program) = world.programs.get(&id).and_then(Weak::upgrade) {
+            world.pins.insert(path.to_owned(), Object::Program(program));
+        }
+    }
+
+    /// From the `n`th call from now on, from 1, bpffs is mounted read-only. 0 is never.
+    pub fn read_only_at(&self, n: usize) {
+        let mut world = self.world.borrow_mut();
+        world.calls = 0;
+        world.read_only_at = (n > 0).then_some(n);
+    }
+
     /// The `n`th call from now, from 1, fails with EIO. Returns to normal after it; 0 is never.
     pub fn fail_at(&self, n: usize) {
         let mut world = self.world.borrow_mut();
@@ -213,6 +234,15 @@ impl FakeKernel {
         }
     }
 
+    /// As [`FakeKernel::call`], for calls that write to bpffs.
+    fn write(&self, call: &'static str) -> Result<std::cell::RefMut<'_, World>, KernelError> {
+        let world = self.call(call)?;
+        if world.read_only_at.is_some_and(|from| world.calls >= from) {
+            return Err(errno(call, libc::EROFS));
+        }
+        Ok(world)
+    }
+
     /// Somebody takes the filters away that others than we put there.
     pub fn remove_foreign_filters(&self, interface: &str, direction: TcDirection) {
         let mut world = self.world.borrow_mut();
@@ -249,7 +279,7 @@ fn errno(call: &str, code: i32) -> KernelError {
 fn brief(program: &Program) -> ProgramBrief {
     ProgramBrief {
         id: program.id,
-        name: program.name.chars().take(15).collect(),
+        name: kept_name(&program.name),
         program_type: program.kind.to_owned(),
     }
 }
@@ -366,6 +396,15 @@ impl Kernel for FakeKernel {
         Ok(program.map(Object::Program))
     }
 
+    fn map_by_id(&self, id: u32) -> Result<Option<Object>, KernelError> {
+        Ok(self.call("map by id")?.map(id).map(Object::Map))
+    }
+
+    fn describe(&self, handle: &Object) -> Result<Description, KernelError> {
+        let _world = self.call("describe")?;
+        handle.description()
+    }
+
     fn next_program_id(&self, id: u32) -> Result<Option<u32>, KernelError> {
         let world = self.call("next id")?;
         let mut later = world.programs.range(id.saturating_add(1)..);
@@ -375,7 +414,7 @@ impl Kernel for FakeKernel {
     }
 
     fn pin(&self, handle: &Object, path: &Path) -> Result<(), KernelError> {
-        let mut world = self.call("pin")?;
+        let mut world = self.write("pin")?;
         world.free_name("pin", path)?;
         world.pins.insert(path.to_owned(), handle.again());
         Ok(())
@@ -387,13 +426,18 @@ impl Kernel for FakeKernel {
     }
 
     fn unpin(&self, path: &Path) -> Result<(), KernelError> {
-        let object = self.call("unpin")?.pins.remove(path);
+        let object = self.write("unpin")?.pins.remove(path);
         drop(object);
         Ok(())
     }
 
+    fn exists(&self, path: &Path) -> Result<bool, KernelError> {
+        let world = self.call("stat")?;
+        Ok(world.pins.contains_key(path) || world.dirs.contains(path))
+    }
+
     fn create_dir(&self, path: &Path) -> Result<(), KernelError> {
-        let mut world = self.call("mkdir")?;
+        let mut world = self.write("mkdir")?;
         if world.dirs.contains(path) {
             return Ok(());
         }
@@ -403,7 +447,7 @@ impl Kernel for FakeKernel {
     }
 
     fn remove_dir(&self, path: &Path) -> Result<(), KernelError> {
-        let mut world = self.call("rmdir")?;
+        let mut world = self.write("rmdir")?;
         let inside = |other: &PathBuf| other.parent() == Some(path);
         if world.pins.keys().any(inside) || world.dirs.iter().any(inside) {
             return Err(errno("rmdir", libc::ENOTEMPTY));
@@ -412,16 +456,8 @@ impl Kernel for FakeKernel {
         Ok(())
     }
 
-    fn list_dir(&self, path: &Path) -> Result<Vec<String>, KernelError> {
-        let world = self.call("list")?;
-        let inside = world
-            .pins
-            .keys()
-            .filter(|other| other.parent() == Some(path));
-        let names = inside.filter_map(|path| path.file_name());
-        Ok(names
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect())
+    fn list_dir(&self, path: &Path) -> Result<Vec<DirEntry>, KernelError> {
+        Ok(self.call("list")?.entries(path))
     }
 
     fn link(&self, spec: &LinkSpec<'_, Object>) -> Result<Object, KernelError> {
@@ -429,7 +465,10 @@ impl Kernel for FakeKernel {
     }
 
     fn update_link(&self, link: &Object, program: &Object) -> Result<(), KernelError> {
-        let _world = self.call("update link")?;
+        let world = self.call("update link")?;
+        if let Some(code) = world.refuse_updates {
+            return Err(errno("update link", code));
+        }
         let Object::Link(link) = link else {
             return Err(errno("update link", libc::EINVAL));
         };

@@ -280,10 +280,71 @@ pub struct TcFilter {
     pub handle: u32,
     /// Id of its BPF program.
     pub program_id: Option<u32>,
+    /// What it is called in `tc filter show`.
+    pub name: Option<String>,
 }
 
 /// Preference of our filters.
 pub const TC_PREFERENCE: u16 = 50;
+
+/// What our filters are called.
+pub const TC_FILTER_NAME: &str = "bpfman";
+
+/// What is in a folder of bpffs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a folder; else it is a pin.
+    pub is_dir: bool,
+}
+
+/// What a handle is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Description {
+    /// A program.
+    Program {
+        /// Its id.
+        id: u32,
+    },
+    /// A map.
+    Map {
+        /// Its id.
+        id: u32,
+        /// What the kernel keeps of its name.
+        name: String,
+    },
+    /// A link.
+    Link {
+        /// Id of the program that it runs.
+        program_id: u32,
+        /// What it leads to.
+        kind: LinkKind,
+    },
+}
+
+/// What a link leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkKind {
+    /// The XDP hook of an interface; `None` once that is gone, or the link was detached.
+    Xdp(Option<u32>),
+    /// A TCX hook of an interface; `None` as for XDP.
+    Tcx(Option<u32>),
+    /// A function of the program of that id, or of the kernel (then the id is that of its BTF).
+    Function(u32),
+    /// Something else.
+    Other,
+}
+
+/// What the kernel keeps of the name of a program or map: 15 bytes (`BPF_OBJ_NAME_LEN` less the NUL) of letters,
+/// digits, `_` and `.`. Others (Rust's `$`) become `_`.
+pub fn kept_name(name: &str) -> String {
+    let kept = |byte: u8| {
+        let taken = byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
+        char::from(if taken { byte } else { b'_' })
+    };
+    name.bytes().take(15).map(kept).collect()
+}
 
 /// What a kernel can be asked to do. One call, one step.
 pub trait Kernel {
@@ -304,6 +365,10 @@ pub trait Kernel {
     fn program_state(&self, program: &Self::Handle) -> Result<KernelState, KernelError>;
     /// Opens a program by id; `None` when there is none.
     fn program_by_id(&self, id: u32) -> Result<Option<Self::Handle>, KernelError>;
+    /// Opens a map by id; `None` when there is none.
+    fn map_by_id(&self, id: u32) -> Result<Option<Self::Handle>, KernelError>;
+    /// What a handle is of. `EINVAL` for a file of user space.
+    fn describe(&self, handle: &Self::Handle) -> Result<Description, KernelError>;
     /// The smallest program id above `id`.
     fn next_program_id(&self, id: u32) -> Result<Option<u32>, KernelError>;
     /// Pins with mode 0660.
@@ -312,12 +377,14 @@ pub trait Kernel {
     fn open_pin(&self, path: &Path) -> Result<Option<Self::Handle>, KernelError>;
     /// Removes a pin; one that is gone already is no error.
     fn unpin(&self, path: &Path) -> Result<(), KernelError>;
+    /// Whether anything is there: a pin or a folder.
+    fn exists(&self, path: &Path) -> Result<bool, KernelError>;
     /// Makes a folder (mode 0770) and its parents in bpffs; one that is there is no error.
     fn create_dir(&self, path: &Path) -> Result<(), KernelError>;
     /// Removes an empty folder; one that is gone already is no error.
     fn remove_dir(&self, path: &Path) -> Result<(), KernelError>;
-    /// Names in a folder, sorted; a folder that is gone has none.
-    fn list_dir(&self, path: &Path) -> Result<Vec<String>, KernelError>;
+    /// What is in a folder, sorted by name; a folder that is gone has nothing.
+    fn list_dir(&self, path: &Path) -> Result<Vec<DirEntry>, KernelError>;
     /// Makes a link. It goes when its last handle and pin go.
     fn link(&self, spec: &LinkSpec<'_, Self::Handle>) -> Result<Self::Handle, KernelError>;
     /// Puts another program under a link in one step (`BPF_LINK_UPDATE`).

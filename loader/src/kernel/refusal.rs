@@ -117,6 +117,11 @@ pub(crate) fn advice(log: &str) -> Option<&'static str> {
             "this kernel does not have that helper, or not for programs of this type: a newer kernel may",
         ),
         (
+            // map_value_or_null and its like (kernel/bpf/verifier.c, reg_type_str).
+            "_or_null'",
+            "a pointer that may be NULL is used: compare it with NULL first",
+        ),
+        (
             "is not supported for prog type",
             "programs of this type may not do that on this kernel",
         ),
@@ -144,6 +149,10 @@ mod tests {
             (
                 "cannot call GPL-restricted function from non-GPL compatible program\n",
                 Some("licence"),
+            ),
+            (
+                "R0 invalid mem access 'map_value_or_null'\n",
+                Some("compare it with NULL"),
             ),
             ("R0 invalid mem access 'scalar'\n", None),
         ];

@@ -44,16 +44,20 @@ pub enum StateError {
         source: sled::Error,
     },
     /// A record that cannot be read or written as JSON.
-    #[error("record `{key}`")]
+    #[error("record `{key}` in {}", .path.display())]
     Record {
+        /// The database, or the journal.
+        path: PathBuf,
         /// Its key.
         key: String,
         /// What is wrong with it.
         source: serde_json::Error,
     },
     /// A key in the database that is none of ours.
-    #[error("the database has a record `{key}` that is none of ours")]
+    #[error("{} has a record `{key}` that is none of ours", .path.display())]
     Key {
+        /// Folder of the database.
+        path: PathBuf,
         /// The key, with what is no UTF-8 replaced.
         key: String,
     },

@@ -10,9 +10,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::StateError;
+use super::moment::moment;
 use super::store::Put;
 use crate::TcDirection;
 use crate::kernel::Device;
+
+/// Of the file.
+const MODE: u32 = 0o600;
 
 /// A step of building: it adds, and can be taken away by its name alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,9 +137,9 @@ impl Journal {
 
     /// Writes one line.
     pub(crate) fn write(&mut self, line: &Line) -> Result<(), StateError> {
-        #[cfg(test)]
-        crate::tests::kill::moment();
+        moment();
         let bytes = encode(std::slice::from_ref(line)).map_err(|source| StateError::Record {
+            path: self.path.clone(),
             key: "journal".to_owned(),
             source,
         })?;
@@ -145,7 +149,7 @@ impl Journal {
                 let opened = File::options()
                     .append(true)
                     .create(true)
-                    .mode(0o600)
+                    .mode(MODE)
                     .open(&self.path);
                 none.insert(opened.map_err(|source| StateError::Io {
                     doing: "opening",
@@ -156,8 +160,7 @@ impl Journal {
         };
         file.write_all(&bytes)
             .map_err(|source| self.failed("writing", source))?;
-        #[cfg(test)]
-        crate::tests::kill::moment();
+        moment();
         Ok(())
     }
 
@@ -169,8 +172,7 @@ impl Journal {
             };
             file.set_len(0)
                 .map_err(|source| self.failed("clearing", source))?;
-            #[cfg(test)]
-            crate::tests::kill::moment();
+            moment();
             return Ok(());
         }
         self.replace()
@@ -182,14 +184,39 @@ impl Journal {
         self.replace()
     }
 
+    /// Forgets the change under way, except that these lines stay, too.
+    pub(crate) fn keep_too(&mut self, lines: Vec<Line>) -> Result<(), StateError> {
+        self.kept.extend(lines);
+        self.replace()
+    }
+
+    /// Gives the file another name, under which nobody looks for it.
+    pub(crate) fn set_aside(&mut self) -> Result<(), StateError> {
+        self.file = None;
+        self.kept = Vec::new();
+        match fs::rename(&self.path, self.path.with_extension("damaged")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.failed("renaming", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn replace(&mut self) -> Result<(), StateError> {
         self.file = None;
         let bytes = encode(&self.kept).map_err(|source| StateError::Record {
+            path: self.path.clone(),
             key: "journal".to_owned(),
             source,
         })?;
         let fresh = self.path.with_extension("new");
-        fs::write(&fresh, bytes)
+        File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(MODE)
+            .open(&fresh)
+            .and_then(|mut file| file.write_all(&bytes))
             .and_then(|()| fs::rename(&fresh, &self.path))
             .map_err(|source| self.failed("rewriting", source))
     }

@@ -4,6 +4,7 @@ mod boot;
 mod error;
 mod journal;
 mod lock;
+mod moment;
 mod record;
 mod store;
 
@@ -54,7 +55,8 @@ impl Guard {
                 source,
             })?;
         }
-        let lock = match lock::acquire(&dir.join("lock"), config.lock_delay * config.lock_retries) {
+        let patience = config.lock_delay.saturating_mul(config.lock_retries);
+        let lock = match lock::acquire(&dir.join("lock"), patience) {
             Ok(file) => Some(file),
             Err(StateError::Io { source, .. })
                 if missing == Missing::Empty && source.kind() == io::ErrorKind::NotFound =>

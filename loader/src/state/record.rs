@@ -10,6 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::TcDirection;
+use crate::error::HookPlace;
 
 /// The hooks on which programs stand in an order of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +21,13 @@ pub(crate) enum Hook {
 }
 
 impl Hook {
+    /// Those with dispatchers.
+    pub(crate) const CHAINED: [Self; 3] = [
+        Self::Xdp,
+        Self::Tc(TcDirection::Ingress),
+        Self::Tc(TcDirection::Egress),
+    ];
+
     /// Name of it in keys and in bpffs.
     pub(crate) const fn folder(self) -> &'static str {
         match self {
@@ -57,6 +65,8 @@ pub(crate) enum Key {
 
 /// What the keys of programs begin with.
 pub(crate) const PROGRAMS: &str = "program/";
+/// What the keys of our clsacts begin with.
+pub(crate) const CLSACTS: &str = "clsact/";
 /// What the keys of links begin with.
 pub(crate) const LINKS: &str = "link/";
 
@@ -68,7 +78,7 @@ impl fmt::Display for Key {
             Self::Chain(key) => {
                 write!(f, "{}/{}/{}", key.hook.folder(), key.nsid, key.ifindex)
             }
-            Self::Clsact { nsid, ifindex } => write!(f, "clsact/{nsid}/{ifindex}"),
+            Self::Clsact { nsid, ifindex } => write!(f, "{CLSACTS}{nsid}/{ifindex}"),
         }
     }
 }
@@ -242,6 +252,31 @@ impl LinkRecord {
             ifindex,
         };
         Some((key, priority))
+    }
+
+    /// The hook that it is on, where that is one of an interface.
+    pub(crate) fn hook(&self) -> Option<HookPlace> {
+        let (iface, direction, netns) = match &self.place {
+            PlaceRecord::Xdp { iface, netns, .. } => (iface, None, netns),
+            PlaceRecord::Tc {
+                iface,
+                direction,
+                netns,
+                ..
+            }
+            | PlaceRecord::Tcx {
+                iface,
+                direction,
+                netns,
+                ..
+            } => (iface, Some(*direction), netns),
+            _ => return None,
+        };
+        Some(HookPlace {
+            iface: iface.clone(),
+            direction,
+            netns: netns.clone(),
+        })
     }
 
     /// The dispatcher's chain it is in; TCX links have none.

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::record::{
-    ChainKey, ChainRecord, ClsactRecord, Key, LINKS, LinkRecord, PROGRAMS, ProgramRecord,
+    CLSACTS, ChainKey, ChainRecord, ClsactRecord, Hook, Key, LINKS, LinkRecord, PROGRAMS,
+    ProgramRecord,
 };
 use super::{StateError, lock};
+use crate::kernel::linux::ahead;
 
 /// Bytes that sled may cache. The records of a thousand programs are below half a megabyte.
 const CACHE_BYTES: u64 = 1 << 20;
@@ -34,6 +36,16 @@ pub(crate) struct Put {
 pub(crate) enum Direction {
     Forward,
     Backward,
+}
+
+impl Put {
+    /// The record as it is when the change was applied in that direction.
+    fn side(&self, direction: Direction) -> &Option<Value> {
+        match direction {
+            Direction::Forward => &self.after,
+            Direction::Backward => &self.before,
+        }
+    }
 }
 
 /// The open database.
@@ -64,7 +76,9 @@ impl Store {
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(None)
             .segment_size(SEGMENT_BYTES);
-        let db = config.open().map_err(|source| StateError::Database {
+        // sled starts seven threads at its first opening, and each spins until it has started the last one: half of a
+        // command's time, unless this thread goes first.
+        let db = ahead(|| config.open()).map_err(|source| StateError::Database {
             doing: "opening",
             path: path.to_owned(),
             source,
@@ -84,25 +98,41 @@ impl Store {
         }
     }
 
+    fn decode<T: DeserializeOwned>(&self, key: &str, bytes: &[u8]) -> Result<T, StateError> {
+        serde_json::from_slice(bytes).map_err(self.spoiled(key))
+    }
+
+    fn encode(&self, key: &str, value: &Value) -> Result<Vec<u8>, StateError> {
+        serde_json::to_vec(value).map_err(self.spoiled(key))
+    }
+
+    fn spoiled(&self, key: &str) -> impl FnOnce(serde_json::Error) -> StateError {
+        let (path, key) = (self.path.clone(), key.to_owned());
+        |source| StateError::Record { path, key, source }
+    }
+
     fn get<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, StateError> {
         let key = key.to_string();
         let found = self.db.get(&key).map_err(self.failed("reading"))?;
-        found.map(|bytes| decode(&key, &bytes)).transpose()
+        found.map(|bytes| self.decode(&key, &bytes)).transpose()
     }
 
-    /// Every record whose key begins with `prefix`, by the number after it.
-    fn scan<T: DeserializeOwned>(&self, prefix: &str) -> Result<BTreeMap<u32, T>, StateError> {
+    /// Every record whose key begins with `prefix`, by what `parse` makes of the rest.
+    fn scan<I: Ord, T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+        parse: impl Fn(&str) -> Option<I>,
+    ) -> Result<BTreeMap<I, T>, StateError> {
         let mut records = BTreeMap::new();
         for entry in self.db.scan_prefix(prefix) {
             let (key, value) = entry.map_err(self.failed("reading"))?;
             let key = String::from_utf8_lossy(&key);
-            let id = key
-                .strip_prefix(prefix)
-                .and_then(|number| number.parse().ok());
+            let id = key.strip_prefix(prefix).and_then(&parse);
             let id = id.ok_or_else(|| StateError::Key {
+                path: self.path.clone(),
                 key: key.to_string(),
             })?;
-            records.insert(id, decode(&key, &value)?);
+            records.insert(id, self.decode(&key, &value)?);
         }
         Ok(records)
     }
@@ -112,7 +142,7 @@ impl Store {
     }
 
     pub(crate) fn programs(&self) -> Result<BTreeMap<u32, ProgramRecord>, StateError> {
-        self.scan(PROGRAMS)
+        self.scan(PROGRAMS, |id| id.parse().ok())
     }
 
     pub(crate) fn link(&self, id: u32) -> Result<Option<LinkRecord>, StateError> {
@@ -120,11 +150,31 @@ impl Store {
     }
 
     pub(crate) fn links(&self) -> Result<BTreeMap<u32, LinkRecord>, StateError> {
-        self.scan(LINKS)
+        self.scan(LINKS, |id| id.parse().ok())
     }
 
     pub(crate) fn chain(&self, key: ChainKey) -> Result<Option<ChainRecord>, StateError> {
         self.get(Key::Chain(key))
+    }
+
+    pub(crate) fn chains(&self) -> Result<BTreeMap<ChainKey, ChainRecord>, StateError> {
+        let mut chains = BTreeMap::new();
+        for hook in Hook::CHAINED {
+            chains.extend(self.scan(&format!("{}/", hook.folder()), |place| {
+                let (nsid, ifindex) = interface(place)?;
+                Some(ChainKey {
+                    hook,
+                    nsid,
+                    ifindex,
+                })
+            })?);
+        }
+        Ok(chains)
+    }
+
+    /// Every clsact that we made, by namespace and interface.
+    pub(crate) fn clsacts(&self) -> Result<BTreeMap<(u64, u32), ClsactRecord>, StateError> {
+        self.scan(CLSACTS, interface)
     }
 
     /// Whether clsact of that interface was made by us.
@@ -141,10 +191,7 @@ impl Store {
         let before = self.get::<Value>(key)?;
         let key = key.to_string();
         let after = after.map(serde_json::to_value).transpose();
-        let after = after.map_err(|source| StateError::Record {
-            key: key.clone(),
-            source,
-        })?;
+        let after = after.map_err(self.spoiled(&key))?;
         Ok(Put { key, before, after })
     }
 
@@ -157,18 +204,26 @@ impl Store {
     pub(crate) fn apply(&self, puts: &[Put], direction: Direction) -> Result<(), StateError> {
         let mut batch = sled::Batch::default();
         for put in puts {
-            let value = match direction {
-                Direction::Forward => &put.after,
-                Direction::Backward => &put.before,
-            };
-            match value {
-                Some(value) => batch.insert(put.key.as_str(), encode(&put.key, value)?),
+            match put.side(direction) {
+                Some(value) => batch.insert(put.key.as_str(), self.encode(&put.key, value)?),
                 None => batch.remove(put.key.as_str()),
             }
         }
         self.db.apply_batch(batch).map_err(self.failed("writing"))?;
         self.db.flush().map_err(self.failed("flushing"))?;
         Ok(())
+    }
+
+    /// Whether the records are what applying the changes in that direction makes of them.
+    pub(crate) fn are(&self, puts: &[Put], direction: Direction) -> Result<bool, StateError> {
+        for put in puts {
+            let found = self.db.get(&put.key).map_err(self.failed("reading"))?;
+            let found = found.map(|bytes| self.decode::<Value>(&put.key, &bytes));
+            if found.transpose()? != *put.side(direction) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Everything there is, for comparing.
@@ -182,16 +237,8 @@ impl Store {
     }
 }
 
-fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StateError> {
-    serde_json::from_slice(bytes).map_err(|source| StateError::Record {
-        key: key.to_owned(),
-        source,
-    })
-}
-
-fn encode(key: &str, value: &Value) -> Result<Vec<u8>, StateError> {
-    serde_json::to_vec(value).map_err(|source| StateError::Record {
-        key: key.to_owned(),
-        source,
-    })
+/// `<inode of the namespace>/<interface index>`, as in keys.
+fn interface(place: &str) -> Option<(u64, u32)> {
+    let (nsid, ifindex) = place.split_once('/')?;
+    Some((nsid.parse().ok()?, ifindex.parse().ok()?))
 }

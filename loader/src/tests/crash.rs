@@ -207,14 +207,24 @@ fn what_cannot_be_undone_is_left_for_the_next_command() {
     let ids = prepare(&bench);
     let (before, records) = (bench.kernel.snapshot(), bench.records());
     bench.kernel.crash_at(0);
-    // Dies with pins made; the next command fails to remove one of them, the one after it does.
+    // Dies with pins made; the next commands fail to remove one of them, the one after them does.
     let arm = |_: &Bench| kill::at_moment(11);
     assert!(dies(&bench, &arm, ACTS[0].1, &ids));
     assert_ne!(bench.kernel.snapshot(), before);
     bench.kernel.fail_at(1);
-    drop(bench.lock());
+    let error = bench.loader.lock().unwrap_err();
     assert!(!bench.kernel.is_armed());
+    assert_eq!(
+        error.to_string(),
+        "settling what an interrupted command left (loading prog.o)"
+    );
+    assert!(error.hint().unwrap().contains("bpfman doctor --repair"));
     assert_ne!(bench.kernel.snapshot(), before);
+    bench.kernel.fail_at(1);
+    let guard = bench.loader.lock_to_read().unwrap();
+    let filter = ProgramFilter::default();
+    assert_eq!(bench.loader.programs(&guard, &filter).unwrap().len(), 5);
+    drop(guard);
     assert_eq!(bench.records(), records);
     assert_eq!(bench.kernel.snapshot(), before);
     bench.assert_agreement("after the third");

@@ -6,8 +6,10 @@ use super::*;
 pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) prepare: fn(&Bench) -> Vec<u32>,
-    pub(super) act: fn(&Bench, &mut Guard, &[u32]) -> Result<(), LoaderError>,
+    pub(super) act: Act,
 }
+
+pub(super) type Act = fn(&Bench, &mut Guard, &[u32]) -> Result<(), LoaderError>;
 
 fn three_members(bench: &Bench) -> Vec<u32> {
     let programs = bench.load(&["xdp:pass", "xdp:xdp_stats", "tracepoint:on_switch"]);
@@ -274,15 +276,24 @@ fn a_failed_call_leaves_everything_as_it_was() {
 
 /// Lets the Nth call fail, for every N, until none is left to fail and the act is done.
 pub(super) fn every_call_fails(case: &Case) {
-    let bench = Bench::new();
-    let ids = (case.prepare)(&bench);
+    let prepare = || {
+        let bench = Bench::new();
+        let ids = (case.prepare)(&bench);
+        (bench, ids)
+    };
+    every_call_fails_on(case.name, prepare, case.act);
+}
+
+/// The same, on a host that is prepared otherwise.
+pub(super) fn every_call_fails_on(name: &str, prepare: impl Fn() -> (Bench, Vec<u32>), act: Act) {
+    let (bench, ids) = prepare();
     let (before, records) = (bench.kernel.snapshot(), bench.records());
     let mut failed = 0;
     for n in 1.. {
-        let context = format!("{}, call {n}", case.name);
+        let context = format!("{}, call {n}", name);
         let mut guard = bench.lock();
         bench.kernel.fail_at(n);
-        let result = (case.act)(&bench, &mut guard, &ids);
+        let result = act(&bench, &mut guard, &ids);
         let armed = bench.kernel.is_armed();
         bench.kernel.fail_at(0);
         drop(guard);
@@ -295,9 +306,9 @@ pub(super) fn every_call_fails(case: &Case) {
         assert_eq!(bench.records(), records, "{context}");
         failed = n;
     }
-    assert!(failed >= 2, "{}: only {failed} calls", case.name);
-    bench.assert_agreement(case.name);
-    assert_ne!(bench.records(), records, "{}: did nothing", case.name);
+    assert!(failed >= 2, "{}: only {failed} calls", name);
+    bench.assert_agreement(name);
+    assert_ne!(bench.records(), records, "{}: did nothing", name);
 }
 
 #[test]

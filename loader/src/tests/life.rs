@@ -331,7 +331,7 @@ fn an_unmounted_bpffs_stops_neither_list_nor_unload() {
     let bench = Bench::new();
     let programs = bench.load(&["xdp:pass", "xdp:xdp_stats", "tracepoint:on_switch"]);
     bench.attach(programs[0], xdp("eth0", 1));
-    let stale = bench.attach(programs[1], xdp("eth0", 2));
+    bench.attach(programs[1], xdp("eth0", 2));
     bench.attach(programs[2], tracepoint("sched/sched_switch"));
     bench.kernel.unmount();
     assert!(listing(&bench, &ProgramFilter::default()).is_empty());
@@ -347,17 +347,31 @@ fn an_unmounted_bpffs_stops_neither_list_nor_unload() {
             .contains(&format!("bpfman unload {}", programs[0]))
     );
 
-    // A new program says what is in its way.
+    // What is left of the chain is not in the way of a new program.
     let fresh = bench.load(&["xdp:pass"])[0];
-    let error = bench.try_attach(fresh, xdp("eth0", 1)).unwrap_err();
-    assert!(
-        matches!(&error, LoaderError::ChainGone { links, .. } if links.contains(&stale)),
-        "{error}"
-    );
+    let link = bench.attach(fresh, xdp("eth0", 1));
+    assert_eq!(bench.chain("eth0"), [link]);
     for id in programs {
         bench.unload(id);
     }
-    bench.assert_agreement("only the fresh one");
-    bench.attach(fresh, xdp("eth0", 1));
     bench.assert_agreement("attached");
+}
+
+#[test]
+fn a_chain_that_some_process_holds_is_not_forgotten() {
+    let bench = Bench::new();
+    let id = bench.load(&["xdp:pass"])[0];
+    bench.attach(id, xdp("eth0", 1));
+    let pins = bench.kernel.pins().into_keys();
+    let link = pins
+        .into_iter()
+        .find(|path| path.to_string_lossy().ends_with("_link"));
+    let link = link.unwrap();
+    let held = bench.kernel.open_pin(&link).unwrap();
+    bench.kernel.unpin(&link).unwrap();
+    let error = bench.try_attach(id, xdp("eth0", 2)).unwrap_err();
+    assert!(matches!(error, LoaderError::ChainHeld { .. }), "{error}");
+    drop(held);
+    bench.attach(id, xdp("eth0", 2));
+    bench.assert_agreement("attached anew");
 }

@@ -86,3 +86,12 @@ fn fifty_at_once_all_get_through() {
         }
     });
 }
+
+#[test]
+fn a_patience_longer_than_time_is_no_mistake() {
+    let bench = Bench::with(|config| {
+        config.lock_retries = u32::MAX;
+        config.lock_delay = Duration::from_secs(u64::MAX);
+    });
+    bench.load(&["xdp:pass"]);
+}

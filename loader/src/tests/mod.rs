@@ -2,12 +2,14 @@
 
 mod chain;
 mod crash;
+mod doctor;
 mod faults;
 pub(crate) mod kill;
 mod life;
 mod locking;
 mod netns;
 mod probes;
+mod recovery;
 mod tc;
 mod tcx;
 
@@ -24,7 +26,6 @@ use tempfile::TempDir;
 
 use crate::kernel::Kernel;
 use crate::kernel::fake::FakeKernel;
-use crate::state::Hook;
 use crate::{
     AttachPoint, AttachRequest, Attachment, Config, Guard, Link, LinkFilter, LoadRequest, Loader,
     LoaderError, ProceedOn, Program, ProgramFilter, ProgramRequest, Source, TcDirection, XdpMode,
@@ -166,123 +167,21 @@ impl Bench {
         places.into_values().collect()
     }
 
-    /// Store, kernel and bpffs tell the same, and nothing is left over.
+    /// Store, kernel and bpffs tell the same, and nothing is left over, not even a program that nothing pins.
     pub(crate) fn assert_agreement(&self, context: &str) {
-        let guard = self.lock();
+        let found = self.loader.doctor().unwrap();
+        assert!(found.is_empty(), "{context}: {found:#?}");
         assert_eq!(
             std::fs::read(self.run_dir().join("journal")).unwrap_or_default(),
             b"",
             "{context}: journal"
         );
-        let (programs, links) = match guard.records().unwrap() {
-            Some(records) => (records.programs().unwrap(), records.links().unwrap()),
-            None => Default::default(),
-        };
-        let mut pins = BTreeSet::new();
-        let mut dirs: BTreeSet<PathBuf> = [
-            "",
-            "links",
-            "maps",
-            "maps/by-name",
-            "xdp",
-            "tc-ingress",
-            "tc-egress",
-        ]
-        .iter()
-        .map(|name| self.fs(name))
-        .map(|path| path.components().collect())
-        .collect();
-        let mut alive: BTreeSet<u32> = programs.keys().copied().collect();
-        for (id, program) in &programs {
-            pins.insert((self.fs(&format!("prog_{id}")), *id));
-            let maps = format!("maps/{}", program.maps_folder);
-            dirs.insert(self.fs(&maps));
-            for name in ["counts", "events"] {
-                pins.insert((self.fs(&maps).join(name), 0));
-            }
+        let mut alive = self.kernel.foreign_programs();
+        if let Some(records) = self.lock().records().unwrap() {
+            alive.extend(records.programs().unwrap().into_keys());
+            let chains = records.chains().unwrap().into_values();
+            alive.extend(chains.map(|chain| chain.program_id));
         }
-        let mut chains = BTreeSet::new();
-        for (id, link) in &links {
-            match link.chain() {
-                Some(key) => {
-                    chains.insert(key);
-                }
-                None => {
-                    pins.insert((self.fs(&format!("links/{id}")), link.program_id));
-                }
-            }
-        }
-        let mut clsacts = BTreeSet::new();
-        for key in chains {
-            let records = guard.records().unwrap().unwrap();
-            let Some(chain) = records.chain(key).unwrap() else {
-                // What is left of a chain that stopped: records of links.
-                let running = match key.hook {
-                    Hook::Tc(direction) => self.kernel.tc_chain(key.nsid, key.ifindex, direction),
-                    _ => self.kernel.xdp_chain_at(key.ifindex),
-                };
-                assert_eq!(running, None, "{context}: {key:?}");
-                continue;
-            };
-            let mut members: Vec<_> = links
-                .values()
-                .filter(|link| link.chain() == Some(key))
-                .map(|link| (link.order().unwrap().1, link.sequence, link.program_id))
-                .collect();
-            members.sort();
-            let ids: Vec<u32> = members.iter().map(|(.., id)| *id).collect();
-            let expected = if chain.direct { vec![] } else { ids.clone() };
-            let base = format!(
-                "{}/dispatcher_{}_{}",
-                key.hook.folder(),
-                key.nsid,
-                key.ifindex
-            );
-            let running = match key.hook {
-                Hook::Xdp => {
-                    pins.insert((self.fs(&format!("{base}_link")), chain.program_id));
-                    self.kernel.xdp_chain_at(key.ifindex)
-                }
-                Hook::Tc(direction) => {
-                    clsacts.insert((key.nsid, key.ifindex));
-                    self.kernel.tc_chain(key.nsid, key.ifindex, direction)
-                }
-                Hook::Tcx(_) => unreachable!("{key:?} has no chain"),
-            };
-            assert_eq!(
-                running,
-                Some((chain.program_id, expected)),
-                "{context}: {key:?}"
-            );
-            alive.insert(chain.program_id);
-            if !chain.direct {
-                let revision = self.fs(&format!("{base}_{}", chain.revision));
-                for (position, id) in ids.iter().enumerate() {
-                    pins.insert((revision.join(format!("link_{position}")), *id));
-                }
-                dirs.insert(revision);
-            }
-        }
-        // A clsact that is recorded as ours has a chain of ours on it.
-        if let Some(records) = guard.records().unwrap() {
-            for key in records.dump().into_keys() {
-                if let Some(place) = key.strip_prefix("clsact/") {
-                    let (nsid, ifindex) = place.split_once('/').unwrap();
-                    let place = (nsid.parse().unwrap(), ifindex.parse().unwrap());
-                    assert!(clsacts.contains(&place), "{context}: {key}");
-                }
-            }
-        }
-        drop(guard);
-        assert_eq!(
-            self.kernel.pins().into_iter().collect::<BTreeSet<_>>(),
-            pins,
-            "{context}: pins"
-        );
-        if !self.kernel.dirs().is_empty() {
-            assert_eq!(self.kernel.dirs(), dirs, "{context}: folders");
-        }
-        alive.extend(self.kernel.foreign_programs());
         assert_eq!(
             self.kernel.programs().into_keys().collect::<BTreeSet<_>>(),
             alive,

@@ -110,3 +110,18 @@ fn an_interface_that_is_gone_stops_neither_detach_nor_unload() {
     assert!(bench.records().is_empty());
     bench.assert_agreement("all gone");
 }
+
+#[test]
+fn links_that_lost_their_pins_are_in_nobodys_way() {
+    let bench = Bench::new();
+    let ids = bench.load(&["tcx:tcx_stats", "tcx:tc_pass"]);
+    let lost = bench.attach(ids[0], tcx("eth0", Ingress, 5));
+    bench
+        .kernel
+        .unpin(&bench.fs(&format!("links/{lost}")))
+        .unwrap();
+    bench.attach(ids[1], tcx("eth0", Ingress, 6));
+    bench.attach(ids[0], tcx("eth0", Ingress, 5));
+    assert_eq!(bench.kernel.tcx_chain("eth0", Ingress), [ids[0], ids[1]]);
+    bench.assert_agreement("attached");
+}

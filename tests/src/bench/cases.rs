@@ -6,18 +6,22 @@ use std::rc::Rc;
 
 use bpfman_tests::lanes;
 use bpfman_tests::objects::Object;
-use bpfman_tests::registry::Registry;
 use tempfile::TempDir;
 
 use crate::builds;
 use crate::measure::{Case, Contestant};
+use crate::pulls;
 use crate::signatures;
 
 /// Every case, by the name that asks for it alone.
-pub(crate) const ALL: [(&str, Make); 7] = [
+pub(crate) const ALL: [(&str, Make); 11] = [
     ("load", load),
+    ("together", together),
     ("list", list),
-    ("pull", pull),
+    ("get", get),
+    ("pull", pulls::one),
+    ("pull-index", pulls::index),
+    ("warm", pulls::warm),
     ("verify", signatures::verify),
     ("admitted", signatures::admitted),
     ("build", builds::build),
@@ -29,9 +33,6 @@ type Make = fn(&Context) -> Result<Case<'_>, String>;
 
 /// Most memory of any of our commands: 20 MB.
 pub(crate) const MOST_KIB: u64 = 20_000_000 / 1024;
-
-/// The name of the image that is pulled.
-const IMAGE: &str = "bench/program:1";
 
 /// What every case starts from.
 pub(crate) struct Context {
@@ -59,6 +60,8 @@ impl Context {
             .args(arguments)
             .env("BPFMAN_RUNTIME_DIR", self.runtime.path().join(place))
             .env("BPFMAN_IMAGE_DIR", self.at(place).join("images"))
+            .env("BPFMAN_ADMITTED_DIR", self.at(place).join("admitted"))
+            .env("BPFMAN_CONFIG", "/dev/null")
             .env_remove("RUST_LOG");
         command
     }
@@ -118,7 +121,7 @@ fn load(context: &Context) -> Result<Case<'_>, String> {
             },
             Contestant {
                 name: "bpftool prog load",
-                most_times: Some(4.0),
+                most_times: Some(3.0),
                 prepare: Box::new(theirs),
                 clear: Box::new(move |_, _| {
                     std::fs::remove_file(&unpin).expect("a pin can be removed");
@@ -128,12 +131,64 @@ fn load(context: &Context) -> Result<Case<'_>, String> {
     })
 }
 
-/// `list programs` with 500 of them, against `bpftool prog list`.
-fn list(context: &Context) -> Result<Case<'_>, String> {
-    let bpftool = as_root("bpftool")?;
+/// Twenty `load file` at once, against one.
+fn together(context: &Context) -> Result<Case<'_>, String> {
+    as_root("bpftool")?;
     let object = Object::example("tracepoint-counter").ok_or("the example cannot be compiled")?;
+    let object = Rc::new(object);
+    let alone = Rc::clone(&object);
+    Ok(Case {
+        title: format!("{TOGETHER} at once, each with its process"),
+        most_kib: MOST_KIB,
+        most_milliseconds: None,
+        most_more_milliseconds: None,
+        contestants: vec![
+            Contestant {
+                name: "bpfman load file",
+                most_times: None,
+                prepare: Box::new(move |_| {
+                    let one = load_command(context, "together", &object);
+                    let mut command = Command::new("sh");
+                    command.args(["-c", AT_ONCE, "sh"]).arg(one.get_program());
+                    command.args(one.get_args());
+                    let variables = one.get_envs();
+                    command.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+                    command.env("TOGETHER", TOGETHER.to_string());
+                    command
+                }),
+                clear: Box::new(|_, output| {
+                    let programs = ids(output);
+                    assert_eq!(programs.len(), TOGETHER, "programs loaded at once");
+                    for id in programs {
+                        unload_id(context, "together", id);
+                    }
+                }),
+            },
+            Contestant {
+                name: "one of them",
+                most_times: Some(20.0),
+                prepare: Box::new(move |_| load_command(context, "together", &alone)),
+                clear: Box::new(|_, output| unload(context, "together", output)),
+            },
+        ],
+    })
+}
+
+/// How many `load file` run at once.
+const TOGETHER: usize = 20;
+
+/// Runs its arguments as many times at once; fails when one of them does.
+const AT_ONCE: &str = r#"
+for _ in $(seq "$TOGETHER"); do "$@" & all="$all $!"; done
+for one in $all; do wait "$one" || exit 1; done
+"#;
+
+/// Loads the 500 programs that are listed, and gives the id of the last.
+fn five_hundred(context: &Context, place: &str) -> Result<String, String> {
+    let object = Object::example("tracepoint-counter").ok_or("the example cannot be compiled")?;
+    let mut last = String::new();
     for _ in 0..500 {
-        let output = load_command(context, "list", &object)
+        let output = load_command(context, place, &object)
             .output()
             .map_err(|error| error.to_string())?;
         if !output.status.success() {
@@ -142,7 +197,16 @@ fn list(context: &Context) -> Result<Case<'_>, String> {
                 String::from_utf8_lossy(&output.stderr)
             ));
         }
+        let output = String::from_utf8_lossy(&output.stdout);
+        last = ids(&output).first().copied().unwrap_or_default().to_owned();
     }
+    Ok(last)
+}
+
+/// `list programs` with 500 of them, against `bpftool prog list`.
+fn list(context: &Context) -> Result<Case<'_>, String> {
+    let bpftool = as_root("bpftool")?;
+    five_hundred(context, "list")?;
     Ok(Case {
         title: "500 programs".to_owned(),
         most_kib: MOST_KIB,
@@ -159,7 +223,7 @@ fn list(context: &Context) -> Result<Case<'_>, String> {
             },
             Contestant {
                 name: "bpftool prog list",
-                most_times: Some(1.2),
+                most_times: Some(1.0),
                 prepare: Box::new(move |_| {
                     let mut command = Command::new(&bpftool);
                     command.args(["prog", "list"]);
@@ -171,116 +235,38 @@ fn list(context: &Context) -> Result<Case<'_>, String> {
     })
 }
 
-/// `image pull` of a 20 KB image from a registry on loopback into an empty store, against crane, oras and skopeo.
-fn pull(context: &Context) -> Result<Case<'_>, String> {
-    let crane = lanes::foreign_tool("crane").ok_or("no crane")?;
-    let oras = lanes::foreign_tool("oras").ok_or("no oras")?;
-    let skopeo = lanes::tool("skopeo").ok_or("no skopeo")?;
-    let registry = Registry::start().ok_or("no docker-registry")?;
-    let object = Object::compile(&noise(17_500)).ok_or("the program cannot be compiled")?;
-    let reference = registry.reference(IMAGE);
-    let build = [
-        "image",
-        "build",
-        "--runtime",
-        "builtin",
-        "-t",
-        &reference,
-        "-b",
-        object.arg(),
-    ];
-    let built = context
-        .bpfman("pull", &build)
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !built.status.success() {
-        return Err(format!(
-            "building the image: {}",
-            String::from_utf8_lossy(&built.stderr)
-        ));
-    }
-    // A store of its own for every round: each of them is cold.
-    let store = |who: &str, round: usize| context.at("pull").join(format!("{who}-{round}"));
-    let text = |path: PathBuf| path.to_string_lossy().into_owned();
-    let by_crane = reference.clone();
-    let by_oras = reference.clone();
-    let by_skopeo = format!("docker://{reference}");
+/// `get program` of one of 500, against `bpftool prog show id`.
+fn get(context: &Context) -> Result<Case<'_>, String> {
+    let bpftool = as_root("bpftool")?;
+    let id = five_hundred(context, "get")?;
+    let theirs = id.clone();
     Ok(Case {
-        title: format!(
-            "an image of {} bytes from a registry on loopback into an empty store",
-            object.bytes().len()
-        ),
+        title: "one of 500 programs".to_owned(),
         most_kib: MOST_KIB,
         most_milliseconds: None,
         most_more_milliseconds: None,
         contestants: vec![
             Contestant {
-                name: "bpfman image pull",
+                name: "bpfman get program",
                 most_times: None,
-                prepare: Box::new(move |round| {
-                    let mut command = context
-                        .bpfman("pull", &["image", "pull", "-i", &registry.reference(IMAGE)]);
-                    command.env("BPFMAN_IMAGE_DIR", store("bpfman", round));
-                    command
-                }),
-                clear: Box::new(move |round, _| gone(&store("bpfman", round))),
+                prepare: Box::new(move |_| context.bpfman("get", &["get", "program", &id])),
+                clear: Box::new(|_, _| {}),
             },
             Contestant {
-                name: "crane pull",
-                most_times: Some(1.2),
-                prepare: Box::new(move |round| {
-                    let mut command = Command::new(&crane);
-                    command.args([
-                        "pull",
-                        "--insecure",
-                        "--format=oci",
-                        &by_crane,
-                        &text(store("crane", round)),
-                    ]);
+                name: "bpftool prog show id",
+                most_times: Some(1.0),
+                prepare: Box::new(move |_| {
+                    let mut command = Command::new(&bpftool);
+                    command.args(["prog", "show", "id", &theirs]);
                     command
                 }),
-                clear: Box::new(move |round, _| gone(&store("crane", round))),
-            },
-            Contestant {
-                name: "oras copy",
-                most_times: None,
-                prepare: Box::new(move |round| {
-                    let target = format!("{}:1", text(store("oras", round)));
-                    let mut command = Command::new(&oras);
-                    command.args([
-                        "copy",
-                        "--no-tty",
-                        "--from-plain-http",
-                        &by_oras,
-                        "--to-oci-layout",
-                        &target,
-                    ]);
-                    command
-                }),
-                clear: Box::new(move |round, _| gone(&store("oras", round))),
-            },
-            Contestant {
-                name: "skopeo copy",
-                most_times: None,
-                prepare: Box::new(move |round| {
-                    let target = format!("oci:{}:1", text(store("skopeo", round)));
-                    let mut command = Command::new(&skopeo);
-                    command.args([
-                        "copy",
-                        "--insecure-policy",
-                        "--src-tls-verify=false",
-                        &by_skopeo,
-                        &target,
-                    ]);
-                    command
-                }),
-                clear: Box::new(move |round, _| gone(&store("skopeo", round))),
+                clear: Box::new(|_, _| {}),
             },
         ],
     })
 }
 
-fn load_command(context: &Context, place: &str, object: &Object) -> Command {
+pub(crate) fn load_command(context: &Context, place: &str, object: &Object) -> Command {
     let program = "tracepoint:tracepoint_kill_recorder";
     context.bpfman(
         place,
@@ -295,12 +281,26 @@ fn load_command(context: &Context, place: &str, object: &Object) -> Command {
     )
 }
 
+/// The ids of programs that `load` printed.
+fn ids(output: &str) -> Vec<&str> {
+    let lines = output.lines();
+    lines
+        .filter_map(|line| line.trim().strip_prefix("Program ID:"))
+        .map(str::trim)
+        .collect()
+}
+
 /// Unloads the program that `load` printed.
 pub(crate) fn unload(context: &Context, place: &str, output: &str) {
-    let line = output
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Program ID:"));
-    let id = line.expect("load prints the program's id").trim();
+    let ids = ids(output);
+    unload_id(
+        context,
+        place,
+        ids.first().expect("load prints the program's id"),
+    );
+}
+
+fn unload_id(context: &Context, place: &str, id: &str) {
     let status = context
         .bpfman(place, &["unload", id])
         .stdout(Stdio::null())

@@ -6,7 +6,9 @@
 
 mod builds;
 mod cases;
+mod chains;
 mod measure;
+mod pulls;
 mod signatures;
 
 use std::path::PathBuf;
@@ -15,7 +17,8 @@ use std::process::ExitCode;
 use cases::Context;
 use measure::{Case, Summary};
 
-const USAGE: &str = "usage: bench BPFMAN [--rounds N] [CASE]…";
+/// With `--strict` the exit status is 1 when a figure is missed or a case cannot be run.
+const USAGE: &str = "usage: bench BPFMAN [--rounds N] [--strict] [CASE]…";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
         return usage();
     };
     let mut rounds = 15;
+    let mut strict = false;
     let mut wanted = Vec::new();
     while let Some(argument) = arguments.next() {
         if argument == "--rounds" {
@@ -30,28 +34,46 @@ fn main() -> ExitCode {
                 Some(value) => rounds = value,
                 None => return usage(),
             }
+        } else if argument == "--strict" {
+            strict = true;
         } else {
             wanted.push(argument);
         }
     }
-    let unknown = wanted
-        .iter()
-        .find(|name| !cases::ALL.iter().any(|(known, _)| known == name));
-    if let Some(name) = unknown {
-        let names: Vec<&str> = cases::ALL.iter().map(|(name, _)| *name).collect();
+    let mut names: Vec<&str> = cases::ALL.iter().map(|(name, _)| *name).collect();
+    names.push(chains::NAME);
+    if let Some(name) = wanted.iter().find(|name| !names.contains(&name.as_str())) {
         println!("bench: no case '{name}'; there are {}", names.join(", "));
         return ExitCode::from(2);
     }
 
-    let context = Context::new(PathBuf::from(binary));
+    let binary = PathBuf::from(binary);
+    let context = Context::new(binary.clone());
     println!("medians of {rounds} rounds, in turn; memory is the peak of the resident set\n");
-    for (name, make) in cases::ALL {
-        if wanted.is_empty() || wanted.iter().any(|asked| asked == name) {
-            match make(&context) {
-                Ok(case) => print(name, &case, &measure::run(&case, rounds)),
-                Err(reason) => println!("{name}: skipped: {reason}\n"),
-            }
-        }
+    let asked = |name: &str| wanted.is_empty() || wanted.iter().any(|asked| asked == name);
+    let mut results = Vec::new();
+    for (name, make) in cases::ALL.into_iter().filter(|(name, _)| asked(name)) {
+        let result = make(&context)
+            .map(|case| print(name, &case, &measure::run(&case, rounds)))
+            .inspect_err(|reason| println!("{name}: skipped: {reason}\n"));
+        results.push(result);
+    }
+    if asked(chains::NAME) {
+        let result = chains::run(&binary)
+            .inspect_err(|reason| println!("{}: skipped: {reason}\n", chains::NAME));
+        results.push(result);
+    }
+    let missed = results
+        .iter()
+        .filter(|result| **result == Ok(false))
+        .count();
+    let skipped = results.iter().filter(|result| result.is_err()).count();
+    println!(
+        "{} cases: {missed} with a figure that is missed, {skipped} skipped",
+        results.len()
+    );
+    if strict && missed + skipped > 0 {
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
@@ -62,21 +84,21 @@ fn usage() -> ExitCode {
 }
 
 /// One case: a line a contestant, ours first, with how many times theirs ours takes and whether that is within bounds.
-fn print(name: &str, case: &Case<'_>, summaries: &[Summary]) {
+/// Returns whether every bound was kept.
+fn print(name: &str, case: &Case<'_>, summaries: &[Summary]) -> bool {
     println!("{name}: {}", case.title);
     let Some((ours, theirs)) = summaries.split_first() else {
-        return;
+        return true;
     };
-    let memory = if ours.peak_kib <= case.most_kib {
-        "kept"
-    } else {
-        "MISSED"
+    let mut kept = true;
+    let mut judge = |within: bool| {
+        kept &= within;
+        if within { "kept" } else { "MISSED" }
     };
-    let time = match case.most_milliseconds {
-        Some(most) if ours.milliseconds <= most => format!(", {most} ms: kept"),
-        Some(most) => format!(", {most} ms: MISSED"),
-        None => String::new(),
-    };
+    let memory = judge(ours.peak_kib <= case.most_kib);
+    let time = case.most_milliseconds.map_or_else(String::new, |most| {
+        format!(", {most} ms: {}", judge(ours.milliseconds <= most))
+    });
     println!(
         "  {:<22} {:>9.2} ms {:>7.1} MiB   (at most {:.0} MB: {memory}{time})",
         ours.name,
@@ -87,14 +109,13 @@ fn print(name: &str, case: &Case<'_>, summaries: &[Summary]) {
     for (their, contestant) in theirs.iter().zip(case.contestants.iter().skip(1)) {
         let ratio = ours.milliseconds / their.milliseconds;
         let more = ours.milliseconds - their.milliseconds;
-        let judged = match contestant.most_times {
-            Some(most) if ratio <= most => format!("   (at most {most}: kept)"),
-            Some(most) => format!("   (at most {most}: MISSED)"),
-            None => match case.most_more_milliseconds {
-                Some(most) if more <= most => format!(", {more:.2} ms more (at most {most}: kept)"),
-                Some(most) => format!(", {more:.2} ms more (at most {most}: MISSED)"),
-                None => String::new(),
-            },
+        let judged = match (contestant.most_times, case.most_more_milliseconds) {
+            (Some(most), _) => format!("   (at most {most}: {})", judge(ratio <= most)),
+            (None, Some(most)) => {
+                let judged = judge(more <= most);
+                format!(", {more:.2} ms more (at most {most}: {judged})")
+            }
+            (None, None) => String::new(),
         };
         println!(
             "  {:<22} {:>9.2} ms {:>7.1} MiB   ours takes {ratio:.2} times as long{judged}",
@@ -104,6 +125,7 @@ fn print(name: &str, case: &Case<'_>, summaries: &[Summary]) {
         );
     }
     println!();
+    kept
 }
 
 fn mib(kib: u64) -> f64 {

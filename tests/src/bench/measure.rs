@@ -1,4 +1,4 @@
-//! Runs commands in turn and takes the medians of their time and memory.
+//! Runs commands in turn and takes the medians of their time and the most memory they took.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -36,42 +36,47 @@ pub(crate) struct Contestant<'a> {
     pub(crate) clear: Clear<'a>,
 }
 
-/// The medians of a contestant.
+/// What the rounds of a contestant came to.
 pub(crate) struct Summary {
     pub(crate) name: &'static str,
+    /// The median.
     pub(crate) milliseconds: f64,
+    /// The most of any round.
     pub(crate) peak_kib: u64,
 }
 
 /// Runs every contestant once a round, one round before the first that counts.
 pub(crate) fn run(case: &Case<'_>, rounds: usize) -> Vec<Summary> {
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); case.contestants.len()];
-    let mut peaks: Vec<Vec<u64>> = vec![Vec::new(); case.contestants.len()];
+    let mut peaks = vec![0; case.contestants.len()];
     for round in 0..=rounds {
-        for ((contestant, times), peaks) in case.contestants.iter().zip(&mut times).zip(&mut peaks)
-        {
+        for ((contestant, times), peak) in case.contestants.iter().zip(&mut times).zip(&mut peaks) {
             let command = (contestant.prepare)(round);
             let (milliseconds, peak_kib, output) = once(contestant.name, command);
             (contestant.clear)(round, &output);
             if round > 0 {
                 times.push(milliseconds);
-                peaks.push(peak_kib);
+                *peak = peak_kib.max(*peak);
             }
         }
     }
-    let summaries = case.contestants.iter().zip(times).zip(peaks).map(
-        |((contestant, mut times), mut peaks)| {
-            times.sort_by(f64::total_cmp);
-            peaks.sort_unstable();
-            let middle = times.len() / 2;
-            Summary {
+    let summaries =
+        case.contestants
+            .iter()
+            .zip(times)
+            .zip(peaks)
+            .map(|((contestant, times), peak_kib)| Summary {
                 name: contestant.name,
-                milliseconds: times.get(middle).copied().unwrap_or(f64::NAN),
-                peak_kib: peaks.get(middle).copied().unwrap_or_default(),
-            }
-        },
-    );
+                milliseconds: median(times),
+                peak_kib,
+            });
     summaries.collect()
+}
+
+/// The middle one; not a number, when there is none.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Milliseconds, peak memory in KiB and stdout of one run. It must succeed.

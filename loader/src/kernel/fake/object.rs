@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 
-use super::{DispatcherConfig, KernelError, TcDirection, errno};
+use super::{Description, DispatcherConfig, KernelError, TcDirection, errno};
+use crate::kernel::{LinkKind, kept_name};
 
 /// What the unwinding carries that stands for the death of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,21 @@ impl Object {
         }
     }
 
+    pub(super) fn description(&self) -> Result<Description, KernelError> {
+        Ok(match self {
+            Self::Program(program) => Description::Program { id: program.id },
+            Self::Map(map) => Description::Map {
+                id: map.id,
+                name: kept_name(&map.name),
+            },
+            Self::Link(link) => Description::Link {
+                program_id: link.program().id,
+                kind: link.kind(),
+            },
+            Self::Binary(_) => return Err(errno("describe", libc::EINVAL)),
+        })
+    }
+
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Program(program) => program.describe(),
@@ -185,6 +201,15 @@ impl LinkObject {
         match &mut *place {
             Place::Xdp(on) | Place::Tcx(on, _) if *on == Some(ifindex) => *on = None,
             _ => {}
+        }
+    }
+
+    pub(super) fn kind(&self) -> LinkKind {
+        match &*self.place.borrow() {
+            Place::Xdp(ifindex) => LinkKind::Xdp(*ifindex),
+            Place::Tcx(ifindex, _) => LinkKind::Tcx(*ifindex),
+            Place::Slot { target, .. } => LinkKind::Function(target.id),
+            Place::Tracepoint(_) | Place::Probe(_) => LinkKind::Other,
         }
     }
 

@@ -7,7 +7,7 @@ use super::object::{LinkObject, Object, Place, Program};
 use super::world::World;
 use super::{KernelError, errno};
 use crate::TcDirection;
-use crate::kernel::{Device, IngressQdisc, Side, TC_PREFERENCE, TcFilter};
+use crate::kernel::{Device, IngressQdisc, Side, TC_FILTER_NAME, TC_PREFERENCE, TcFilter};
 
 /// Direction of an interface.
 type Hook = (u32, TcDirection);
@@ -25,6 +25,7 @@ struct Filter {
     preference: u16,
     kind: &'static str,
     handle: u32,
+    name: Option<&'static str>,
     program: Option<Rc<Program>>,
 }
 
@@ -114,6 +115,7 @@ impl World {
             kind: filter.kind.to_owned(),
             handle: filter.handle,
             program_id: filter.program.as_ref().map(|program| program.id),
+            name: filter.name.map(str::to_owned),
         };
         Ok(filters.into_iter().flatten().map(shown).collect())
     }
@@ -130,6 +132,7 @@ impl World {
             preference,
             kind,
             handle: 1,
+            name: None,
             program: None,
         });
     }
@@ -168,6 +171,7 @@ impl World {
             preference: TC_PREFERENCE,
             kind: "bpf",
             handle,
+            name: Some(TC_FILTER_NAME),
             program: Some(program),
         };
         filters.insert(0, filter);

@@ -2,9 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
-use super::object::{LinkObject, Object, Place, Program};
+use super::object::{LinkObject, Map, Object, Place, Program};
 use super::traffic::Traffic;
-use super::{KernelError, NSID, XdpMode, errno};
+use super::{DirEntry, KernelError, NSID, XdpMode, errno};
 
 /// Everything that the kernel holds, and what the test asked of it.
 #[derive(Debug, Default)]
@@ -34,7 +34,9 @@ pub(super) struct World {
     pub(super) binaries: BTreeMap<String, PathBuf>,
     pub(super) refuse_extensions: bool,
     pub(super) refused_modes: Vec<XdpMode>,
+    pub(super) refuse_updates: Option<i32>,
     pub(super) calls: usize,
+    pub(super) read_only_at: Option<usize>,
     pub(super) fail_at: Option<usize>,
     pub(super) crash_at: Option<usize>,
 }
@@ -96,6 +98,34 @@ impl World {
     pub(super) fn is_linked(&self, program: u32) -> bool {
         let mut links = self.links.values().filter_map(Weak::upgrade);
         links.any(|link| link.program().id == program)
+    }
+
+    /// A map that a program or a pin holds.
+    pub(super) fn map(&self, id: u32) -> Option<Rc<Map>> {
+        let programs = self.programs.values().filter_map(Weak::upgrade);
+        let of_programs = programs.flat_map(|program| program.maps.clone());
+        let pinned = self.pins.values().filter_map(|object| match object {
+            Object::Map(map) => Some(Rc::clone(map)),
+            _ => None,
+        });
+        of_programs.chain(pinned).find(|map| map.id == id)
+    }
+
+    /// What is in a folder, by name.
+    pub(super) fn entries(&self, folder: &Path) -> Vec<DirEntry> {
+        let pins = self.pins.keys().map(|path| (path, false));
+        let dirs = self.dirs.iter().map(|path| (path, true));
+        let inside = pins
+            .chain(dirs)
+            .filter(|(path, _)| path.parent() == Some(folder));
+        let mut entries: Vec<_> = inside
+            .filter_map(|(path, is_dir)| {
+                let name = path.file_name()?.to_string_lossy().into_owned();
+                Some(DirEntry { name, is_dir })
+            })
+            .collect();
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
     }
 
     /// bpffs: the parent is there, the name is free and has no dot (`bpf_lookup` in kernel/bpf/inode.c).

@@ -11,6 +11,7 @@ use std::path::Path;
 use rustix::mount::MountFlags;
 
 use super::{KernelError, failed, sys};
+use crate::kernel::DirEntry;
 
 /// `BPF_FS_MAGIC` of `include/uapi/linux/magic.h`.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -70,6 +71,14 @@ pub(super) fn is_mounted(dir: &Path) -> Result<bool, KernelError> {
     }
 }
 
+pub(super) fn exists(path: &Path) -> Result<bool, KernelError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(|| format!("looking at {}", path.display()))(error)),
+    }
+}
+
 pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<(), KernelError> {
     let call = || format!("pinning to {}", path.display());
     sys::pin(object, &c_path(path).map_err(failed(call))?).map_err(failed(call))?;
@@ -119,19 +128,22 @@ pub(super) fn remove_dir(path: &Path) -> Result<(), KernelError> {
     gone(fs::remove_dir(path)).map_err(failed(|| format!("removing the folder {}", path.display())))
 }
 
-pub(super) fn list_dir(path: &Path) -> Result<Vec<String>, KernelError> {
+pub(super) fn list_dir(path: &Path) -> Result<Vec<DirEntry>, KernelError> {
     let call = || format!("listing {}", path.display());
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed(call))?,
     };
-    let mut names = Vec::new();
+    let mut found = Vec::new();
     for entry in entries {
         let entry = entry.map_err(failed(call))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
+        found.push(DirEntry {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            is_dir: entry.file_type().map_err(failed(call))?.is_dir(),
+        });
     }
-    names.sort();
-    Ok(names)
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
 }
 
 /// What is gone already was removed.

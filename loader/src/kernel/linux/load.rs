@@ -410,11 +410,11 @@ fn refusal(wanted: &Wanted<'_>, version: Version, source: io::Error, log: String
         (bpf_prog_type::BPF_PROG_TYPE_TRACING, _) if kind_refused => {
             KernelError::NoTracing { source }
         }
-        (program_type, _) => KernelError::ProgramRefused {
+        _ => KernelError::ProgramRefused {
             function,
             need: Some(source.raw_os_error())
                 .filter(|errno| *errno == Some(libc::EINVAL))
-                .and_then(|_| needs::program(program_type, version))
+                .and_then(|_| needs::program(wanted.kind, version))
                 .map(Box::new),
             source,
         },

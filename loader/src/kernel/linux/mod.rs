@@ -7,6 +7,7 @@
 mod binary;
 mod bpffs;
 mod capabilities;
+mod describe;
 mod dispatcher;
 mod externs;
 mod links;
@@ -17,6 +18,7 @@ mod net;
 mod netlink;
 mod netns;
 mod parsed;
+mod precedence;
 mod probes;
 mod program_types;
 mod programs;
@@ -33,10 +35,11 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 pub use self::capabilities::{Capability, missing_capabilities};
+pub(crate) use self::precedence::ahead;
 use self::version::Version;
 use super::{
-    Device, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError, LinkSpec, LoadSpec,
-    Loaded, ProgramBrief, TcFilter, UprobePlace,
+    Description, Device, DirEntry, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError,
+    LinkSpec, LoadSpec, Loaded, ProgramBrief, TcFilter, UprobePlace,
 };
 use crate::program::KernelState;
 use crate::{TcDirection, UprobePoint};
@@ -129,6 +132,14 @@ impl Kernel for LinuxKernel {
         programs::by_id(id)
     }
 
+    fn map_by_id(&self, id: u32) -> Result<Option<OwnedFd>, KernelError> {
+        describe::map_by_id(id)
+    }
+
+    fn describe(&self, handle: &OwnedFd) -> Result<Description, KernelError> {
+        describe::describe(handle.as_fd())
+    }
+
     fn next_program_id(&self, id: u32) -> Result<Option<u32>, KernelError> {
         programs::next_id(id)
     }
@@ -145,6 +156,10 @@ impl Kernel for LinuxKernel {
         bpffs::unpin(path)
     }
 
+    fn exists(&self, path: &Path) -> Result<bool, KernelError> {
+        bpffs::exists(path)
+    }
+
     fn create_dir(&self, path: &Path) -> Result<(), KernelError> {
         bpffs::create_dir(path)
     }
@@ -153,7 +168,7 @@ impl Kernel for LinuxKernel {
         bpffs::remove_dir(path)
     }
 
-    fn list_dir(&self, path: &Path) -> Result<Vec<String>, KernelError> {
+    fn list_dir(&self, path: &Path) -> Result<Vec<DirEntry>, KernelError> {
         bpffs::list_dir(path)
     }
 

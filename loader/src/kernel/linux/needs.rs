@@ -1,47 +1,41 @@
 //! Which kernel brought what: for the sentence that follows a refusal. Never asked before the kernel has refused.
 
 use aya_obj::generated::bpf_map_type::{self, *};
-use aya_obj::generated::bpf_prog_type::{self, *};
+use aya_obj::generated::bpf_prog_type::*;
+use aya_obj::generated::{BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS};
+use bytecode_object::{
+    KernelVersion, SLEEPABLE_SINCE, SLEEPABLE_UPROBE_SINCE, XDP_FRAGS_SINCE, map_type_since,
+};
 
+use super::program_types::Kind;
 use super::version::Version;
 use crate::kernel::Need;
 
 /// The kernel that brought a type of map, and the option that it needs beyond `CONFIG_BPF_SYSCALL`.
 fn of_map(map_type: bpf_map_type) -> Option<(Version, Option<&'static str>)> {
-    Some(match map_type {
-        BPF_MAP_TYPE_HASH | BPF_MAP_TYPE_ARRAY => (Version(3, 19), None),
-        BPF_MAP_TYPE_PROG_ARRAY => (Version(4, 2), None),
-        BPF_MAP_TYPE_PERF_EVENT_ARRAY => (Version(4, 3), Some("CONFIG_BPF_EVENTS")),
-        BPF_MAP_TYPE_PERCPU_HASH | BPF_MAP_TYPE_PERCPU_ARRAY => (Version(4, 6), None),
-        BPF_MAP_TYPE_STACK_TRACE => (Version(4, 6), Some("CONFIG_PERF_EVENTS")),
-        BPF_MAP_TYPE_CGROUP_ARRAY => (Version(4, 8), Some("CONFIG_CGROUPS")),
-        BPF_MAP_TYPE_LRU_HASH | BPF_MAP_TYPE_LRU_PERCPU_HASH => (Version(4, 10), None),
-        BPF_MAP_TYPE_LPM_TRIE => (Version(4, 11), None),
-        BPF_MAP_TYPE_ARRAY_OF_MAPS | BPF_MAP_TYPE_HASH_OF_MAPS => (Version(4, 12), None),
-        BPF_MAP_TYPE_DEVMAP => (Version(4, 14), Some("CONFIG_NET")),
-        BPF_MAP_TYPE_SOCKMAP => (Version(4, 14), Some("CONFIG_BPF_STREAM_PARSER")),
-        BPF_MAP_TYPE_CPUMAP => (Version(4, 15), Some("CONFIG_NET")),
-        BPF_MAP_TYPE_XSKMAP => (Version(4, 18), Some("CONFIG_XDP_SOCKETS")),
-        BPF_MAP_TYPE_SOCKHASH => (Version(4, 18), Some("CONFIG_BPF_STREAM_PARSER")),
-        BPF_MAP_TYPE_REUSEPORT_SOCKARRAY => (Version(4, 19), Some("CONFIG_INET")),
-        BPF_MAP_TYPE_QUEUE | BPF_MAP_TYPE_STACK => (Version(4, 20), None),
-        BPF_MAP_TYPE_SK_STORAGE => (Version(5, 2), Some("CONFIG_NET")),
-        BPF_MAP_TYPE_DEVMAP_HASH => (Version(5, 4), Some("CONFIG_NET")),
-        BPF_MAP_TYPE_STRUCT_OPS => (Version(5, 6), Some("CONFIG_BPF_JIT")),
-        BPF_MAP_TYPE_RINGBUF => (Version(5, 8), None),
-        BPF_MAP_TYPE_INODE_STORAGE => (Version(5, 10), Some("CONFIG_BPF_LSM")),
-        BPF_MAP_TYPE_TASK_STORAGE => (Version(5, 11), None),
-        BPF_MAP_TYPE_BLOOM_FILTER => (Version(5, 16), None),
-        BPF_MAP_TYPE_USER_RINGBUF => (Version(6, 1), None),
-        BPF_MAP_TYPE_CGRP_STORAGE => (Version(6, 2), Some("CONFIG_CGROUPS")),
-        BPF_MAP_TYPE_ARENA => (Version(6, 9), Some("CONFIG_MMU")),
-        _ => return None,
-    })
+    let option = match map_type {
+        BPF_MAP_TYPE_PERF_EVENT_ARRAY => Some("CONFIG_BPF_EVENTS"),
+        BPF_MAP_TYPE_STACK_TRACE => Some("CONFIG_PERF_EVENTS"),
+        BPF_MAP_TYPE_CGROUP_ARRAY | BPF_MAP_TYPE_CGRP_STORAGE => Some("CONFIG_CGROUPS"),
+        BPF_MAP_TYPE_DEVMAP
+        | BPF_MAP_TYPE_CPUMAP
+        | BPF_MAP_TYPE_SK_STORAGE
+        | BPF_MAP_TYPE_DEVMAP_HASH => Some("CONFIG_NET"),
+        BPF_MAP_TYPE_SOCKMAP | BPF_MAP_TYPE_SOCKHASH => Some("CONFIG_BPF_STREAM_PARSER"),
+        BPF_MAP_TYPE_XSKMAP => Some("CONFIG_XDP_SOCKETS"),
+        BPF_MAP_TYPE_REUSEPORT_SOCKARRAY => Some("CONFIG_INET"),
+        BPF_MAP_TYPE_STRUCT_OPS => Some("CONFIG_BPF_JIT"),
+        BPF_MAP_TYPE_INODE_STORAGE => Some("CONFIG_BPF_LSM"),
+        BPF_MAP_TYPE_ARENA => Some("CONFIG_MMU"),
+        _ => None,
+    };
+    let since = map_type_since(map_type as u32)?;
+    Some((since.into(), option))
 }
 
-/// The same for types of programs, as far as bpfman loads them.
-fn of_program(program_type: bpf_prog_type) -> Option<(Version, Option<&'static str>)> {
-    Some(match program_type {
+/// The same for programs, as far as bpfman loads them.
+fn of_program(kind: Kind) -> Option<(Version, Option<&'static str>)> {
+    let (version, option) = match kind.program_type {
         BPF_PROG_TYPE_KPROBE => (Version(4, 1), Some("CONFIG_BPF_EVENTS")),
         BPF_PROG_TYPE_SCHED_CLS => (Version(4, 1), Some("CONFIG_NET_CLS_BPF")),
         BPF_PROG_TYPE_TRACEPOINT => (Version(4, 7), Some("CONFIG_BPF_EVENTS")),
@@ -49,7 +43,17 @@ fn of_program(program_type: bpf_prog_type) -> Option<(Version, Option<&'static s
         BPF_PROG_TYPE_TRACING => (Version(5, 5), Some("CONFIG_DEBUG_INFO_BTF")),
         BPF_PROG_TYPE_EXT => (Version(5, 6), Some("CONFIG_DEBUG_INFO_BTF")),
         _ => return None,
-    })
+    };
+    let frags = kind.program_type == BPF_PROG_TYPE_XDP && kind.flags & BPF_F_XDP_HAS_FRAGS != 0;
+    let sleeps = kind.flags & BPF_F_SLEEPABLE != 0;
+    let more = match kind.program_type {
+        _ if frags => Some(XDP_FRAGS_SINCE),
+        BPF_PROG_TYPE_KPROBE if sleeps => Some(SLEEPABLE_UPROBE_SINCE),
+        _ if sleeps => Some(SLEEPABLE_SINCE),
+        _ => None,
+    };
+    let version = more.map_or(version, |more| version.max(more.into()));
+    Some((version, option))
 }
 
 /// What a kernel of that version lacks for a map, if its type is why it refused.
@@ -61,8 +65,14 @@ pub(super) fn map(map_type: u32, running: Version) -> Option<Need> {
 }
 
 /// What a kernel of that version lacks for a program.
-pub(super) fn program(program_type: bpf_prog_type, running: Version) -> Option<Need> {
-    need(of_program(program_type), running)
+pub(super) fn program(kind: Kind, running: Version) -> Option<Need> {
+    need(of_program(kind), running)
+}
+
+impl From<KernelVersion> for Version {
+    fn from(KernelVersion(major, minor): KernelVersion) -> Self {
+        Self(major, minor)
+    }
 }
 
 fn need(needed: Option<(Version, Option<&'static str>)>, running: Version) -> Option<Need> {
@@ -99,11 +109,24 @@ mod tests {
             assert_eq!(map(kind as u32, running), expected, "{kind:?}");
         }
         assert_eq!(map(99, Version(6, 1)), None);
-        assert_eq!(
-            program(BPF_PROG_TYPE_EXT, Version(5, 4)),
-            old((5, 6), (5, 4))
-        );
-        let kprobe = program(BPF_PROG_TYPE_KPROBE, Version(6, 1));
+        let kind = |program_type, flags| Kind {
+            program_type,
+            attach_type: 0,
+            flags,
+        };
+        let plain = |program_type, running| program(kind(program_type, 0), running);
+        assert_eq!(plain(BPF_PROG_TYPE_EXT, Version(5, 4)), old((5, 6), (5, 4)));
+        let kprobe = plain(BPF_PROG_TYPE_KPROBE, Version(6, 1));
         assert_eq!(kprobe, option("CONFIG_BPF_EVENTS"));
+        // What a section asks for beyond its type.
+        let cases = [
+            (BPF_PROG_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, (5, 17), (5, 18)),
+            (BPF_PROG_TYPE_KPROBE, BPF_F_SLEEPABLE, (5, 19), (6, 0)),
+            (BPF_PROG_TYPE_TRACING, BPF_F_SLEEPABLE, (5, 9), (5, 10)),
+        ];
+        for (program_type, flags, running, needed) in cases {
+            let found = program(kind(program_type, flags), Version(running.0, running.1));
+            assert_eq!(found, old(needed, running), "{program_type:?}");
+        }
     }
 }

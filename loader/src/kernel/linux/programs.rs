@@ -88,7 +88,7 @@ fn since_boot(loaded: Duration) -> Option<SystemTime> {
     SystemTime::now().checked_sub(up.checked_sub(loaded)?)
 }
 
-fn name(bytes: &[c_char]) -> String {
+pub(super) fn name(bytes: &[c_char]) -> String {
     let bytes: Vec<u8> = bytes
         .iter()
         .map(|byte| byte.to_ne_bytes()[0])

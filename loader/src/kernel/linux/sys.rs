@@ -12,6 +12,8 @@ use aya_obj::generated::{
     bpf_map_info, bpf_prog_info, bpf_prog_type, perf_event_attr, perf_type_id,
 };
 
+use crate::kernel::{LinkKind, kept_name};
+
 /// A map to make.
 #[derive(Debug)]
 pub(super) struct MapAttributes<'a> {
@@ -229,6 +231,13 @@ pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     unsafe { descriptor(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut attr) }
 }
 
+pub(super) fn map_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = attributes();
+    attr.__bindgen_anon_6.__bindgen_anon_1.map_id = id;
+    // SAFETY: reads no memory beyond the attributes.
+    unsafe { descriptor(bpf_cmd::BPF_MAP_GET_FD_BY_ID, &mut attr) }
+}
+
 pub(super) fn next_program_id(after: u32) -> io::Result<u32> {
     let mut attr = attributes();
     attr.__bindgen_anon_6.__bindgen_anon_1.start_id = after;
@@ -328,22 +337,34 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     unsafe { call(bpf_cmd::BPF_LINK_UPDATE, &mut attr) }.map(drop)
 }
 
-/// Interface of an XDP or TCX link; `None` once it is on none. `EINVAL` for links of other kinds.
-pub(super) fn link_interface(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+/// What a link leads to, and the id of the program that it runs.
+pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<(LinkKind, u32)> {
     // SAFETY: a C struct of numbers; all noughts is a value of it.
     let mut info: bpf_link_info = unsafe { mem::zeroed() };
     // SAFETY: no pointer in it.
     unsafe { object_info(link, &mut info) }?;
     const XDP: u32 = bpf_link_type::BPF_LINK_TYPE_XDP as u32;
     const TCX: u32 = bpf_link_type::BPF_LINK_TYPE_TCX as u32;
-    let ifindex = match info.type_ {
+    const TRACING: u32 = bpf_link_type::BPF_LINK_TYPE_TRACING as u32;
+    let there = |ifindex: u32| Some(ifindex).filter(|&ifindex| ifindex != 0);
+    let kind = match info.type_ {
         // SAFETY: the kernel wrote this member for this type; it is a plain number.
-        XDP => unsafe { info.__bindgen_anon_1.xdp }.ifindex,
+        XDP => LinkKind::Xdp(there(unsafe { info.__bindgen_anon_1.xdp }.ifindex)),
         // SAFETY: as above.
-        TCX => unsafe { info.__bindgen_anon_1.tcx }.ifindex,
-        _ => return Err(io::ErrorKind::InvalidInput.into()),
+        TCX => LinkKind::Tcx(there(unsafe { info.__bindgen_anon_1.tcx }.ifindex)),
+        // SAFETY: as above.
+        TRACING => LinkKind::Function(unsafe { info.__bindgen_anon_1.tracing }.target_obj_id),
+        _ => LinkKind::Other,
     };
-    Ok(Some(ifindex).filter(|&ifindex| ifindex != 0))
+    Ok((kind, info.prog_id))
+}
+
+/// Interface of an XDP or TCX link; `None` once it is on none. `EINVAL` for links of other kinds.
+pub(super) fn link_interface(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    match link_info(link)?.0 {
+        LinkKind::Xdp(ifindex) | LinkKind::Tcx(ifindex) => Ok(ifindex),
+        LinkKind::Function(_) | LinkKind::Other => Err(io::ErrorKind::InvalidInput.into()),
+    }
 }
 
 /// fentry or fexit on the function that the program was loaded for.
@@ -494,12 +515,11 @@ fn address<T>(value: &T) -> u64 {
     std::ptr::from_ref(value) as u64
 }
 
-/// `BPF_OBJ_NAME_LEN`: 15 bytes of letters, digits, `_` and `.`, then NUL. Others (Rust's `$`) become `_`.
+/// What is kept of a name, then NUL.
 fn object_name(name: &str) -> [c_char; 16] {
     let mut out = [0; 16];
-    for (place, byte) in out.iter_mut().take(15).zip(name.bytes()) {
-        let taken = byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
-        *place = if taken { byte } else { b'_' } as c_char;
+    for (place, byte) in out.iter_mut().take(15).zip(kept_name(name).bytes()) {
+        *place = byte as c_char;
     }
     out
 }

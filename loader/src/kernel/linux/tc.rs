@@ -7,7 +7,7 @@ use super::netlink::{Attributes, NLM_F_CREATE, NLM_F_EXCL, Request, text, u32_at
 use super::netns::Namespace;
 use super::{KernelError, failed};
 use crate::TcDirection;
-use crate::kernel::{Device, IngressQdisc, TC_PREFERENCE, TcFilter};
+use crate::kernel::{Device, IngressQdisc, TC_FILTER_NAME, TC_PREFERENCE, TcFilter};
 
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
@@ -35,9 +35,6 @@ const CLSACT_EGRESS: u32 = 0xffff_fff3;
 const ETH_P_ALL: u16 = 3;
 /// `struct tcmsg`.
 const TCMSG: usize = 20;
-/// What our filters are called in `tc filter show`.
-const NAME: &[u8] = b"bpfman\0";
-
 pub(super) fn ingress_qdisc(device: &Device) -> Result<IngressQdisc, KernelError> {
     run(device, "looking for the ingress qdisc", || {
         let mut found = IngressQdisc::None;
@@ -206,7 +203,7 @@ fn with_program(
         TCA_OPTIONS,
         &[
             (TCA_BPF_FD, &program.as_raw_fd().to_ne_bytes()),
-            (TCA_BPF_NAME, NAME),
+            (TCA_BPF_NAME, &[TC_FILTER_NAME.as_bytes(), &[0]].concat()),
             (TCA_BPF_FLAGS, &DIRECT_ACTION.to_ne_bytes()),
         ],
     ))
@@ -278,6 +275,7 @@ fn filter(message: &[u8]) -> Option<TcFilter> {
         kind: text(Attributes::value(attributes, TCA_KIND)?),
         handle,
         program_id: Attributes::value(options, TCA_BPF_ID).and_then(|value| u32_at(value, 0)),
+        name: Attributes::value(options, TCA_BPF_NAME).map(text),
     })
 }
 
