@@ -209,9 +209,6 @@ impl Error {
             Self::Capabilities { .. } => {
                 Some("run it as root (sudo), or give the process these capabilities".to_owned())
             }
-            Self::ReadObject { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                Some("--path names an object file that clang compiled for eBPF; paths begin at the current folder".to_owned())
-            }
             Self::NoSuchProgramInImage { offered, .. } => Some(format!("it offers {offered}")),
             Self::OtherTypeInImage {
                 function, found, ..
