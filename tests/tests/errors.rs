@@ -31,14 +31,6 @@ int rejected(void *ctx)
 /// The failure's message has three parts, and every one of these words; and nothing may be left behind.
 #[track_caller]
 fn refused(bpfman: &Bpfman, outcome: &Outcome, words: &[&str]) {
-    let message = said(bpfman, outcome, words);
-    let hints = message.lines().filter(|line| line.starts_with("hint: "));
-    assert_eq!(hints.count(), 1, "not what to do:\n{message}");
-}
-
-/// As [`refused`], where nothing is known that could be done: what was being done to what, and what went wrong.
-#[track_caller]
-fn said<'a>(bpfman: &Bpfman, outcome: &'a Outcome, words: &[&str]) -> &'a str {
     let message = outcome.failure();
     for word in words {
         assert!(message.contains(word), "no '{word}' in:\n{message}");
@@ -49,6 +41,8 @@ fn said<'a>(bpfman: &Bpfman, outcome: &'a Outcome, words: &[&str]) -> &'a str {
     let what = what.unwrap_or_else(|| panic!("no error at the beginning:\n{message}"));
     let why = lines.next().is_some_and(|line| line.starts_with("cause: "));
     assert!(why || what.contains(": "), "not why:\n{message}");
+    let hints = message.lines().filter(|line| line.starts_with("hint: "));
+    assert_eq!(hints.count(), 1, "not what to do:\n{message}");
     assert_eq!(
         bpfman.pins(),
         Vec::<std::path::PathBuf>::new(),
@@ -60,7 +54,6 @@ fn said<'a>(bpfman: &Bpfman, outcome: &'a Outcome, words: &[&str]) -> &'a str {
         0,
         "programs left behind: {listed:#?}"
     );
-    message
 }
 
 fn load_file(path: &Path, programs: &str) -> (Bpfman, Outcome) {
@@ -137,7 +130,7 @@ fn truncated_files_of_every_length() {
     for eighths in 0..8 {
         std::fs::write(&path, &bytes[..bytes.len() * eighths / 8]).unwrap();
         let (bpfman, outcome) = load_file(&path, "xdp:xdp_stats");
-        said(&bpfman, &outcome, &["cut.o"]);
+        refused(&bpfman, &outcome, &["cut.o"]);
     }
 }
 
@@ -145,7 +138,7 @@ fn truncated_files_of_every_length() {
 fn a_file_for_another_machine() {
     as_root!();
     let (bpfman, outcome) = load_file(&Object::of_the_host(), "xdp:pass");
-    said(&bpfman, &outcome, &["BPF"]);
+    refused(&bpfman, &outcome, &["BPF"]);
 
     // Not a program that runs here but what becomes part of one: an ELF file of the same kind as eBPF objects.
     let Some(clang) = lanes::tool("clang") else {
@@ -162,7 +155,7 @@ fn a_file_for_another_machine() {
         .status();
     assert!(compiled.is_ok_and(|status| status.success()));
     let (bpfman, outcome) = load_file(&object, "xdp:pass");
-    said(&bpfman, &outcome, &["x.o", "BPF"]);
+    refused(&bpfman, &outcome, &["x.o", "BPF"]);
 }
 
 #[test]
