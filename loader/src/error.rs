@@ -369,6 +369,14 @@ pub enum LoaderError {
         /// What the kernel said.
         source: KernelError,
     },
+    /// The driver of an interface does not take a chain as it would be now.
+    #[error("replacing the dispatcher at {}: the interface's driver refuses the new one", path.display())]
+    ChainRefused {
+        /// Pin of the chain's link.
+        path: PathBuf,
+        /// What the kernel said.
+        source: KernelError,
+    },
     /// The running kernel shows no types of its own, and programs asked for want them.
     #[error("{what}: {}", wants(wanting))]
     NoKernelTypes {

@@ -2,7 +2,7 @@ use log::warn;
 
 use crate::change::Change;
 use crate::error::Doing;
-use crate::kernel::{Kernel, KernelError, LinkSpec};
+use crate::kernel::{Kernel, LinkSpec};
 use crate::state::ModeRecord;
 use crate::{Loader, LoaderError, XdpMode};
 
@@ -58,36 +58,22 @@ impl<K: Kernel> Loader<K> {
         };
         let what = || format!("attaching the XDP link to {}", place.name);
         match (attempt(asked.unwrap_or(XdpMode::Driver)), asked) {
-            (Err(error), None) if is_mode_refused(&error) => {
+            (Err(error), None) if error.is_drivers() => {
                 warn!(
                     "{} takes no XDP programs in driver (drv) mode ({error}): attaching in generic (skb) mode, which is slower",
                     place.name
                 );
                 attempt(XdpMode::Skb).doing(what)
             }
-            (Err(source), Some(mode)) if is_mode_refused(&source) => {
-                Err(LoaderError::ModeRefused {
-                    id: place.program_id,
-                    place: place.name.clone(),
-                    mode: mode_word(Some(mode.into())),
-                    source,
-                })
-            }
+            (Err(source), Some(mode)) if source.is_drivers() => Err(LoaderError::ModeRefused {
+                id: place.program_id,
+                place: place.name.clone(),
+                mode: mode_word(Some(mode.into())),
+                source,
+            }),
             (linked, _) => linked.doing(what),
         }
     }
-}
-
-/// What drivers, and the kernel for those without an XDP hook, answer when they cannot (`dev_xdp_attach` in
-/// net/core/dev.c, `ndo_bpf` of the drivers).
-fn is_mode_refused(error: &KernelError) -> bool {
-    let KernelError::Syscall { source, .. } = error else {
-        return false;
-    };
-    matches!(
-        source.raw_os_error(),
-        Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE)
-    )
 }
 
 impl From<XdpMode> for ModeRecord {

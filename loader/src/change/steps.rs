@@ -142,6 +142,10 @@ fn swap<K: Kernel>(
             warn!("the interface of {} is gone", path.display());
             Ok(Committed::Nothing)
         }
+        Err(source) if source.is_drivers() => Err(LoaderError::ChainRefused {
+            path: path.to_owned(),
+            source,
+        }),
         Err(error) => Err(error).doing(what),
     }
 }

@@ -79,6 +79,10 @@ impl LoaderError {
             Self::ModeDiffers { .. } => {
                 Some("leave --mode out, or detach the programs that are there first".to_owned())
             }
+            Self::ChainRefused { .. } => Some(
+                "packets longer than a page need every program of the chain from SEC(\"xdp.frags\"): compile it so, or lower the interface's MTU"
+                    .to_owned(),
+            ),
             Self::ModeRefused { .. } => Some("try --mode skb, or leave --mode out".to_owned()),
             Self::Recovery { .. } | Self::InTheWay { .. } => Some(DOCTOR.to_owned()),
             Self::State(error) => hint_of_state(error),

@@ -277,3 +277,17 @@ pub enum KernelError {
         function: String,
     },
 }
+
+impl KernelError {
+    /// Whether a driver does not take an XDP program as it is: what drivers, and the kernel for those without an XDP hook,
+    /// answer when they cannot (`dev_xdp_attach` in net/core/dev.c, `ndo_bpf` of the drivers).
+    pub(crate) fn is_drivers(&self) -> bool {
+        let Self::Syscall { source, .. } = self else {
+            return false;
+        };
+        matches!(
+            source.raw_os_error(),
+            Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE)
+        )
+    }
+}

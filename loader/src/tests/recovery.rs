@@ -46,6 +46,10 @@ fn a_swap_that_the_driver_refuses_for_good_is_undone() {
     drop(bench.lock());
     bench.assert_agreement("undone");
     assert_eq!(bench.chain("eth0").len(), 1);
+    let error = bench.try_attach(ids[1], xdp("eth0", 60)).unwrap_err();
+    assert!(matches!(error, LoaderError::ChainRefused { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("xdp.frags"), "{error}");
+    bench.assert_agreement("refused");
     bench.kernel.refuse_updates(None);
     bench.attach(ids[1], xdp("eth0", 60));
     bench.assert_agreement("attached again");
