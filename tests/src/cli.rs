@@ -284,6 +284,24 @@ impl Bpfman {
         (outcome, ended.rusage.maxrss / 1024)
     }
 
+    /// Unmounts the runtime folder's bpffs, and waits until the kernel has let go of the programs that only its pins held:
+    /// that takes a grace period (`bpf_free_inode` in kernel/bpf/inode.c).
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be unmounted, or a program stays.
+    pub fn unmount(&self, held: &[&str]) {
+        let umount = Command::new("umount")
+            .arg(self.runtime().join("fs"))
+            .status();
+        assert!(umount.expect("umount can be run").success());
+        let stranger = Self::new();
+        for id in held {
+            let gone = || stranger.run(&["get", "program", id]).status != Some(0);
+            assert!((0..10_000).any(|_| gone()), "program {id} stays");
+        }
+    }
+
     /// The pins in the runtime folder's bpffs: paths, sorted. Without the kernel's own (`maps.debug`, `progs.debug`), whose
     /// names have a dot, which no pin may have.
     #[must_use]

@@ -207,10 +207,7 @@ fn after_bpffs_was_unmounted_one_command_cleans_up() {
     let id = bpfman.run(&arguments).field("Program ID");
     let arguments = ["attach", &id, "tracepoint", "-t", "syscalls/sys_enter_kill"];
     let _ = bpfman.run(&arguments).ok();
-    let unmounted = Command::new("umount")
-        .arg(bpfman.runtime().join("fs"))
-        .status();
-    assert!(unmounted.unwrap().success());
+    bpfman.unmount(&[&id]);
     let found = bpfman.run(&["doctor", "-o", "json"]);
     assert_eq!(
         differences(&found),
