@@ -260,7 +260,6 @@ say name bpfman attach "$at_entry" uprobe -t ./target -f f
 say no-elf bpfman attach "$at_entry" uprobe -t /etc/passwd -f f
 say function bpfman attach "$at_entry" uprobe -t /bin/target -f iner
 say outside bpfman attach "$at_entry" uprobe -t /bin/target -f inner -o 5000
-say no-place bpfman attach "$at_entry" uprobe -t /bin/target
 say process bpfman attach "$at_entry" uprobe -t libc -f a64l -p 99999
 say container bpfman attach "$at_entry" uprobe -t libc -f a64l -c 99999
 say not-there bpfman attach "$at_entry" uprobe -t /bin/target -f inner -c "$container"
@@ -274,7 +273,7 @@ left_behind | sed 's/^/LEFT /'
 "#;
     let Some(outcome) = run(script) else { return };
     let said = lines(&outcome, "SAID ");
-    let expected: [(&str, &[&str]); 19] = [
+    let expected: [(&str, &[&str]); 18] = [
         (
             "unknown",
             &[
@@ -327,10 +326,6 @@ left_behind | sed 's/^/LEFT /'
             &["has no function `iner`", "did you mean `inner`?"],
         ),
         ("outside", &["offset 5000 is not in `inner`, which has"]),
-        (
-            "no-place",
-            &["neither a function nor an offset was given", "--fn-name"],
-        ),
         ("process", &["no process 99999"]),
         ("container", &["no process 99999"]),
         ("not-there", &["no file /bin/target"]),
