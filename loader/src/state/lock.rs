@@ -15,7 +15,7 @@ use super::StateError;
 /// First pause. A command holds the lock for some milliseconds.
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
 /// Longest pause: who waits longer between two tries than others loses to them again and again.
-const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 
 /// Locks the file `path`, made when absent, waiting up to `patience`. The lock goes when the file is closed, or its
 /// process dies.
