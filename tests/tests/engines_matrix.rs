@@ -233,7 +233,12 @@ fn docker_with_the_classic_builder() {
     let Some(engine) = Engine::docker() else {
         return;
     };
-    matrix_of(Some(&engine), "docker", "0", &[&["s390x"], &["arm64", "s390x"]]);
+    matrix_of(
+        Some(&engine),
+        "docker",
+        "0",
+        &[&["s390x"], &["arm64", "s390x"]],
+    );
 }
 
 #[test]

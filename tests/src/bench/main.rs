@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     }
 
     let binary = PathBuf::from(binary);
-    let context = Context::new(binary.clone());
+    let context = Context::new(&binary);
     println!(
         "medians of {rounds} rounds, in turn: time, and time of processors; memory is the peak of the resident set\n"
     );
