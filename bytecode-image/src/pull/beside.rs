@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use futures_util::StreamExt as _;
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 use futures_util::stream;
 use serde_json::json;
 
@@ -91,28 +91,13 @@ pub(super) async fn fetch(
 
 async fn look(client: &Client, reference: &Reference, subject: &Subject, beside: &mut Beside) {
     let budget = Budget(Cell::new(MAX_FETCHED_BYTES));
+    let searches = subject
+        .digests()
+        .map(|about| search(client, reference, about, &budget));
     let mut documents = Vec::new();
-    for about in subject.digests() {
-        let (tagged, listed) = join(
-            client.tagged(reference, &signature_tag(about)),
-            by_api(client, reference, about),
-        )
-        .await;
-        let tagged = beside.note(tagged).flatten();
-        documents.extend(tagged.map(|document| (about, false, document)));
-        let mut listed = beside.note(listed).unwrap_or_default();
-        let mut found = beside.documents(client, reference, &budget, &listed).await;
-        // A list that has no signature, or cannot be had, is no reason to pass over the tag that stands for it.
-        if !found.iter().any(has_signatures) {
-            let known = std::mem::take(&mut listed);
-            let index = client.tagged(reference, &referrers_tag(about)).await;
-            if let Some(index) = beside.note(index).flatten() {
-                add_referrers(&mut listed, &index.bytes);
-            }
-            listed.retain(|digest| !known.contains(digest));
-            found.extend(beside.documents(client, reference, &budget, &listed).await);
-        }
-        documents.extend(found.into_iter().map(|document| (about, true, document)));
+    for (found, failure) in join_all(searches).await {
+        documents.extend(found);
+        beside.failure = beside.failure.take().or(failure);
     }
     let mut left = MAX_SIGNATURES;
     for (about, listed, document) in documents {
@@ -137,6 +122,41 @@ async fn look(client: &Client, reference: &Reference, subject: &Subject, beside:
             contents,
         });
     }
+}
+
+/// A document about a digest, and whether it was listed.
+type About = (Digest, bool, RawDocument);
+
+/// What may be signatures of a digest, and the first thing that could not be fetched.
+async fn search(
+    client: &Client,
+    reference: &Reference,
+    about: Digest,
+    budget: &Budget,
+) -> (Vec<About>, Option<RegistryError>) {
+    let mut beside = Beside::default();
+    let (tagged, listed) = join(
+        client.tagged(reference, &signature_tag(about)),
+        by_api(client, reference, about),
+    )
+    .await;
+    let tagged = beside.note(tagged).flatten();
+    let mut listed = beside.note(listed).unwrap_or_default();
+    let mut found = beside.documents(client, reference, budget, &listed).await;
+    // A list that has no signature, or cannot be had, is no reason to pass over the tag that stands for it.
+    if !found.iter().any(has_signatures) {
+        let known = std::mem::take(&mut listed);
+        let index = client.tagged(reference, &referrers_tag(about)).await;
+        if let Some(index) = beside.note(index).flatten() {
+            add_referrers(&mut listed, &index.bytes);
+        }
+        listed.retain(|digest| !known.contains(digest));
+        found.extend(beside.documents(client, reference, budget, &listed).await);
+    }
+    let mut documents: Vec<About> = Vec::new();
+    documents.extend(tagged.map(|document| (about, false, document)));
+    documents.extend(found.into_iter().map(|document| (about, true, document)));
+    (documents, beside.failure)
 }
 
 /// Digests of what refers to an image, by the registry's list.
