@@ -9,7 +9,7 @@ use crate::dispatcher::chain::{self, Pulse};
 use crate::error::Doing;
 use crate::kernel::{Kernel, ProgramBrief};
 use crate::state::{
-    ChainKey, Guard, Hook, LinkRecord, PlaceRecord, ProgramRecord, SourceRecord, Store,
+    ChainKey, Guard, Hook, LinkRecord, PlaceRecord, ProgramRecord, Records, SourceRecord,
 };
 use crate::{
     Attachment, KernelState, Link, LinkFilter, Loader, LoaderError, ManagedState, ManagedSummary,
@@ -27,7 +27,7 @@ impl<K: Kernel> Loader<K> {
         guard: &Guard,
         filter: &ProgramFilter,
     ) -> Result<Vec<ProgramSummary>, LoaderError> {
-        let mut managed = match guard.records()? {
+        let mut managed = match guard.records_to_read()? {
             Some(records) => summaries(records)?,
             None => BTreeMap::new(),
         };
@@ -74,7 +74,7 @@ impl<K: Kernel> Loader<K> {
     ///
     /// When the store cannot be read.
     pub fn links(&self, guard: &Guard, filter: &LinkFilter) -> Result<Vec<Link>, LoaderError> {
-        let Some(records) = guard.records()? else {
+        let Some(records) = guard.records_to_read()? else {
             return Ok(Vec::new());
         };
         let recorded = records.links()?;
@@ -96,7 +96,7 @@ impl<K: Kernel> Loader<K> {
     }
 
     /// Says of links of interfaces whether they lead anywhere. What cannot be told is not said to be gone.
-    fn mark_gone(&self, records: &Store, places: &BTreeMap<u32, ChainKey>, links: &mut [Link]) {
+    fn mark_gone(&self, records: &Records, places: &BTreeMap<u32, ChainKey>, links: &mut [Link]) {
         let mut chains = BTreeMap::new();
         for link in links {
             let Some(place) = places.get(&link.id) else {
@@ -118,7 +118,7 @@ impl<K: Kernel> Loader<K> {
         }
     }
 
-    fn is_chain_gone(&self, records: &Store, key: ChainKey) -> Result<bool, LoaderError> {
+    fn is_chain_gone(&self, records: &Records, key: ChainKey) -> Result<bool, LoaderError> {
         let Some(found) = records.chain(key)? else {
             return Ok(true);
         };
@@ -145,7 +145,7 @@ impl<K: Kernel> Loader<K> {
         let handle = self.kernel.program_by_id(id).doing(doing)?;
         let state = handle.map(|handle| self.kernel.program_state(&handle).doing(doing));
         let state = state.transpose()?;
-        let records = guard.records()?;
+        let records = guard.records_to_read()?;
         let record = records
             .map(|records| records.program(id))
             .transpose()?
@@ -234,7 +234,7 @@ fn listing() -> String {
     "listing the kernel's programs".to_owned()
 }
 
-fn summaries(records: &Store) -> Result<BTreeMap<u32, ManagedSummary>, LoaderError> {
+fn summaries(records: &Records) -> Result<BTreeMap<u32, ManagedSummary>, LoaderError> {
     let mut links: BTreeMap<u32, Vec<(u64, u32)>> = BTreeMap::new();
     for (id, link) in records.links()? {
         links

@@ -38,6 +38,7 @@ pub(super) fn forget_former(dir: &Path) -> Result<(), StateError> {
         dir.display()
     );
     // The note last: a process that dies here leaves the rest to the next one.
+    super::Copy::in_dir(dir).discard()?;
     let (state, journal) = (dir.join("state"), dir.join("journal"));
     absent(fs::remove_dir_all(&state)).map_err(failed("removing", &state))?;
     absent(fs::remove_file(&journal)).map_err(failed("removing", &journal))?;

@@ -1,20 +1,28 @@
 //! What the kernel and bpffs cannot tell: records in sled, behind one lock, with a journal of the change under way.
 
 mod boot;
+mod copy;
 mod error;
 mod journal;
 mod lock;
 mod moment;
 mod record;
+mod records;
 mod store;
 
 use std::cell::OnceCell;
 use std::fs::{DirBuilder, File};
 use std::io;
+use std::ops::Deref;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
+use log::debug;
+
 use crate::Config;
+
+use copy::Copy;
+use records::Source;
 
 pub use error::StateError;
 pub(crate) use journal::{BuildStep, CommitStep, Journal, Line, Unfinished};
@@ -22,6 +30,7 @@ pub(crate) use record::{
     ChainKey, ChainRecord, ClsactRecord, HexBytes, Hook, Key, LinkRecord, MemberRecord, ModeRecord,
     PlaceRecord, ProgramRecord, SourceRecord,
 };
+pub(crate) use records::Records;
 pub(crate) use store::{Direction, Put, Store};
 
 /// The lock, held. Functions that change or read state take it, so that forgetting the lock does not compile.
@@ -31,6 +40,8 @@ pub struct Guard {
     dir: PathBuf,
     // Before the lock: fields are dropped in this order, and the records are to be closed while the lock is held.
     store: OnceCell<Option<Store>>,
+    /// The copy of the records, once it was read.
+    copied: OnceCell<Records>,
     pub(crate) journal: Journal,
     /// `None`: there is no runtime folder, so there is nothing to lock and nothing to read.
     lock: Option<File>,
@@ -70,6 +81,7 @@ impl Guard {
         }
         Ok(Self {
             store: OnceCell::new(),
+            copied: OnceCell::new(),
             journal: Journal::new(dir.join("journal")),
             dir,
             lock,
@@ -88,11 +100,35 @@ impl Guard {
         }
         let path = self.dir.join("state");
         let store = if self.is_locked() && path.exists() {
-            Some(Store::open(&path)?)
+            Some(Store::open(&path, Copy::in_dir(&self.dir))?)
         } else {
             None
         };
         Ok(self.store.get_or_init(|| store).as_ref())
+    }
+
+    /// The records for who changes nothing: from their copy, where there is one. Who opens the database makes it.
+    pub(crate) fn records_to_read(&self) -> Result<Option<&Records>, StateError> {
+        if let Some(store) = self.store.get() {
+            return Ok(store.as_deref());
+        }
+        if let Some(copied) = self.copied.get() {
+            return Ok(Some(copied));
+        }
+        let copy = Copy::in_dir(&self.dir);
+        if self.is_locked()
+            && let Some(lines) = copy.read()
+        {
+            let copied = Records::new(copy.path().to_owned(), Source::Copy(lines));
+            return Ok(Some(self.copied.get_or_init(|| copied)));
+        }
+        let store = self.records()?;
+        if let Some(store) = store
+            && let Err(error) = copy.make(store)
+        {
+            debug!("no copy of the records: {error}");
+        }
+        Ok(store.map(Deref::deref))
     }
 
     /// The records, in a change, which has something to record.
@@ -105,7 +141,8 @@ impl Guard {
     /// Makes the database where there is none.
     pub(crate) fn create_records(&mut self) -> Result<(), StateError> {
         if self.records()?.is_none() {
-            self.store = OnceCell::from(Some(Store::open(&self.dir.join("state"))?));
+            let path = self.dir.join("state");
+            self.store = OnceCell::from(Some(Store::open(&path, Copy::in_dir(&self.dir))?));
             boot::remember(&self.dir)?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The loader on the kernel in memory, with the real store.
 
 mod chain;
+mod copy;
 mod crash;
 mod doctor;
 mod faults;
@@ -26,6 +27,7 @@ use tempfile::TempDir;
 
 use crate::kernel::Kernel;
 use crate::kernel::fake::FakeKernel;
+use crate::state::Records;
 use crate::{
     AttachPoint, AttachRequest, Attachment, Config, Guard, Link, LinkFilter, LoadRequest, Loader,
     LoaderError, ProceedOn, Program, ProgramFilter, ProgramRequest, Source, TcDirection, XdpMode,
@@ -130,12 +132,12 @@ impl Bench {
     }
 
     pub(crate) fn records(&self) -> BTreeMap<String, String> {
+        // What readers see, mostly out of the copy that an earlier call made; then the database itself.
+        let read = self.lock().records_to_read().unwrap().map(Records::dump);
         let guard = self.lock();
-        guard
-            .records()
-            .unwrap()
-            .map(|records| records.dump())
-            .unwrap_or_default()
+        let records = guard.records().unwrap().map(|records| records.dump());
+        assert_eq!(read, records, "the copy of the records is an old one");
+        records.unwrap_or_default()
     }
 
     /// Link ids of the XDP chain of `iface`, by position.
