@@ -69,8 +69,8 @@ impl<K: Kernel> Loader<K> {
             self.build(change, &what, &request, &object, shared)
         })
         .map_err(|error| without_kernel_types(error, &object, &request.programs))?;
-        let programs = guard.records_of_change()?.programs()?;
-        let view = |(id, record, kernel)| self.view(id, record, kernel, &programs, Vec::new());
+        let folders = guard.records_of_change()?.maps_folders()?;
+        let view = |(id, record, kernel)| self.view(id, record, kernel, &folders, Vec::new());
         Ok(loaded.into_iter().map(view).collect())
     }
 

@@ -152,13 +152,12 @@ impl<K: Kernel> Loader<K> {
             .flatten();
         match (state, records, record) {
             (Some(kernel), Some(records), Some(record)) => {
-                let programs = records.programs()?;
                 let recorded = records.links()?;
                 let places = places(&recorded);
-                let mut links = links(recorded, &programs);
-                links.retain(|link| link.program_id == id);
+                let only = BTreeMap::from([(id, record.clone())]);
+                let mut links = links(recorded, &only);
                 self.mark_gone(records, &places, &mut links);
-                Ok(self.view(id, record, kernel, &programs, links))
+                Ok(self.view(id, record, kernel, &records.maps_folders()?, links))
             }
             (Some(kernel), _, _) => Ok(Program {
                 managed: None,
@@ -183,19 +182,17 @@ impl<K: Kernel> Loader<K> {
         link.ok_or(LoaderError::NoSuchLink { id })
     }
 
-    /// A program of ours as it is shown, with those of `links` that are its own.
+    /// A program of ours as it is shown, with those of `links` that are its own. `folders` are the maps' of every program.
     pub(crate) fn view(
         &self,
         id: u32,
         record: ProgramRecord,
         kernel: KernelState,
-        programs: &BTreeMap<u32, ProgramRecord>,
+        folders: &BTreeMap<u32, u32>,
         links: Vec<Link>,
     ) -> Program {
         let folder = record.maps_folder;
-        let users = programs
-            .iter()
-            .filter(|(_, program)| program.maps_folder == folder);
+        let users = folders.iter().filter(|(_, of)| **of == folder);
         Program {
             managed: Some(ManagedState {
                 function: record.function,
@@ -295,7 +292,7 @@ fn places(links: &BTreeMap<u32, LinkRecord>) -> BTreeMap<u32, ChainKey> {
         .collect()
 }
 
-/// Every link as it is shown, by program and then in the order they were made.
+/// Every link of these programs as it is shown, by program and then in the order they were made.
 fn links(records: BTreeMap<u32, LinkRecord>, programs: &BTreeMap<u32, ProgramRecord>) -> Vec<Link> {
     let mut chains: BTreeMap<ChainKey, Vec<(u32, u64, u32)>> = BTreeMap::new();
     for (id, link) in &records {

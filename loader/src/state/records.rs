@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Bound;
 use std::path::PathBuf;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::StateError;
@@ -117,6 +118,19 @@ impl Records {
 
     pub(crate) fn programs(&self) -> Result<BTreeMap<u32, ProgramRecord>, StateError> {
         self.scan(PROGRAMS, |id| id.parse().ok())
+    }
+
+    /// After which program the folder of each program's maps is named.
+    pub(crate) fn maps_folders(&self) -> Result<BTreeMap<u32, u32>, StateError> {
+        #[derive(Deserialize)]
+        struct Part {
+            maps_folder: u32,
+        }
+        let parts = self.scan(PROGRAMS, |id| id.parse().ok())?;
+        let parts = parts.into_iter();
+        Ok(parts
+            .map(|(id, part): (u32, Part)| (id, part.maps_folder))
+            .collect())
     }
 
     pub(crate) fn link(&self, id: u32) -> Result<Option<LinkRecord>, StateError> {
