@@ -3,10 +3,11 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::pin::Pin;
 
-use futures_util::StreamExt as _;
-use futures_util::future::{join, join_all};
+use futures_util::future::{LocalBoxFuture, MaybeDone, join, join_all, maybe_done};
 use futures_util::stream;
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::json;
 
 use super::signatures::{Needed, told, unproven};
@@ -60,67 +61,102 @@ impl Budget {
     }
 }
 
-/// Fetches the signatures of an image, as far as they can be had; nothing when they are not to be looked at. Those that
-/// nothing depends on are waited for only so long.
-pub(super) async fn fetch(
-    client: &Client,
-    reference: &Reference,
-    subject: &Subject,
-    needed: &Needed<'_>,
-    patience: &Patience,
-) -> Beside {
-    let mut beside = Beside::default();
-    match needed {
-        Needed::Verdict(Verdict::NotLookedAt) => {}
-        Needed::Proof(_) => look(client, reference, subject, &mut beside).await,
-        Needed::Verdict(_) => {
-            let looked = look(client, reference, subject, &mut beside);
-            if tokio::time::timeout(patience.optional, looked)
-                .await
-                .is_err()
-            {
-                log::info!(
-                    "what lies beside {reference} did not come within {} s; no policy needs it",
-                    patience.optional.as_secs()
-                );
-            }
-        }
-    }
-    beside
+/// What a search for one digest gave: what may be signatures, and the first thing that could not be fetched.
+type Searched = (Vec<About>, Option<RegistryError>);
+
+/// A search that may be under way before it is waited for.
+pub(super) type Begun<'a> = MaybeDone<LocalBoxFuture<'a, Searched>>;
+
+/// Looks for what lies beside one image.
+pub(super) struct Search<'a> {
+    client: &'a Client,
+    reference: &'a Reference,
+    needed: &'a Needed<'a>,
+    budget: Budget,
 }
 
-async fn look(client: &Client, reference: &Reference, subject: &Subject, beside: &mut Beside) {
-    let budget = Budget(Cell::new(MAX_FETCHED_BYTES));
-    let searches = subject
-        .digests()
-        .map(|about| search(client, reference, about, &budget));
-    let mut documents = Vec::new();
-    for (found, failure) in join_all(searches).await {
-        documents.extend(found);
-        beside.failure = beside.failure.take().or(failure);
-    }
-    let mut left = MAX_SIGNATURES;
-    for (about, listed, document) in documents {
-        // What cannot be read, and what has no signature in it, is none of ours.
-        let Ok(manifest) = SignatureManifest::parse(&document.bytes) else {
-            continue;
-        };
-        let signatures: BTreeMap<_, _> = manifest.wanted().collect();
-        if signatures.is_empty() || left == 0 {
-            continue;
+impl<'a> Search<'a> {
+    pub(super) fn new(
+        client: &'a Client,
+        reference: &'a Reference,
+        needed: &'a Needed<'a>,
+    ) -> Self {
+        let budget = Budget(Cell::new(MAX_FETCHED_BYTES));
+        Self {
+            client,
+            reference,
+            needed,
+            budget,
         }
-        left = left.saturating_sub(signatures.len());
-        let links = Links::of(&document.bytes).contents;
-        let contents = beside
-            .contents(client, reference, &budget, &signatures, links)
-            .await;
-        beside.found.push(Found {
-            about,
-            listed,
-            document,
-            manifest,
-            contents,
-        });
+    }
+
+    /// Begins with a digest of the image; `None` when signatures are not to be looked at.
+    pub(super) fn begin(&self, about: Digest) -> Option<Begun<'_>> {
+        let looked_at = !matches!(self.needed, Needed::Verdict(Verdict::NotLookedAt));
+        let searched = || search(self.client, self.reference, about, &self.budget).boxed_local();
+        looked_at.then(|| maybe_done(searched()))
+    }
+
+    /// Fetches the signatures of the image, as far as they can be had; nothing when they are not to be looked at. Those
+    /// that nothing depends on are waited for only so long. `begun` is the search for the index.
+    pub(super) async fn fetch<'b>(
+        &'b self,
+        subject: &Subject,
+        begun: Option<Begun<'b>>,
+        patience: &Patience,
+    ) -> Beside {
+        let mut beside = Beside::default();
+        let mut searches: Vec<Begun<'_>> = begun.into_iter().collect();
+        let further = subject.digests().skip(searches.len());
+        searches.extend(further.filter_map(|about| self.begin(about)));
+        let looked = self.look(searches, &mut beside);
+        if matches!(self.needed, Needed::Proof(_)) {
+            looked.await;
+        } else if tokio::time::timeout(patience.optional, looked)
+            .await
+            .is_err()
+        {
+            log::info!(
+                "what lies beside {} did not come within {} s; no policy needs it",
+                self.reference,
+                patience.optional.as_secs()
+            );
+        }
+        beside
+    }
+
+    async fn look(&self, mut searches: Vec<Begun<'_>>, beside: &mut Beside) {
+        let (client, reference) = (self.client, self.reference);
+        join_all(searches.iter_mut()).await;
+        let mut documents = Vec::new();
+        for search in &mut searches {
+            let (found, failure) = Pin::new(search).take_output().unwrap_or_default();
+            documents.extend(found);
+            beside.failure = beside.failure.take().or(failure);
+        }
+        let mut left = MAX_SIGNATURES;
+        for (about, listed, document) in documents {
+            // What cannot be read, and what has no signature in it, is none of ours.
+            let Ok(manifest) = SignatureManifest::parse(&document.bytes) else {
+                continue;
+            };
+            let signatures: BTreeMap<_, _> = manifest.wanted().collect();
+            if signatures.is_empty() || left == 0 {
+                continue;
+            }
+            left = left.saturating_sub(signatures.len());
+            let links = Links::of(&document.bytes).contents;
+            let contents = beside
+                .contents(client, reference, &self.budget, &signatures, links)
+                .await;
+            beside.found.push(Found {
+                about,
+                listed,
+                document,
+                manifest,
+                contents,
+            });
+        }
     }
 }
 
@@ -133,7 +169,7 @@ async fn search(
     reference: &Reference,
     about: Digest,
     budget: &Budget,
-) -> (Vec<About>, Option<RegistryError>) {
+) -> Searched {
     let mut beside = Beside::default();
     let (tagged, listed) = join(
         client.tagged(reference, &signature_tag(about)),

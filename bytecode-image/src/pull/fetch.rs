@@ -1,17 +1,18 @@
 //! Images from a registry: what the store has already is not fetched again, and what is refused is not kept.
 
 use std::fs::File;
+use std::future::poll_fn;
 use std::io::{Read, Write};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::try_join;
 
+use super::beside::{Begun, Search};
 use super::signatures::{self, Needed};
-use super::{
-    BytecodeImage, Contents, Part, PullError, PullRequest, Verdict, Wanted, aside, beside, local,
-};
+use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Verdict, Wanted, aside, local};
 use crate::digest::Digest;
 use crate::host::registries_conf::Endpoint;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
@@ -161,14 +162,18 @@ async fn fetch_from(
     };
     let writer = Writer::holding(store, lock);
     let mut pending: Vec<(NewBlob, Digest)> = Vec::new();
+    let search = Search::new(client, reference, &needed);
+    let mut begun = None;
     let (manifest_digest, manifest) = match &named.document {
         Document::Image(manifest) => (named.digest, manifest.clone()),
         Document::Index(index) => {
             let chosen = index.choose(&request.platform).map_err(refused)?;
+            begun = search.begin(named.digest);
             let manifest = match kept_manifest(store, chosen)? {
                 Some(manifest) => manifest,
                 None => {
-                    let fetched = client.manifest(reference, chosen).await?;
+                    let wanted = client.manifest(reference, chosen);
+                    let fetched = meanwhile(wanted, begun.as_mut()).await?;
                     pending.extend(new_document(store, &writer, &fetched)?);
                     match fetched.document {
                         Document::Image(manifest) => manifest,
@@ -186,7 +191,7 @@ async fn fetch_from(
     // Without its contents an image needs no signatures: they are not waited for then.
     let ((mut config, mut layer), mut beside) = try_join(
         contents(&source, store, &writer, &manifest, progress),
-        beside::fetch(client, reference, &subject, &needed, patience).map(Ok),
+        search.fetch(&subject, begun, patience).map(Ok),
     )
     .await?;
     // Before anything of it is read.
@@ -235,6 +240,18 @@ async fn fetch_from(
     }
     image.verdict = verdict;
     Ok(image)
+}
+
+/// Waits for `wanted`, while the search that was begun goes on.
+async fn meanwhile<T>(wanted: impl Future<Output = T>, mut begun: Option<&mut Begun<'_>>) -> T {
+    let mut wanted = pin!(wanted);
+    poll_fn(|context| {
+        if let Some(begun) = &mut begun {
+            let _ = Pin::new(&mut **begun).poll(context);
+        }
+        wanted.as_mut().poll(context)
+    })
+    .await
 }
 
 /// Configuration and layer, side by side.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::beside::fetch;
+use super::beside::Search;
 use super::local::{self, Located};
 use super::{PullError, PullPolicy, PullRequest, Trust, Verdict, in_time};
 use crate::digest::Digest;
@@ -154,7 +154,8 @@ async fn ask(
         let reference = endpoint.reference.clone();
         let client = Client::of(endpoint, &reach, &registries)?;
         let patience = request.reach.patience();
-        let mut beside = fetch(&client, &reference, subject, &needed, patience).await;
+        let search = Search::new(&client, &reference, &needed);
+        let mut beside = search.fetch(subject, None, patience).await;
         match beside.judge(name, subject, &needed, &request.trust) {
             Ok(verdict) => break (beside, verdict),
             Err(error) if servers.peek().is_some() => log::info!("{error}"),

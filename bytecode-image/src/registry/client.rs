@@ -43,6 +43,8 @@ pub struct Client {
     until: Option<Instant>,
     /// What a registry has accepted, by repository and access: the `Authorization` header.
     accepted: Mutex<BTreeMap<(String, Access), HeaderValue>>,
+    /// Whether it has lists of referrers. Held by the request that finds out; the others wait for what it finds.
+    pub(super) has_referrers: futures_util::lock::Mutex<Option<bool>>,
     transport: Transport,
 }
 
@@ -140,6 +142,7 @@ impl Client {
             login: OnceCell::new(),
             until: None,
             accepted: Mutex::default(),
+            has_referrers: futures_util::lock::Mutex::default(),
         })
     }
 

@@ -58,7 +58,8 @@ impl Client {
         self.raw(reference, &digest.to_string(), Some(digest)).await
     }
 
-    /// The list of a digest's referrers, page by page, as it came; `None` when the registry has no such list.
+    /// The list of a digest's referrers, page by page, as it came; `None` when the registry has no such list. One that
+    /// has none of any digest is asked once.
     ///
     /// # Errors
     ///
@@ -68,6 +69,12 @@ impl Client {
         reference: &Reference,
         digest: Digest,
     ) -> Result<Option<Vec<Vec<u8>>>, RegistryError> {
+        let mut first = Some(self.has_referrers.lock().await);
+        match first.as_deref() {
+            Some(Some(false)) => return Ok(None),
+            Some(None) => {}
+            _ => first = None,
+        }
         let action = Action::ListReferrers(reference.with_digest(digest).to_string());
         let mut url = self.url(&action, reference, &format!("referrers/{digest}"))?;
         let mut pages = Vec::new();
@@ -81,10 +88,21 @@ impl Client {
                 .await;
             let response = match answer {
                 Ok(response) => response,
-                // Registries without the API say so in several ways.
-                Err(error) if pages.is_empty() && is_refusal(&error.reason) => return Ok(None),
+                // Registries without the API say so in several ways. 404 is the one for it, whatever the digest
+                // (distribution-spec 1.1, "Listing Referrers"): it is not asked about another one.
+                Err(error) if pages.is_empty() && is_refusal(&error.reason) => {
+                    if let Some(mut first) = first
+                        && matches!(*error.reason, Reason::NotFound { .. })
+                    {
+                        *first = Some(false);
+                    }
+                    return Ok(None);
+                }
                 Err(error) => return Err(error),
             };
+            if let Some(mut first) = first.take() {
+                *first = Some(true);
+            }
             let next = next_page(&response);
             let bytes = body(response, MAX_MANIFEST_BYTES)
                 .await

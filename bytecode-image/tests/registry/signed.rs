@@ -19,7 +19,8 @@ use bytecode_image::verify::{
 use serde_json::Value;
 
 use crate::images::{
-    INDEX, MANIFEST, TestStore, chain, descriptor, platform, reference, serve_document, walk,
+    INDEX, MANIFEST, Parts, TestStore, chain, descriptor, index, platform, reference, serve,
+    serve_document, walk,
 };
 use crate::server::{Answer, Registry};
 
@@ -240,6 +241,39 @@ fn the_referrers_api_goes_before_its_tag() {
         PullPolicy::Never,
         by_key("good").anew(),
     ));
+}
+
+#[test]
+fn a_registry_without_lists_of_referrers_is_asked_for_one_once() {
+    let image = Parts::new("pass").image();
+    let list = index(&[("amd64", &image)]);
+    let digests = [Digest::of(&list), Digest::of(&image.manifest)];
+    // Only 404 says that there are no lists at all.
+    for (refusal, most) in [(404, 1), (405, 2)] {
+        let registry = Registry::start();
+        serve(&registry, &image, &[]);
+        serve_document(&registry, &list, INDEX, &["v1"]);
+        for digest in digests {
+            let api = format!("/v2/acme/xdp/referrers/{digest}");
+            registry.route("GET", &api, Answer::status(refusal));
+        }
+        let name = reference(&registry, ":v1");
+        // A signature is wanted, and there is none.
+        let pulled = pulled(
+            &TestStore::new().store,
+            &name,
+            PullPolicy::Always,
+            by_key("good"),
+        );
+        refused(pulled, "no signature");
+        let asked = registry.asked_lines();
+        let of = |text: &str| asked.iter().filter(|line| line.contains(text)).count();
+        assert_eq!(of("/referrers/"), most, "{asked:?}");
+        // Both tags are looked for under both digests all the same; the name of one begins that of the other.
+        for digest in digests {
+            assert_eq!(of(&referrers_tag(digest)), 2, "{asked:?}");
+        }
+    }
 }
 
 #[test]
