@@ -156,9 +156,12 @@ async fn fetch_from(
         reference: name.clone(),
         part: Box::new(Part::Manifest(error)),
     };
-    let lock = {
-        let store = store.clone();
-        aside(move || store.lock_to_write()).await??
+    let lock = match store.try_lock_to_write()? {
+        Some(lock) => lock,
+        None => {
+            let store = store.clone();
+            aside(move || store.lock_to_write()).await??
+        }
     };
     let writer = Writer::holding(store, lock);
     let mut pending: Vec<(NewBlob, Digest)> = Vec::new();

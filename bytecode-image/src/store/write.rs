@@ -65,6 +65,26 @@ impl Store {
 
     /// The lock of a [`writer`](Self::writer).
     pub(crate) fn lock_to_write(&self) -> Result<File, StoreError> {
+        let (path, lock) = self.prepare_to_write()?;
+        lock.lock_shared()
+            .map_err(|source| StoreError::io(StoreAction::Lock, &path, source))?;
+        Ok(lock)
+    }
+
+    /// The same, `None` where it would have to be waited for.
+    pub(crate) fn try_lock_to_write(&self) -> Result<Option<File>, StoreError> {
+        let (path, lock) = self.prepare_to_write()?;
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => {
+                Err(StoreError::io(StoreAction::Lock, &path, source))
+            }
+        }
+    }
+
+    /// As [`prepare`](Self::prepare), and removes what dead writers left where nobody else is.
+    fn prepare_to_write(&self) -> Result<(PathBuf, File), StoreError> {
         let (path, lock) = self.prepare()?;
         let failed = |source| StoreError::io(StoreAction::Lock, &path, source);
         match lock.try_lock() {
@@ -75,8 +95,7 @@ impl Store {
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        lock.lock_shared().map_err(failed)?;
-        Ok(lock)
+        Ok((path, lock))
     }
 
     /// Waits until nobody reads or writes, and keeps everybody out as long as the value lives.
@@ -209,17 +228,22 @@ impl Writer<'_> {
 /// would cost a small pull more than everything else that it does.
 fn sync(files: &[(NewBlob, PathBuf)], index: Option<&NewBlob>) -> Result<(), StoreError> {
     let all: Vec<&NewBlob> = files.iter().map(|(file, _)| file).chain(index).collect();
+    let failed = |path| move |source| StoreError::io(StoreAction::Write, path, source);
     for some in all.chunks(FLUSHED_AT_ONCE) {
+        let Some((here, others)) = some.split_last() else {
+            continue;
+        };
         std::thread::scope(|scope| {
-            let mut waiting = Vec::new();
-            for file in some {
-                waiting.push((&file.path, scope.spawn(|| file.sync())));
-            }
+            let waiting: Vec<_> = others
+                .iter()
+                .map(|file| (&file.path, scope.spawn(|| file.sync())))
+                .collect();
+            here.sync().map_err(failed(&here.path))?;
             waiting.into_iter().try_for_each(|(path, thread)| {
                 let synced = thread
                     .join()
                     .unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")));
-                synced.map_err(|source| StoreError::io(StoreAction::Write, path, source))
+                synced.map_err(failed(path))
             })
         })?;
     }
