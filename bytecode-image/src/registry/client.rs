@@ -11,6 +11,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::OnceCell;
 
+use self::access::Granted;
 use crate::digest::Digest;
 use crate::host::registries_conf::{Endpoint, Registries};
 use crate::limits::{MAX_ANSWER_BYTES, MAX_MANIFEST_BYTES};
@@ -42,8 +43,10 @@ pub struct Client {
     login: OnceCell<Option<Known>>,
     /// When nobody waits for an answer any more.
     until: Option<Instant>,
-    /// What a registry has accepted, by repository and access: the `Authorization` header.
-    accepted: Mutex<BTreeMap<(String, Access), HeaderValue>>,
+    /// What a registry has accepted, by repository and access.
+    accepted: Mutex<BTreeMap<(String, Access), Granted>>,
+    /// Held while a token for a mount is asked for, so that blobs on their way at once ask for one.
+    asking: futures_util::lock::Mutex<()>,
     transport: Transport,
 }
 
@@ -141,6 +144,7 @@ impl Client {
             login: OnceCell::new(),
             until: None,
             accepted: Mutex::default(),
+            asking: futures_util::lock::Mutex::default(),
         })
     }
 
@@ -339,7 +343,7 @@ impl Client {
         attempt: &mut u32,
     ) -> Result<Response, RegistryError> {
         let result = self
-            .authorized(action, reference, access, request, attempt)
+            .authorized(action, reference, access.clone(), request, attempt)
             .await;
         self.base().other = None;
         let Err(error) = &result else {

@@ -10,10 +10,19 @@ use super::Client;
 use crate::host::auth_file::Login;
 use crate::limits::MAX_ANSWER_BYTES;
 use crate::reference::Reference;
-use crate::registry::auth::{self, Access, Challenge};
+use crate::registry::auth::{self, Access, Bearer, Challenge};
 use crate::registry::http::{Request, body, origin};
 use crate::registry::reach::Known;
 use crate::registry::{Action, Reason, RegistryError};
+
+/// What a registry accepted.
+#[derive(Clone)]
+pub(super) struct Granted {
+    /// The `Authorization` header.
+    authorization: HeaderValue,
+    /// The challenge that it answers, where it is a token.
+    bearer: Option<Bearer>,
+}
 
 impl Client {
     /// Sends a request; answers a 401 once.
@@ -30,10 +39,11 @@ impl Client {
         let origin = self.base().url.origin();
         let ours = request.url.origin() == origin;
         let accepted = if ours {
-            self.lock().get(&key).cloned()
+            self.granted(action, &key).await?
         } else {
             None
         };
+        let accepted = accepted.map(|granted| granted.authorization);
         let mut response = self
             .send(action, request, accepted.as_ref(), attempt)
             .await?;
@@ -42,20 +52,45 @@ impl Client {
             && ours
             && response.url().origin() == origin
         {
-            let authorization = self
+            let granted = self
                 .answer(action, &response, &key, accepted.as_ref())
                 .await?;
             response = self
-                .send(action, request, Some(&authorization), attempt)
+                .send(action, request, Some(&granted.authorization), attempt)
                 .await?;
             if response.status() != StatusCode::UNAUTHORIZED {
-                self.lock().insert(key, authorization);
+                self.lock().insert(key, granted);
             }
         }
         self.successful(action, response).await
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, Access), HeaderValue>> {
+    /// What is shown without being asked for it. A mount is shown what a push was, where that is no token; a token for both
+    /// repositories is asked for before, as some registries answer one for a push alone like a blob that is not there.
+    async fn granted(
+        &self,
+        action: &Action,
+        key: &(String, Access),
+    ) -> Result<Option<Granted>, RegistryError> {
+        let known = self.lock().get(key).cloned();
+        let (None, Access::Mount(_)) = (&known, &key.1) else {
+            return Ok(known);
+        };
+        let push = self.lock().get(&(key.0.clone(), Access::Push)).cloned();
+        let Some(bearer) = push.as_ref().and_then(|push| push.bearer.clone()) else {
+            return Ok(push);
+        };
+        let _asking = self.asking.lock().await;
+        let known = self.lock().get(key).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let granted = self.token(action, bearer, key).await?;
+        self.lock().insert(key.clone(), granted.clone());
+        Ok(Some(granted))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, Access), Granted>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,14 +113,14 @@ impl Client {
         }
     }
 
-    /// The `Authorization` header that a challenge asks for.
+    /// What a challenge asks for.
     async fn answer(
         &self,
         action: &Action,
         response: &Response,
-        (repository, access): &(String, Access),
+        key: &(String, Access),
         tried: Option<&HeaderValue>,
-    ) -> Result<HeaderValue, RegistryError> {
+    ) -> Result<Granted, RegistryError> {
         let challenges: Vec<_> = response
             .headers()
             .get_all(WWW_AUTHENTICATE)
@@ -93,35 +128,52 @@ impl Client {
             .filter_map(|value| value.to_str().ok())
             .collect();
         let failed = |reason| self.error(action, reason);
-        let challenge = Challenge::read(&challenges).map_err(failed)?;
-        let login = self.login().await.map_err(failed)?;
-        let login = login.map(|known| &known.login);
-        match challenge {
+        let bearer = match Challenge::read(&challenges).map_err(failed)? {
+            Challenge::Bearer(bearer) => bearer,
             Challenge::Basic => {
+                let login = self.login().await.map_err(failed)?;
                 // An identity token is for token services only.
-                let Some(Login::Password(credentials)) = login else {
+                let Some(Login::Password(credentials)) = login.map(|known| &known.login) else {
                     return Err(failed(self.unauthorized()));
                 };
-                let header = credentials.basic();
+                let authorization = credentials.basic();
                 // The same user name and password will not do better the second time.
-                if tried == Some(&header) {
+                if tried == Some(&authorization) {
                     return Err(failed(self.unauthorized()));
                 }
-                Ok(header)
+                return Ok(Granted {
+                    authorization,
+                    bearer: None,
+                });
             }
-            Challenge::Bearer(bearer) => {
-                let base = self.base().url.clone();
-                let (request, basic) = bearer
-                    .request(&base, repository, *access, login)
-                    .map_err(failed)?;
-                let action = Action::Token(origin(&request.url));
-                let response = self.send(&action, &request, basic.as_ref(), &mut 1).await?;
-                let response = self.successful(&action, response).await?;
-                let token = body(response, MAX_ANSWER_BYTES)
-                    .await
-                    .and_then(|bytes| auth::bearer(&bytes));
-                token.map_err(|reason| self.error(&action, reason))
-            }
-        }
+        };
+        self.token(action, bearer, key).await
+    }
+
+    /// A token of the service that a challenge named.
+    async fn token(
+        &self,
+        action: &Action,
+        bearer: Bearer,
+        (repository, access): &(String, Access),
+    ) -> Result<Granted, RegistryError> {
+        let failed = |reason| self.error(action, reason);
+        let login = self.login().await.map_err(failed)?;
+        let login = login.map(|known| &known.login);
+        let base = self.base().url.clone();
+        let (request, basic) = bearer
+            .request(&base, repository, access, login)
+            .map_err(failed)?;
+        let action = Action::Token(origin(&request.url));
+        let response = self.send(&action, &request, basic.as_ref(), &mut 1).await?;
+        let response = self.successful(&action, response).await?;
+        let authorization = body(response, MAX_ANSWER_BYTES)
+            .await
+            .and_then(|bytes| auth::bearer(&bytes))
+            .map_err(|reason| self.error(&action, reason))?;
+        Ok(Granted {
+            authorization,
+            bearer: Some(bearer),
+        })
     }
 }
