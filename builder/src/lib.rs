@@ -25,6 +25,7 @@ use bytecode_image::pull::Progress;
 use bytecode_image::reference::Reference;
 use bytecode_image::registry::Reach;
 use bytecode_image::registry::push;
+use bytecode_image::store::Store;
 
 use engine::Engine;
 use index::Packed;
@@ -55,6 +56,8 @@ pub struct BuildRequest {
     pub runtime: Option<Runtime>,
     /// How the registry is reached, and who we are to it.
     pub reach: Reach,
+    /// Remembers what was pushed where, so that the next push to the same registry mounts it.
+    pub store: Option<Store>,
     /// `false`: the image is built and goes nowhere but to `output`.
     pub push: bool,
     /// Written to before the image is pushed.
@@ -138,6 +141,7 @@ async fn run(
             &request.reach,
             &packed.images,
             packed.index.clone(),
+            request.store.as_ref(),
             progress,
         )
         .await

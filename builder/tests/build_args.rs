@@ -306,6 +306,7 @@ fn request(inputs: Inputs, tag: &str) -> BuildRequest {
         container_file: None::<PathBuf>,
         runtime: Some(Runtime::Builtin),
         reach: bytecode_image::registry::Reach::default(),
+        store: None,
         push: false,
         output: None,
         annotations: BTreeMap::new(),

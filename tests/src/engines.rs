@@ -21,11 +21,30 @@ pub struct Engine {
     _folder: TempDir,
 }
 
+/// Where a `dockerd` keeps its images.
+#[derive(Debug, Clone, Copy)]
+enum Images {
+    Own,
+    Containerd,
+}
+
+impl Images {
+    /// With the storage that lies on any file system.
+    fn config(self) -> &'static str {
+        match self {
+            Self::Own => r#"{"storage-driver":"vfs"}"#,
+            Self::Containerd => {
+                r#"{"storage-driver":"native","features":{"containerd-snapshotter":true}}"#
+            }
+        }
+    }
+}
+
 impl Engine {
     /// Starts `dockerd`, or `None` after the test was skipped.
     #[must_use]
     pub fn docker() -> Option<Self> {
-        Self::dockerd(&lanes::tool("dockerd")?, &[], &[])
+        Self::dockerd(&lanes::tool("dockerd")?, &[], Images::Own, &[])
     }
 
     /// Starts `dockerd` with a second address that speaks TLS to those whom it knows, or `None` after the test was
@@ -50,7 +69,7 @@ impl Engine {
             .map(|path| path.to_string_lossy().into_owned());
         let tls = ["--host", "tcp://127.0.0.1:0", "--tlsverify"];
         let files = ["--tlscacert", &ca, "--tlscert", &cert, "--tlskey", &key];
-        let engine = Self::dockerd(&program, &[], &[&tls[..], &files].concat())?;
+        let engine = Self::dockerd(&program, &[], Images::Own, &[&tls[..], &files].concat())?;
         let log = engine.server.log();
         let address = log.lines().find_map(|line| {
             let (_, rest) = line.split_once("API listen on 127.0.0.1:")?;
@@ -70,14 +89,29 @@ impl Engine {
     /// When a program's path has no folder.
     #[must_use]
     pub fn docker26() -> Option<Self> {
+        Self::trixie(Images::Own)
+    }
+
+    /// The same with its images in containerd, which new installations have from docker 29 on: a build can have more than
+    /// one platform there, and attestations.
+    ///
+    /// # Panics
+    ///
+    /// As [`docker26`](Self::docker26).
+    #[must_use]
+    pub fn docker26_containerd() -> Option<Self> {
+        Self::trixie(Images::Containerd)
+    }
+
+    fn trixie(images: Images) -> Option<Self> {
         let program = lanes::foreign_tool("dockerd26")?;
         let containerd = lanes::foreign_tool("containerd26")?;
         let folders = [&program, &containerd].map(|tool| tool.parent().expect("a path").to_owned());
-        Self::dockerd(&program, &folders, &[])
+        Self::dockerd(&program, &folders, images, &[])
     }
 
     /// Starts a `dockerd` that finds its helpers in these folders first, with these options more.
-    fn dockerd(program: &Path, folders: &[PathBuf], more: &[&str]) -> Option<Self> {
+    fn dockerd(program: &Path, folders: &[PathBuf], images: Images, more: &[&str]) -> Option<Self> {
         if !lanes::root() {
             return None;
         }
@@ -85,7 +119,10 @@ impl Engine {
         let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         let socket = format!("unix://{}", at("docker.sock"));
         let (data, exec, pid) = (at("data"), at("exec"), at("pid"));
-        // No network: an image FROM scratch runs nothing. vfs: the folder may lie on any file system.
+        // The machine's own is not read.
+        let config = at("daemon.json");
+        std::fs::write(&config, images.config()).expect("a configuration can be written");
+        // No network: an image FROM scratch runs nothing.
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = folders.iter().cloned().chain(std::env::split_paths(&path));
         let path = std::env::join_paths(path).expect("folders without a colon");
@@ -102,7 +139,8 @@ impl Engine {
             &pid,
             "--host",
             &socket,
-            "--storage-driver=vfs",
+            "--config-file",
+            &config,
             "--bridge=none",
             "--iptables=false",
             "--ip6tables=false",

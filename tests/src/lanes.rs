@@ -51,7 +51,7 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// The path of a program of another suite (`bpftool`, `crane`, `oras`, `cosign2`, `cosign3`), or `None` after the test was skipped.
+/// The path of a program of another suite (those of tests/setup/fetch-tool), or `None` after the test was skipped.
 #[must_use]
 pub fn foreign_tool(name: &str) -> Option<PathBuf> {
     let script = repository().join("tests/setup/fetch-tool");

@@ -131,6 +131,27 @@ fn containerfiles_that_docker_of_trixie_cannot_make_a_bytecode_image_of() {
 }
 
 #[test]
+fn docker_that_loses_the_files_of_a_build() {
+    let (Some(engine), Some(registry), Some(project)) = (
+        Engine::docker26_containerd(),
+        Registry::start(),
+        Project::compile(&["amd64"]),
+    ) else {
+        return;
+    };
+    let tag = registry.reference("acme/counter:1");
+    let file = lanes::repository().join("Containerfile.bytecode");
+    let words = ["image", "build", "-r", "docker", "-t", &tag, "-f"];
+    let words = [&words[..], &[file.to_str().unwrap(), "-c", project.arg()]].concat();
+    let bpfman = Bpfman::new().env("DOCKER_HOST", engine.socket());
+    let failed = bpfman.run(&words);
+    let said = failed.failure();
+    assert!(said.contains("failed to read downloaded context"), "{said}");
+    assert!(said.contains("set DOCKER_BUILDKIT=0"), "{said}");
+    let _ = bpfman.env("DOCKER_BUILDKIT", "0").run(&words).ok();
+}
+
+#[test]
 fn containerfiles_that_podman_cannot_make_a_bytecode_image_of() {
     let Some(engine) = Engine::podman() else {
         return;

@@ -141,6 +141,11 @@ impl Workshop {
             "{name}: {inspected:#?}"
         );
         assert!(inspected.ok().contains("kills"), "{name}: {inspected:#?}");
+        // What else an index has (attestations) is no image.
+        assert!(
+            !inspected.ok().contains("unknown"),
+            "{name}: {inspected:#?}"
+        );
 
         let load = [
             "load",
@@ -255,6 +260,80 @@ fn docker_by_buildkit() {
         &environment,
     );
     shop.check("buildkit:both", &[goarch(), OTHER]);
+}
+
+/// What `docker buildx build --push` and docker's action for pipelines push by default: beside each image an entry for
+/// `unknown/unknown`, its provenance. One platform is an index then, too.
+#[test]
+fn docker_by_buildx_with_provenance() {
+    let (Some(shop), Some(engine), Some(buildx)) = (
+        Workshop::open(),
+        Engine::docker26_containerd(),
+        lanes::foreign_tool("buildx"),
+    ) else {
+        return;
+    };
+    let environment = [("DOCKER_HOST", engine.socket())];
+    let metadata = shop.scratch.path().join("metadata.json");
+    let metadata = metadata.to_str().unwrap();
+    for (name, mode, architectures, build) in [
+        (
+            "provenance:single",
+            "mode=min",
+            &[goarch()][..],
+            shop.single(),
+        ),
+        (
+            "provenance:both",
+            "mode=max",
+            &[goarch(), OTHER],
+            shop.both(),
+        ),
+    ] {
+        let platforms: Vec<_> = architectures
+            .iter()
+            .map(|architecture| format!("linux/{architecture}"))
+            .collect();
+        let platforms = platforms.join(",");
+        let (reference, provenance) = (
+            shop.registry.reference(name),
+            format!("--provenance={mode}"),
+        );
+        let first = [
+            "build",
+            "--push",
+            "-t",
+            &reference,
+            "--platform",
+            &platforms,
+        ];
+        let last = [&provenance, "--metadata-file", metadata, "."];
+        shop.run(&buildx, &words(&first, &build, &last), &environment);
+
+        let said: Value = serde_json::from_slice(&std::fs::read(metadata).unwrap()).unwrap();
+        let index = said["containerimage.digest"].as_str().unwrap();
+        let index = std::fs::read(shop.registry.blob_file(index)).unwrap();
+        let index: Value = serde_json::from_slice(&index).unwrap();
+        let entries = index["manifests"].as_array().unwrap();
+        let (attestations, images): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| {
+            entry["annotations"]["vnd.docker.reference.type"] == "attestation-manifest"
+        });
+        assert_eq!(images.len(), architectures.len(), "{index:#}");
+        for (attestation, image) in attestations.iter().zip(&images) {
+            let about = &attestation["annotations"]["vnd.docker.reference.digest"];
+            assert_eq!(about, &image["digest"], "{index:#}");
+            let unknown = json!({ "architecture": "unknown", "os": "unknown" });
+            assert_eq!(attestation["platform"], unknown, "{index:#}");
+        }
+        assert_eq!(attestations.len(), images.len(), "{index:#}");
+        shop.check(name, architectures);
+        let log = shop.registry.log();
+        for attestation in attestations {
+            let digest = attestation["digest"].as_str().unwrap();
+            let fetched = format!("GET /v2/provenance/manifests/{digest}");
+            assert!(!log.contains(&fetched), "{fetched}");
+        }
+    }
 }
 
 /// podman and buildah have the same options. `--layers` is podman's default; without it a build of several stages gives an

@@ -249,6 +249,20 @@ fn docker_of_trixie() {
     matrix(Some(&engine), "docker");
 }
 
+/// The classic builder: BuildKit loses the files of a build there (engines_failures.rs).
+#[test]
+fn docker_with_its_images_in_containerd() {
+    let Some(engine) = Engine::docker26_containerd() else {
+        return;
+    };
+    matrix_of(
+        Some(&engine),
+        "docker",
+        "0",
+        &[&["s390x"], &["arm64", "s390x"]],
+    );
+}
+
 #[test]
 fn podman() {
     let Some(engine) = Engine::podman() else {

@@ -129,6 +129,46 @@ fn builtin_twice_gives_the_same_digest() {
 }
 
 #[test]
+fn what_one_repository_got_the_next_one_is_not_sent() {
+    let (Some(registry), Some(object)) = (Registry::start(), Object::example("xdp-counter")) else {
+        return;
+    };
+    let bpfman = Bpfman::new();
+    let kept = tempfile::tempdir().unwrap();
+    let output = format!("oci:{}", kept.path().join("kept").display());
+    let words = ["image", "build", "-r", "builtin", "-t", "reg.example/a:b"];
+    let only = ["--no-push", "--output", &output, "-b", object.arg()];
+    let _ = bpfman.run(&[&words[..], &only].concat()).ok();
+    assert!(!bpfman.images().exists(), "nothing was pushed");
+
+    let sent = |repository: &str| {
+        let put = format!("PUT /v2/{repository}/blobs/uploads/");
+        registry.log().matches(&put).count()
+    };
+    let digest = |pushed: String| pushed.rsplit_once('@').unwrap().1.to_owned();
+    let mut digests = Vec::new();
+    // The last one has nowhere to remember it.
+    let nowhere = Bpfman::new().env("BPFMAN_IMAGE_DIR", "/proc/bpfman");
+    for (bpfman, repository, blobs) in [
+        (&bpfman, "team/staging", 2),
+        (&bpfman, "team/prod", 0),
+        (&nowhere, "team/other", 2),
+    ] {
+        let name = registry.reference(&format!("{repository}:v1"));
+        digests.push(digest(build(bpfman, &object, &name)));
+        assert_eq!(sent(repository), blobs, "{repository}: {}", registry.log());
+    }
+    digests.dedup();
+    assert_eq!(digests.len(), 1);
+    let prod = registry.reference("team/prod:v1");
+    let fresh = Bpfman::new();
+    let _ = fresh.run(&["image", "pull", "-i", &prod]).ok();
+    // The store that remembers is one to pull into, like any other.
+    let _ = bpfman.run(&["image", "prune"]).ok();
+    let _ = bpfman.run(&["image", "pull", "-i", &prod]).ok();
+}
+
+#[test]
 fn a_pulled_image_is_in_the_store_and_needs_no_registry_any_more() {
     let (Some(registry), Some(object)) = (Registry::start(), Object::example("xdp-counter")) else {
         return;

@@ -5,6 +5,7 @@ use bytecode_image::reference::Reference;
 
 use super::digest_file::DigestFile;
 use super::image_pull::reach;
+use super::image_store::store;
 use crate::args::{BuildArgs, BuildArgsFormat, BytecodeArgs, GenerateBuildArgs, RuntimeWord};
 use crate::error::Error;
 use crate::metadata;
@@ -22,6 +23,7 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
         container_file: args.container_file,
         runtime,
         reach: reach(args.registry_auth.as_deref())?,
+        store: Some(store()),
         push: !args.no_push,
         output: args.output,
         annotations: metadata::collect(args.annotation, None)?,

@@ -112,6 +112,10 @@ pub struct Tried {
     pub reason: String,
 }
 
+/// What BuildKit says in a docker that keeps its images in containerd and does not find the files of a build (moby issue
+/// 47717, mended in 27.5).
+const CONTEXT_LOST: &str = "failed to read downloaded context: failed to load cache key";
+
 impl EngineError {
     /// The address that cannot be used, where that is why.
     fn address(&self) -> &str {
@@ -133,6 +137,9 @@ impl EngineError {
             Self::Address { .. } => Some("--runtime builtin needs no daemon".to_owned()),
             Self::DockerContext { .. } => {
                 Some("`docker context ls` shows what there is; DOCKER_HOST goes before it".to_owned())
+            }
+            Self::Step { message, .. } if message.starts_with(CONTEXT_LOST) => {
+                Some("docker 25 to 27.4 that keeps its images in containerd loses what it is sent for BuildKit: set DOCKER_BUILDKIT=0, or build without it: --runtime builtin".to_owned())
             }
             Self::NoContainerFile { .. } => {
                 Some("give --container-file Containerfile.bytecode, or --runtime builtin, which needs none".to_owned())

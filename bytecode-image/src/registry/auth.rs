@@ -90,18 +90,25 @@ impl fmt::Debug for Credentials {
 }
 
 /// What a request is to be allowed to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
     Pull,
     Push,
+    /// Push, with blobs of this repository of the same registry.
+    Mount(String),
 }
 
 impl Access {
-    /// The actions of a token scope (distribution, "Token Scope Documentation").
-    fn actions(self) -> &'static str {
+    /// Token scopes (distribution, "Token Scope Documentation"), where the challenge to a HEAD asks for less than the
+    /// push that follows it needs.
+    fn scopes(&self, repository: &str) -> Vec<String> {
         match self {
-            Self::Pull => "pull",
-            Self::Push => "pull,push",
+            Self::Pull => vec![format!("repository:{repository}:pull")],
+            Self::Push => vec![format!("repository:{repository}:pull,push")],
+            Self::Mount(from) => vec![
+                format!("repository:{repository}:pull,push"),
+                format!("repository:{from}:pull"),
+            ],
         }
     }
 }
@@ -114,7 +121,7 @@ pub(super) enum Challenge {
 }
 
 /// A Bearer challenge (distribution, "Token Authentication Specification").
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bearer {
     realm: String,
     service: Option<String>,
@@ -162,7 +169,7 @@ impl Bearer {
         &self,
         registry: &Url,
         repository: &str,
-        access: Access,
+        access: &Access,
     ) -> Result<Url, Reason> {
         let refused = || Reason::Realm {
             realm: printable(&self.realm, 200),
@@ -171,21 +178,19 @@ impl Bearer {
         if !may_lead(registry, &url) || !url.username().is_empty() || url.password().is_some() {
             return Err(refused());
         }
+        let scopes = self.scopes(repository, access);
         url.query_pairs_mut()
-            .extend_pairs(self.parameters(repository, access));
+            .extend_pairs(self.service.iter().map(|service| ("service", service)))
+            .extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
         Ok(url)
     }
 
-    /// What a token is asked for with.
-    fn parameters(&self, repository: &str, access: Access) -> Vec<(&'static str, String)> {
-        let ours = || format!("repository:{repository}:{}", access.actions());
-        // A challenge to a HEAD asks for less than the push that follows it needs.
-        let scope = match (&self.scope, access) {
-            (Some(scope), Access::Pull) => scope.clone(),
-            _ => ours(),
-        };
-        let service = self.service.clone().map(|service| ("service", service));
-        service.into_iter().chain([("scope", scope)]).collect()
+    /// What a token is asked for.
+    fn scopes(&self, repository: &str, access: &Access) -> Vec<String> {
+        match (&self.scope, access) {
+            (Some(scope), Access::Pull) => vec![scope.clone()],
+            _ => access.scopes(repository),
+        }
     }
 
     /// The request for a token: GET with a password or nothing, POST with an identity token (distribution, "OAuth2
@@ -194,7 +199,7 @@ impl Bearer {
         &self,
         registry: &Url,
         repository: &str,
-        access: Access,
+        access: &Access,
         login: Option<&Login>,
     ) -> Result<(Request, Option<HeaderValue>), Reason> {
         let mut url = self.token_url(registry, repository, access)?;
@@ -209,7 +214,8 @@ impl Bearer {
                 let mut form = Url::parse("form:").map_err(|_| Reason::Header { name: "realm" })?;
                 form.query_pairs_mut()
                     .append_pair("grant_type", "refresh_token")
-                    .extend_pairs(self.parameters(repository, access))
+                    .extend_pairs(self.service.iter().map(|service| ("service", service)))
+                    .append_pair("scope", &self.scopes(repository, access).join(" "))
                     .append_pair("client_id", "bpfman")
                     .append_pair("refresh_token", token.expose());
                 let body = form.query().unwrap_or_default().to_owned();
@@ -308,7 +314,7 @@ mod tests {
             url(
                 bearer("https://auth.example/t?x=1", Some("q")),
                 &https,
-                Access::Pull
+                &Access::Pull
             )
             .unwrap(),
             "https://auth.example/t?x=1&service=s+v&scope=q"
@@ -317,12 +323,17 @@ mod tests {
             url(
                 bearer("https://auth.example/t", Some("q")),
                 &https,
-                Access::Push
+                &Access::Push
             )
             .unwrap(),
             "https://auth.example/t?service=s+v&scope=repository%3Aa%2Fb%3Apull%2Cpush"
         );
-        assert!(url(bearer("http://127.0.0.1:9/t", None), &http, Access::Pull).is_ok());
+        let mount = Access::Mount("a/c".to_owned());
+        assert_eq!(
+            url(bearer("https://auth.example/t", Some("q")), &https, &mount).unwrap(),
+            "https://auth.example/t?service=s+v&scope=repository%3Aa%2Fb%3Apull%2Cpush&scope=repository%3Aa%2Fc%3Apull"
+        );
+        assert!(url(bearer("http://127.0.0.1:9/t", None), &http, &Access::Pull).is_ok());
         for realm in [
             "http://auth.example/t",
             "http://127.0.0.1/t",
@@ -331,11 +342,11 @@ mod tests {
             "https://u:p@auth.example/t",
         ] {
             assert!(
-                url(bearer(realm, None), &https, Access::Pull).is_err(),
+                url(bearer(realm, None), &https, &Access::Pull).is_err(),
                 "{realm}"
             );
         }
-        assert!(url(bearer("http://auth.example/t", None), &http, Access::Pull).is_err());
+        assert!(url(bearer("http://auth.example/t", None), &http, &Access::Pull).is_err());
     }
 
     #[test]
@@ -347,9 +358,14 @@ mod tests {
         };
         let https: Url = "https://reg.example/v2/".parse().unwrap();
         let login = Login::IdentityToken(crate::host::auth_file::Secret::new("a&b"));
-        let (request, authorization) = bearer
-            .request(&https, "a/b", Access::Pull, Some(&login))
-            .unwrap();
+        let request = |access| bearer.request(&https, "a/b", access, Some(&login)).unwrap();
+        let mount = Access::Mount("a/c".to_owned());
+        let (mount, _) = request(&mount);
+        assert_eq!(
+            mount.body.unwrap(),
+            "grant_type=refresh_token&service=s+v&scope=repository%3Aa%2Fb%3Apull%2Cpush+repository%3Aa%2Fc%3Apull&client_id=bpfman&refresh_token=a%26b"
+        );
+        let (request, authorization) = request(&Access::Pull);
         assert_eq!(request.method, Method::POST);
         assert_eq!(request.url.as_str(), "https://auth.example/t?x=1");
         assert_eq!(

@@ -1,3 +1,5 @@
+mod access;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -5,22 +7,22 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use oci_client::errors::OciEnvelope;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::OnceCell;
 
+use self::access::Granted;
 use crate::digest::Digest;
-use crate::host::auth_file::Login;
 use crate::host::registries_conf::{Endpoint, Registries};
 use crate::limits::{MAX_ANSWER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document};
 use crate::printable::printable;
 use crate::reference::Reference;
-use crate::registry::auth::{Access, Challenge};
+use crate::registry::auth::Access;
 use crate::registry::http::{Request, Transport, body, header, may_lead, origin};
 use crate::registry::patience::{Patience, retry_after};
 use crate::registry::reach::{Known, Reach};
-use crate::registry::{Action, Reason, RegistryError, auth};
+use crate::registry::{Action, Reason, RegistryError};
 
 /// Header by which a registry says what it sent (distribution-spec, "Pulling manifests").
 pub(super) const DIGEST_HEADER: &str = "docker-content-digest";
@@ -41,8 +43,10 @@ pub struct Client {
     login: OnceCell<Option<Known>>,
     /// When nobody waits for an answer any more.
     until: Option<Instant>,
-    /// What a registry has accepted, by repository and access: the `Authorization` header.
-    accepted: Mutex<BTreeMap<(String, Access), HeaderValue>>,
+    /// What a registry has accepted, by repository and access.
+    accepted: Mutex<BTreeMap<(String, Access), Granted>>,
+    /// Held while a token for a mount is asked for, so that blobs on their way at once ask for one.
+    asking: futures_util::lock::Mutex<()>,
     /// Whether it has lists of referrers. Held by the request that finds out; the others wait for what it finds.
     pub(super) has_referrers: futures_util::lock::Mutex<Option<bool>>,
     transport: Transport,
@@ -142,6 +146,7 @@ impl Client {
             login: OnceCell::new(),
             until: None,
             accepted: Mutex::default(),
+            asking: futures_util::lock::Mutex::default(),
             has_referrers: futures_util::lock::Mutex::default(),
         })
     }
@@ -341,7 +346,7 @@ impl Client {
         attempt: &mut u32,
     ) -> Result<Response, RegistryError> {
         let result = self
-            .authorized(action, reference, access, request, attempt)
+            .authorized(action, reference, access.clone(), request, attempt)
             .await;
         self.base().other = None;
         let Err(error) = &result else {
@@ -383,44 +388,6 @@ impl Client {
             }
             again => again,
         }
-    }
-
-    async fn authorized(
-        &self,
-        action: &Action,
-        reference: &Reference,
-        access: Access,
-        request: &Request,
-        attempt: &mut u32,
-    ) -> Result<Response, RegistryError> {
-        let key = (reference.repository().to_owned(), access);
-        // An upload may lead to another host: what the registry accepted is not for that one.
-        let origin = self.base().url.origin();
-        let ours = request.url.origin() == origin;
-        let accepted = if ours {
-            self.lock().get(&key).cloned()
-        } else {
-            None
-        };
-        let mut response = self
-            .send(action, request, accepted.as_ref(), attempt)
-            .await?;
-        // Only the registry's own challenge is answered, never one of a host that it redirected to.
-        if response.status() == StatusCode::UNAUTHORIZED
-            && ours
-            && response.url().origin() == origin
-        {
-            let authorization = self
-                .answer(action, &response, &key, accepted.as_ref())
-                .await?;
-            response = self
-                .send(action, request, Some(&authorization), attempt)
-                .await?;
-            if response.status() != StatusCode::UNAUTHORIZED {
-                self.lock().insert(key, authorization);
-            }
-        }
-        self.successful(action, response).await
     }
 
     /// Sends a request until there is an answer that stands, as [`Patience`] has it.
@@ -465,76 +432,6 @@ impl Client {
     pub(super) fn has_time(&self, pause: Duration) -> bool {
         self.until
             .is_none_or(|until| pause < until.saturating_duration_since(Instant::now()))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, Access), HeaderValue>> {
-        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Who we are to this registry: looked up once, when it asks. A helper may take its time, and the end of the pull must
-    /// not wait for it, so another thread does.
-    async fn login(&self) -> Result<Option<&Known>, Reason> {
-        let found = self.login.get_or_try_init(|| async {
-            let reach = Arc::clone(&self.reach);
-            let (endpoint, registries) = (self.endpoint.clone(), Arc::clone(&self.registries));
-            let found = tokio::task::spawn_blocking(move || reach.login(&endpoint, &registries));
-            Ok::<_, Reason>(found.await.map_err(Reason::Login)??)
-        });
-        Ok(found.await?.as_ref())
-    }
-
-    fn unauthorized(&self) -> Reason {
-        let known = self.login.get().and_then(Option::as_ref);
-        Reason::Unauthorized {
-            with: known.map(|known| known.source.clone()),
-        }
-    }
-
-    /// The `Authorization` header that a challenge asks for.
-    async fn answer(
-        &self,
-        action: &Action,
-        response: &Response,
-        (repository, access): &(String, Access),
-        tried: Option<&HeaderValue>,
-    ) -> Result<HeaderValue, RegistryError> {
-        let challenges: Vec<_> = response
-            .headers()
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect();
-        let failed = |reason| self.error(action, reason);
-        let challenge = Challenge::read(&challenges).map_err(failed)?;
-        let login = self.login().await.map_err(failed)?;
-        let login = login.map(|known| &known.login);
-        match challenge {
-            Challenge::Basic => {
-                // An identity token is for token services only.
-                let Some(Login::Password(credentials)) = login else {
-                    return Err(failed(self.unauthorized()));
-                };
-                let header = credentials.basic();
-                // The same user name and password will not do better the second time.
-                if tried == Some(&header) {
-                    return Err(failed(self.unauthorized()));
-                }
-                Ok(header)
-            }
-            Challenge::Bearer(bearer) => {
-                let base = self.base().url.clone();
-                let (request, basic) = bearer
-                    .request(&base, repository, *access, login)
-                    .map_err(failed)?;
-                let action = Action::Token(origin(&request.url));
-                let response = self.send(&action, &request, basic.as_ref(), &mut 1).await?;
-                let response = self.successful(&action, response).await?;
-                let token = body(response, MAX_ANSWER_BYTES)
-                    .await
-                    .and_then(|bytes| auth::bearer(&bytes));
-                token.map_err(|reason| self.error(&action, reason))
-            }
-        }
     }
 
     /// Turns every status but success into an error, with what the registry said about it.

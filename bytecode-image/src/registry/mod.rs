@@ -14,6 +14,7 @@ mod blob;
 mod client;
 mod error;
 mod http;
+mod mount;
 mod patience;
 pub mod push;
 mod reach;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
 use oci_client::manifest::OCI_IMAGE_INDEX_MEDIA_TYPE;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, Url};
 
 use crate::digest::Digest;
 use crate::progress::{Progress, Transfer};
@@ -15,7 +15,9 @@ use crate::reference::Reference;
 use crate::registry::auth::Access;
 use crate::registry::client::{DIGEST_HEADER, check_digest_header};
 use crate::registry::http::{Request, header};
+use crate::registry::mount::{Mounted, Sources};
 use crate::registry::{Action, Client, Reach, Reason, RegistryError};
+use crate::store::Store;
 
 /// How many blobs or manifests are on their way at once: 6, what browsers settled on for one host.
 const IN_FLIGHT: usize = 6;
@@ -38,9 +40,10 @@ pub struct Image {
 
 /// Pushes images, and the index over them when there is one; then names the result by the reference's tag.
 ///
-/// Blobs that the registry has are not sent again. Manifests go by digest, the tag is moved last, so that it never
+/// Blobs that the repository has are not sent again, and what `store` remembers of another repository of the registry is
+/// mounted from there. Manifests go by digest, the tag is moved last, so that it never
 /// names something incomplete. Without an `index` the tag names the last image. A reference with a digest and no tag
-/// moves no tag. Gives the digest of what the reference names now.
+/// moves no tag. Gives the digest of what the reference names now, after `store` was told of it.
 ///
 /// # Errors
 ///
@@ -50,6 +53,7 @@ pub async fn push_image(
     reach: &Reach,
     images: &[Image],
     index: Option<Vec<u8>>,
+    store: Option<&Store>,
     progress: &dyn Progress,
 ) -> Result<Digest, RegistryError> {
     let client = Client::new(reference, reach)?;
@@ -67,8 +71,10 @@ pub async fn push_image(
         blobs.values().map(|bytes| bytes.len() as u64).sum(),
     );
     let client = &client;
+    let sources = Sources::of(store.map(Store::pushed).unwrap_or_default());
+    let digests: Vec<Digest> = blobs.keys().copied().collect();
     let send = async |(digest, bytes): (Digest, &[u8])| {
-        patiently(|| client.push_blob(reference, digest, bytes)).await?;
+        patiently(|| client.push_blob(reference, digest, bytes, &sources)).await?;
         progress.advance(bytes.len() as u64);
         Ok(())
     };
@@ -114,6 +120,9 @@ pub async fn push_image(
         patiently(|| client.push_manifest(reference, tag, media_type, bytes)).await?;
     }
     drop(transfer);
+    if let Some(store) = store {
+        store.remember_pushed(reference, &digests);
+    }
     Ok(digest)
 }
 
@@ -135,16 +144,18 @@ async fn patiently<F: Future<Output = Result<(), RegistryError>>>(
 }
 
 impl Client {
-    /// Sends a blob unless the registry has it (distribution-spec, "Pushing a blob monolithically": POST then PUT).
+    /// Sends a blob unless the repository has it or can mount it (distribution-spec, "Pushing a blob monolithically": POST
+    /// then PUT; "Mounting a blob from another repository").
     ///
     /// # Errors
     ///
     /// When the registry cannot be reached or refuses.
-    pub async fn push_blob(
+    async fn push_blob(
         &self,
         reference: &Reference,
         digest: Digest,
         bytes: &[u8],
+        sources: &Sources,
     ) -> Result<(), RegistryError> {
         let action = Action::PushBlob(digest, reference.name());
         let asked = Request::new(
@@ -156,14 +167,11 @@ impl Client {
             Err(error) if matches!(*error.reason, Reason::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        let begin = Request::new(
-            Method::POST,
-            self.url(&action, reference, "blobs/uploads/")?,
-        );
-        let begun = self
-            .request(&action, reference, Access::Push, &begin)
-            .await?;
-        let mut location = self.location(&action, &begun)?;
+        let mut location = match self.mount(&action, reference, digest, sources).await? {
+            Mounted::Here => return Ok(()),
+            Mounted::Upload(location) => location,
+            Mounted::No => self.upload(&action, reference).await?,
+        };
         location
             .query_pairs_mut()
             .append_pair("digest", &digest.to_string());
@@ -177,6 +185,15 @@ impl Client {
             .request(&action, reference, Access::Push, &upload)
             .await?;
         self.stored(&action, &answer, digest)
+    }
+
+    /// Begins an upload: where the registry wants it.
+    async fn upload(&self, action: &Action, reference: &Reference) -> Result<Url, RegistryError> {
+        let begin = Request::new(Method::POST, self.url(action, reference, "blobs/uploads/")?);
+        let begun = self
+            .request(action, reference, Access::Push, &begin)
+            .await?;
+        self.location(action, &begun)
     }
 
     /// Sends a manifest or index under a name: its digest or a tag.

@@ -9,6 +9,7 @@
 //! .bpfman/index.lock          exclusive while blobs get or lose their names and index.json is changed
 //! .bpfman/tmp/                what is being written; renamed when it is whole and checked
 //! .bpfman/damaged/<hex>       blobs whose content was not what their name says
+//! .bpfman/pushed              which repositories got which blobs from this host
 //! ```
 //!
 //! Reading writes nothing (but sets damaged blobs aside where it may), so that a store on read-only media works. It holds
@@ -24,6 +25,7 @@ mod error;
 mod gc;
 pub(crate) mod index;
 pub(crate) mod links;
+mod pushed;
 mod read;
 mod signatures;
 mod write;
@@ -37,6 +39,7 @@ pub use catalog::{Held, State, StoredImage, StoredPlatform};
 pub use error::{StoreAction, StoreError};
 pub use gc::{FOREIGN_GRACE, Freed};
 pub use index::{Entry, REFERENCE_ANNOTATION};
+pub use pushed::Pushed;
 pub use read::Reader;
 pub(crate) use write::LAYOUT;
 pub use write::{Named, NewBlob, Writer};

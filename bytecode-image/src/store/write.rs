@@ -135,7 +135,7 @@ impl Store {
         Ok(lock)
     }
 
-    fn tmp_dir(&self) -> PathBuf {
+    pub(super) fn tmp_dir(&self) -> PathBuf {
         self.own_dir().join("tmp")
     }
 }

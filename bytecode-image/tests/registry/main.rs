@@ -14,6 +14,7 @@ mod damage;
 mod elf;
 mod host;
 mod images;
+mod mounts;
 mod patience;
 mod pulls;
 mod pushes;

@@ -19,7 +19,7 @@ fn push(
         .build()
         .unwrap();
     let reach = reach().with_credentials(credentials);
-    runtime.block_on(push_image(reference, &reach, images, index, &()))
+    runtime.block_on(push_image(reference, &reach, images, index, None, &()))
 }
 
 #[test]

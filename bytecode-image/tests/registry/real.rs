@@ -42,8 +42,14 @@ fn skopeo_reads_what_we_write_and_we_read_what_it_writes() {
         let reference: Reference = name.parse().unwrap();
         let expected = Digest::of(index.as_ref().unwrap_or(&images[0].manifest));
         for _ in 0..2 {
-            let pushed =
-                runtime.block_on(push_image(&reference, &reach(), images, index.clone(), &()));
+            let pushed = runtime.block_on(push_image(
+                &reference,
+                &reach(),
+                images,
+                index.clone(),
+                None,
+                &(),
+            ));
             assert_eq!(pushed.unwrap(), expected);
         }
         let remote = format!("docker://{name}");
