@@ -28,7 +28,7 @@ static long (*const bpf_skb_pull_data)(struct __sk_buff *ctx, __u32 len) = (void
  * actions only, ends there when somebody takes that member's link away.
  */
 #define DISPATCHER_RETURN 30
-/* No action, and in no mask: what no slot that the chain goes on from has returned. */
+/* No action. */
 #define UNSEEN 29
 #define SLOTS 10
 /* The first action is -1, the first bit of a mask 0. */
@@ -77,20 +77,29 @@ SLOT(prog9)
 /* Members are verified against this one when they are loaded; nothing is ever attached to it. */
 SLOT(compat_test)
 
-#define RUN(i)                                                                      \
-	if (enabled <= i)                                                           \
-		goto out;                                                           \
-	ret = prog##i(ctx);                                                         \
-	bit = ret - FIRST_ACTION;                                                   \
-	if (bit >= MASK_BITS || !((1U << bit) & conf.chain_call_actions[i]))        \
-		return ret;
+/*
+ * Whether the chain goes on from what member i returned. A code above the last bit is in no mask, though a shift would
+ * take its lowest five bits. One branch does for both: the bit is above the rest of the code only when it is 1 and the
+ * rest 0.
+ */
+#define RUN(i)                                                        \
+	if (enabled <= i)                                             \
+		goto out;                                             \
+	ret = prog##i(ctx);                                           \
+	code = (__u32)ret - FIRST_ACTION;                             \
+	bit = (conf.chain_call_actions[i] >> (code % MASK_BITS)) & 1; \
+	if (bit <= code / MASK_BITS)                                  \
+		goto stop;
 
 SECTION("classifier")
 int tc_dispatcher(struct __sk_buff *ctx)
 {
 	__u8 enabled = conf.num_progs_enabled;
-	int ret = UNSEEN;
-	__u32 bit;
+	__u32 code, bit;
+	int ret;
+
+	if (!enabled)
+		compat_test(ctx);
 
 	RUN(0)
 	RUN(1)
@@ -103,13 +112,16 @@ int tc_dispatcher(struct __sk_buff *ctx)
 	RUN(8)
 	RUN(9)
 out:
+	return TC_ACT_OK;
+stop:
 	/*
 	 * A global function that no walked path calls is removed (kernel 6.8, "validate global subprogs lazily"), and
-	 * then nothing can be loaded against it. Of a slot's result the verifier knows nothing, so this path is walked.
+	 * then nothing can be loaded against it. Of a slot's result the verifier knows nothing, so this path is walked;
+	 * where there is no slot, the one above is. Packets that the whole chain lets pass do not come here.
 	 */
 	if (ret == UNSEEN)
 		compat_test(ctx);
-	return TC_ACT_OK;
+	return ret;
 }
 
 SECTION("license")

@@ -41,7 +41,7 @@ static long (*const bpf_xdp_adjust_head)(struct xdp_md *ctx, int delta) = (void 
  * actions only, ends there when somebody takes that member's link away.
  */
 #define DISPATCHER_RETURN 31
-/* No action, and in no mask: what no slot that the chain goes on from has returned. */
+/* No action. */
 #define UNSEEN 30
 #define SLOTS 10
 #define MASK_BITS 32
@@ -93,20 +93,27 @@ SLOT(prog9)
 /* Members are verified against this one when they are loaded; nothing is ever attached to it. */
 SLOT(compat_test)
 
-/* A code above the last bit is no action and in no mask, -1 least of all: a shift would take its lowest five bits. */
-#define RUN(i)                                           \
-	if (enabled <= i)                                \
-		goto out;                                \
-	ret = prog##i(ctx);                              \
-	if ((__u32)ret >= MASK_BITS ||                   \
-	    !((1U << ret) & conf.chain_call_actions[i])) \
-		return ret;
+/*
+ * Whether the chain goes on from what member i returned. A code above the last bit is no action and in no mask, -1 least
+ * of all: a shift would take its lowest five bits. One branch does for both: the bit is above the rest of the code only
+ * when it is 1 and the rest 0.
+ */
+#define RUN(i)                                                       \
+	if (enabled <= i)                                            \
+		goto out;                                            \
+	ret = prog##i(ctx);                                          \
+	bit = (conf.chain_call_actions[i] >> (ret % MASK_BITS)) & 1; \
+	if (bit <= ret / MASK_BITS)                                  \
+		goto stop;
 
 SECTION("xdp")
 int xdp_dispatcher(struct xdp_md *ctx)
 {
 	__u8 enabled = conf.num_progs_enabled;
-	int ret = UNSEEN;
+	__u32 ret, bit;
+
+	if (!enabled)
+		compat_test(ctx);
 
 	RUN(0)
 	RUN(1)
@@ -119,13 +126,16 @@ int xdp_dispatcher(struct xdp_md *ctx)
 	RUN(8)
 	RUN(9)
 out:
+	return XDP_PASS;
+stop:
 	/*
 	 * A global function that no walked path calls is removed (kernel 6.8, "validate global subprogs lazily"), and
-	 * then nothing can be loaded against it. Of a slot's result the verifier knows nothing, so this path is walked.
+	 * then nothing can be loaded against it. Of a slot's result the verifier knows nothing, so this path is walked;
+	 * where there is no slot, the one above is. Packets that the whole chain lets pass do not come here.
 	 */
 	if (ret == UNSEEN)
 		compat_test(ctx);
-	return XDP_PASS;
+	return ret;
 }
 
 /* How libxdp knows a dispatcher: a number that only BTF carries, as the length of an array. */
