@@ -2,34 +2,8 @@
 //! that is replaced is in `kernel_probes.rs`, an unmounted bpffs and a wiped `/run` in `host_vanish.rs`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use bpfman_tests::objects::Object;
+use bpfman_tests::objects::{Object, Packets};
 use bpfman_tests::vm::{HELPERS, Vm, VmOutcome};
-
-const PROGRAMS: &str = r#"
-#include <linux/pkt_cls.h>
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, __u64);
-} seen SEC(".maps");
-static __always_inline int count(int verdict)
-{
-    __u32 key = 0;
-    __u64 *often = bpf_map_lookup_elem(&seen, &key);
-    if (often)
-        __sync_fetch_and_add(often, 1);
-    return verdict;
-}
-SEC("xdp")
-int on_xdp(struct xdp_md *ctx) { return count(XDP_PASS); }
-SEC("tc")
-int on_tc(struct __sk_buff *ctx) { return count(TC_ACT_OK); }
-SEC("tracepoint/syscalls/sys_enter_kill")
-int on_kill(void *ctx) { return count(0); }
-SEC("uprobe")
-int on_call(void *ctx) { return count(0); }
-"#;
 
 const SETUP: &str = r#"
 wire
@@ -71,7 +45,7 @@ over() {
 "#;
 
 fn run(script: &str) -> Option<VmOutcome> {
-    let object = Object::compile(PROGRAMS)?;
+    let object = Object::counting(Packets::All)?;
     let vm = Vm::new()?
         .tool("bpftool")?
         .option("--limit", "300")
