@@ -128,7 +128,7 @@ in_peer() {
 }
 made=$(in_peer)
 ip netns del peer
-until ! ip link show veth0 >/dev/null 2>&1; do :; done
+eventually no_veth0
 listed LISTED
 # shellcheck disable=SC2086
 tell ATTACH bpfman attach "$xdp" xdp -i veth1 -p 70 $peer
@@ -139,7 +139,7 @@ wire
 works AGAIN
 in_peer >/dev/null
 ip netns del peer
-until ! ip link show veth0 >/dev/null 2>&1; do :; done
+eventually no_veth0
 tell UNLOAD_1 bpfman unload "$xdp"
 tell UNLOAD_2 bpfman unload "$tc"
 listed NONE
