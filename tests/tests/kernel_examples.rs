@@ -129,7 +129,7 @@ attach "$id" tracepoint --tracepoint syscalls/sys_enter_kill >/dev/null
 of tracepoint-counter kills "$id"
 
 id=$(load kprobe.o kprobe:kprobe_counter)
-attach "$id" kprobe --fn-name do_unlinkat >/dev/null
+attach "$id" kprobe --fn-name vfs_unlink >/dev/null
 of kprobe-counter unlinks "$id"
 
 id=$(load uprobe.o uprobe:uprobe_counter)
@@ -142,7 +142,7 @@ program() { awk -v name="$1" '{ for (i = 2; i <= NF; i++) if ($i == name) print 
 attach "$(program app_xdp)" xdp --iface veth0 --priority 50 >/dev/null
 attach "$(program app_tc)" tc --direction ingress --iface veth0 --priority 50 >/dev/null
 attach "$(program app_tracepoint)" tracepoint --tracepoint syscalls/sys_enter_kill >/dev/null
-attach "$(program app_kprobe)" kprobe --fn-name do_unlinkat >/dev/null
+attach "$(program app_kprobe)" kprobe --fn-name vfs_unlink >/dev/null
 attach "$(program app_uprobe)" uprobe --target libc --fn-name malloc >/dev/null
 attach "$(program app_uretprobe)" uprobe --target libc --fn-name malloc >/dev/null
 everything() { packets; kills; unlinks; calls; }
