@@ -42,7 +42,7 @@ int app_tracepoint(void *ctx)
 	return 0;
 }
 
-SEC("kprobe/do_unlinkat")
+SEC("kprobe/vfs_unlink")
 int app_kprobe(void *ctx)
 {
 	count(KPROBE);

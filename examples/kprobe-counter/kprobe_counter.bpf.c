@@ -11,7 +11,7 @@ struct {
 	__type(value, __u64);
 } kprobe_stats_map SEC(".maps");
 
-SEC("kprobe/do_unlinkat")
+SEC("kprobe/vfs_unlink")
 int kprobe_counter(void *ctx)
 {
 	__u32 key = 0;

@@ -1,5 +1,28 @@
 # What scripts in the guest use (bpfman_tests::vm::HELPERS).
 set -eu
+# meanwhile COMMAND…: runs it beside the script; its process is $!. The shell that started it ends it with itself: a job
+# that is left holds the pipe of `$(…)` or `… |`, and its reader waits until the machine is killed.
+meanwhile() {
+    "$@" &
+    # A shell within a shell knows the jobs of the other, which are not its own.
+    read -r shell _ </proc/self/stat
+    [ "${shell_of_jobs:-}" = "$shell" ] || jobs=
+    shell_of_jobs=$shell jobs="$jobs $!"
+    trap 'for job in $jobs; do end "$job"; done' EXIT
+}
+# end PROCESS: kills it and all that it started; stopped first, it starts no more
+end() {
+    kill -STOP "$1" 2>/dev/null || return 0
+    for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do end "$child"; done
+    kill -KILL "$1" 2>/dev/null || true
+}
+# eventually COMMAND…: waits until it succeeds, and fails when it does not within a minute
+eventually() {
+    patience_ends=$(($(date +%s) + ${patience:-60}))
+    until "$@"; do
+        [ "$(date +%s)" -lt "$patience_ends" ] || { echo "waited in vain: $*" >&2; return 1; }
+    done
+}
 field() { sed -n "s/^ *$1: *\([^ ]*\).*/\1/p" | head -n 1; }
 # load FILE TYPE:NAME [OPTION]…: prints the id
 load() {
@@ -46,6 +69,8 @@ wire() {
 ping_from_peer() { ip netns exec peer ping -q -A "$@" 10.1.0.1; }
 # traffic: what is on veth0, all of it
 traffic() { tc qdisc show dev veth0; tc filter show dev veth0 ingress; tc filter show dev veth0 egress; }
+peer_runs() { [ -n "$(ip netns pids peer)" ]; }
+no_veth0() { ! ip link show veth0 >/dev/null 2>&1; }
 # ping_until FILE: pings from the peer until the file is there, and prints how many went and how many came back. In
 # hundreds, each of which waits for its last answer: one that is on its way is not a lost one.
 ping_until() {

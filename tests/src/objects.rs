@@ -10,6 +10,59 @@ use crate::lanes;
 /// The head of every source: the types and helpers that a program needs.
 pub(crate) const HEAD: &str = "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nchar _license[] SEC(\"license\") = \"GPL\";\n";
 
+/// Programs of every kind that has steps of its own. Each counts its runs in the one entry of the map `seen`, then lets
+/// the packet go on, or returns `RETURNS` where it is set.
+const COUNTING: &str = r#"
+#include <linux/pkt_cls.h>
+volatile const __s32 RETURNS = 99;
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u64);
+} seen SEC(".maps");
+static __always_inline int count(int verdict)
+{
+    __u32 key = 0;
+    __u64 *often = bpf_map_lookup_elem(&seen, &key);
+    if (often)
+        __sync_fetch_and_add(often, 1);
+    return verdict;
+}
+static __always_inline int look(void *data, void *end, int verdict)
+{
+    unsigned char *packet = data;
+    if (RETURNS != 99)
+        verdict = RETURNS;
+    /* IPv4, ICMP, echo request */
+    if (ECHO_REQUESTS && (data + 35 > end || packet[12] != 8 || packet[13] || packet[23] != 1 || packet[34] != 8))
+        return verdict;
+    return count(verdict);
+}
+#define LOOK(verdict) look((void *)(long)ctx->data, (void *)(long)ctx->data_end, verdict)
+SEC("xdp")
+int on_xdp(struct xdp_md *ctx) { return LOOK(XDP_PASS); }
+SEC("xdp.frags")
+int on_frags(struct xdp_md *ctx) { return LOOK(XDP_PASS); }
+SEC("tc")
+int on_tc(struct __sk_buff *ctx) { return LOOK(TC_ACT_OK); }
+SEC("tcx/ingress")
+int on_tcx(struct __sk_buff *ctx) { return LOOK(-1); }
+SEC("tracepoint/syscalls/sys_enter_kill")
+int on_kill(void *ctx) { return count(0); }
+SEC("tracepoint/syscalls/sys_enter_kill")
+int on_kill_with_a_long_name(void *ctx) { return count(0); }
+"#;
+
+/// What the programs of [`Object::counting`] count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packets {
+    /// Whatever passes, to tell that a program runs at all.
+    All,
+    /// Echo requests of ping, to tell how often: what else comes (neighbours, routers) may come at any moment.
+    EchoRequests,
+}
+
 /// A compiled object in a folder of its own.
 #[derive(Debug)]
 pub struct Object {
@@ -29,6 +82,15 @@ impl Object {
         let file = folder.path().join("program.bpf.c");
         std::fs::write(&file, format!("{HEAD}{source}")).expect("the source can be written");
         Self::compile_file(&file, folder)
+    }
+
+    /// Programs that count packets (`on_xdp`, `on_frags`, `on_tc`, `on_tcx`) or calls of kill(2) (`on_kill`,
+    /// `on_kill_with_a_long_name`) in the one entry of the map `seen`, and let them pass or return `RETURNS` where that
+    /// is set; or `None` after the test was skipped.
+    #[must_use]
+    pub fn counting(packets: Packets) -> Option<Self> {
+        let filter = u8::from(packets == Packets::EchoRequests);
+        Self::compile(&format!("#define ECHO_REQUESTS {filter}\n{COUNTING}"))
     }
 
     /// Compiles the example of that name, or `None` after the test was skipped.

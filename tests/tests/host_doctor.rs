@@ -6,33 +6,8 @@ use std::process::Command;
 
 use bpfman_tests::cli::{Bpfman, Outcome};
 use bpfman_tests::lanes;
-use bpfman_tests::objects::Object;
+use bpfman_tests::objects::{Object, Packets};
 use serde_json::Value;
-
-/// A program of each kind that is mended otherwise.
-const PROGRAMS: &str = r#"
-#include <linux/pkt_cls.h>
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, __u64);
-} seen SEC(".maps");
-static __always_inline int note(int verdict)
-{
-    __u32 key = 0;
-    __u64 *often = bpf_map_lookup_elem(&seen, &key);
-    if (often)
-        __sync_fetch_and_add(often, 1);
-    return verdict;
-}
-SEC("xdp")
-int on_xdp(struct xdp_md *ctx) { return note(XDP_PASS); }
-SEC("tc")
-int on_tc(struct __sk_buff *ctx) { return note(TC_ACT_OK); }
-SEC("tracepoint/syscalls/sys_enter_kill")
-int on_kill_with_a_long_name(void *ctx) { return note(0); }
-"#;
 
 /// A network namespace with its loopback interface.
 struct Netns(String);
@@ -84,7 +59,7 @@ fn what_is_broken_by_hand_is_named_and_mended() {
     if !lanes::root() || !lanes::tracefs() {
         return;
     }
-    let (Some(object), Some(netns)) = (Object::compile(PROGRAMS), Netns::new()) else {
+    let (Some(object), Some(netns)) = (Object::counting(Packets::All), Netns::new()) else {
         return;
     };
     let bpfman = Bpfman::new();

@@ -10,15 +10,15 @@ use std::thread;
 
 use bpfman_tests::cli::Bpfman;
 use bpfman_tests::lanes;
-use bpfman_tests::objects::Object;
+use bpfman_tests::objects::{Object, Packets};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use wire::{COUNT, Wire, json, load, seen, sh};
+use wire::{Wire, json, load, seen, sh};
 
 #[test]
 fn one_program_an_interface_works_where_ext_programs_are_refused() {
-    let Some(object) = Object::compile(COUNT) else {
+    let Some(object) = Object::counting(Packets::EchoRequests) else {
         return;
     };
     let Some(wire) = Wire::new("direct") else {
@@ -115,7 +115,7 @@ fn one_program_an_interface_works_where_ext_programs_are_refused() {
 
 #[test]
 fn fifty_commands_of_all_kinds_at_once_all_succeed() {
-    let Some(object) = Object::compile(COUNT) else {
+    let Some(object) = Object::counting(Packets::EchoRequests) else {
         return;
     };
     let Some(wire) = Wire::new("fifty") else {

@@ -6,9 +6,9 @@ mod wire;
 
 use bpfman_tests::cli::Bpfman;
 use bpfman_tests::lanes;
-use bpfman_tests::objects::Object;
+use bpfman_tests::objects::{Object, Packets};
 
-use wire::{COUNT, Wire, json, load, seen};
+use wire::{Wire, json, load, seen};
 
 /// A program of each kind and how it is attached.
 struct Attached {
@@ -68,7 +68,7 @@ fn works(bpfman: &Bpfman, object: &Object, wire: &Wire) {
 }
 
 fn parts(name: &str) -> Option<(Object, Wire)> {
-    let (object, wire) = (Object::compile(COUNT)?, Wire::new(name)?);
+    let (object, wire) = (Object::counting(Packets::EchoRequests)?, Wire::new(name)?);
     lanes::tracefs().then_some((object, wire))
 }
 

@@ -197,10 +197,10 @@ fn fifty_rebuilds_of_a_chain_lose_no_packet() {
     let script = r#"
 stays=$(load program.o xdp:mark) id=$(load program.o xdp:mark)
 attach "$stays" xdp --iface veth0 --priority 13 >/dev/null
-ping_until /tmp/enough >/tmp/ping &
+meanwhile ping_until /tmp/enough >/tmp/ping
 ping=$!
 # Until it has begun.
-until [ -n "$(ip netns pids peer)" ]; do :; done
+eventually peer_runs
 # Before, at and behind a member that stays.
 round() {
     link=$(attach "$id" xdp --iface veth0 --priority "$1")
@@ -240,7 +240,7 @@ fn twenty_loads_at_once_all_succeed() {
 mkdir -p /etc/bpfman
 printf '[database]\nmax_retries = 100\n' >/etc/bpfman/bpfman.toml
 for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    bpfman load file --path program.o --programs xdp:mark >"/tmp/load.$n" 2>&1 &
+    meanwhile bpfman load file --path program.o --programs xdp:mark >"/tmp/load.$n" 2>&1
     loads="${loads:-} $!"
 done
 for load in $loads; do wait "$load" || cat /tmp/load.*; done

@@ -2,30 +2,8 @@
 //! that are removed under everything that is attached.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use bpfman_tests::objects::Object;
+use bpfman_tests::objects::{Object, Packets};
 use bpfman_tests::vm::{HELPERS, Vm};
-
-const PROGRAMS: &str = r#"
-#include <linux/pkt_cls.h>
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, __u64);
-} seen SEC(".maps");
-static __always_inline int note(int verdict)
-{
-    __u32 key = 0;
-    __u64 *count = bpf_map_lookup_elem(&seen, &key);
-    if (count)
-        __sync_fetch_and_add(count, 1);
-    return verdict;
-}
-SEC("xdp")
-int on_xdp(struct xdp_md *ctx) { return note(XDP_PASS); }
-SEC("tc")
-int on_tc(struct __sk_buff *ctx) { return note(TC_ACT_OK); }
-"#;
 
 const SCRIPT: &str = r#"
 ip link set lo up
@@ -70,7 +48,7 @@ bpftool prog list | sed 's/^/LEFT /'
 #[test]
 fn chains_are_mended_and_what_lost_its_records_is_taken_away() {
     let (Some(object), Some(vm)) = (
-        Object::compile(PROGRAMS),
+        Object::counting(Packets::All),
         Vm::new().and_then(|vm| vm.tool("bpftool")),
     ) else {
         return;

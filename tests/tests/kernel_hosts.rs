@@ -109,9 +109,10 @@ done >/tmp/none
 cat /tmp/none
 
 # Reached through a process that ends, while the namespace lives on by a mount.
-ip netns exec peer sleep 1000 &
+meanwhile ip netns exec peer sleep 1000
 sleeper=$!
-until ip netns identify "$sleeper" | grep -q peer; do :; done
+in_peer() { ip netns identify "$sleeper" | grep -q peer; }
+eventually in_peer
 touch /tmp/blue /tmp/red
 mount --bind "/proc/$sleeper/ns/net" /tmp/blue
 first=$(attach "$id" tc -d ingress -i veth1 -p 1 -n "/proc/$sleeper/ns/net")

@@ -3,35 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use bpfman_tests::cli;
-use bpfman_tests::objects::Object;
+use bpfman_tests::objects::{Object, Packets};
 use bpfman_tests::vm::{HELPERS, Vm};
-
-/// A program of every kind that has steps of its own.
-const PROGRAMS: &str = r#"
-#include <linux/pkt_cls.h>
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, __u64);
-} seen SEC(".maps");
-static __always_inline int note(int verdict)
-{
-    __u32 key = 0;
-    __u64 *count = bpf_map_lookup_elem(&seen, &key);
-    if (count)
-        __sync_fetch_and_add(count, 1);
-    return verdict;
-}
-SEC("xdp")
-int on_xdp(struct xdp_md *ctx) { return note(XDP_PASS); }
-SEC("tc")
-int on_tc(struct __sk_buff *ctx) { return note(TC_ACT_OK); }
-SEC("tcx/ingress")
-int on_tcx(struct __sk_buff *ctx) { return note(-1); }
-SEC("tracepoint/syscalls/sys_enter_kill")
-int on_kill(void *ctx) { return note(0); }
-"#;
 
 /// What the scripts use.
 const SETUP: &str = r#"
@@ -120,7 +93,7 @@ fn kill(script: &str, acts: &[&str]) {
         return;
     };
     let (Some(object), Some(vm)) = (
-        Object::compile(PROGRAMS),
+        Object::counting(Packets::All),
         Vm::of(&binary).and_then(|vm| vm.tool("bpftool")),
     ) else {
         return;

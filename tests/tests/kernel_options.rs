@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use bpfman_tests::cli::Bpfman;
 use bpfman_tests::lanes;
-use bpfman_tests::objects::Object;
+use bpfman_tests::objects::{Object, Packets};
 use bpfman_tests::vm::{HELPERS, Vm, VmOutcome};
 
 /// A way to attach, which proves the options named.
@@ -156,43 +156,6 @@ const ELSEWHERE: [(&str, &str, &str, &str); 25] = [
     ),
 ];
 
-/// Programs that count echo requests, or the calls of kill(2), and return `RETURNS` where it is set.
-const COUNT: &str = r#"
-#include <linux/pkt_cls.h>
-volatile const __s32 RETURNS = 99;
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, __u64);
-} seen SEC(".maps");
-static __always_inline void count(void)
-{
-    __u32 key = 0;
-    __u64 *often = bpf_map_lookup_elem(&seen, &key);
-    if (often)
-        __sync_fetch_and_add(often, 1);
-}
-static __always_inline int look(void *data, void *end, int verdict)
-{
-    unsigned char *packet = data;
-    /* IPv4, ICMP, echo request */
-    if (data + 35 <= end && packet[12] == 8 && !packet[13] && packet[23] == 1 && packet[34] == 8)
-        count();
-    return RETURNS == 99 ? verdict : RETURNS;
-}
-SEC("xdp")
-int on_xdp(struct xdp_md *ctx) { return look((void *)(long)ctx->data, (void *)(long)ctx->data_end, XDP_PASS); }
-SEC("xdp.frags")
-int on_frags(struct xdp_md *ctx) { return look((void *)(long)ctx->data, (void *)(long)ctx->data_end, XDP_PASS); }
-SEC("tc")
-int on_tc(struct __sk_buff *ctx) { return look((void *)(long)ctx->data, (void *)(long)ctx->data_end, TC_ACT_OK); }
-SEC("tcx/ingress")
-int on_tcx(struct __sk_buff *ctx) { return look((void *)(long)ctx->data, (void *)(long)ctx->data_end, -1); }
-SEC("tracepoint/syscalls/sys_enter_kill")
-int on_kill(void *ctx) { count(); return 0; }
-"#;
-
 const SETUP: &str = r#"
 wire
 # Neighbours are known before a program drops what finds them.
@@ -211,7 +174,7 @@ counted() {
 "#;
 
 fn run(script: &str) -> Option<VmOutcome> {
-    let object = Object::compile(COUNT)?;
+    let object = Object::counting(Packets::EchoRequests)?;
     let vm = Vm::new()?
         .tool("bpftool")?
         .option("--limit", "400")
@@ -265,7 +228,7 @@ fn every_option_of_every_kind_has_a_row() {
         let path = lanes::repository().join("tests/tests").join(file);
         let source = std::fs::read_to_string(path).unwrap();
         // Not the words of this table itself.
-        let proof = source.split("const COUNT").last().unwrap();
+        let proof = source.split("const SETUP").last().unwrap();
         assert!(
             proof.contains(words),
             "{kind} --{option}: no {words} in {file}"

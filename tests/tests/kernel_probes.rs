@@ -24,13 +24,13 @@ unlinks() { rm /tmp/one /tmp/two /tmp/three; }
 before_unlinks() { touch /tmp/one /tmp/two /tmp/three; }
 # a program that calls its functions once a line
 mkfifo /tmp/in /tmp/out /tmp/cin /tmp/cout
-/bin/target </tmp/in >/tmp/out &
+meanwhile sh -c 'exec /bin/target </tmp/in >/tmp/out'
 exec 3>/tmp/in 4</tmp/out
 read -r pid <&4
 calls() { for call in 1 2 3; do echo >&3; read -r called <&4; done; }
 before_calls() { :; }
 # the same in a container: another mount namespace with a root of its own, which nobody outside of it sees
-unshare -m sh -c '
+meanwhile unshare -m sh -c '
     mount -t tmpfs tmpfs /mnt
     mkdir -p /mnt/lib /mnt/lib64 /mnt/bin /mnt/etc /mnt/opt /mnt/proc
     cp /lib/libc.so.6 /lib/libprobed.so.1 /lib/ld-linux* /mnt/lib/
@@ -38,7 +38,7 @@ unshare -m sh -c '
     cp /bin/target /mnt/bin/inside
     ln -s /bin/inside /mnt/opt/app
     ldconfig -r /mnt
-    exec chroot /mnt /bin/inside' </tmp/cin >/tmp/cout &
+    exec chroot /mnt /bin/inside </tmp/cin >/tmp/cout'
 exec 5>/tmp/cin 6</tmp/cout
 read -r container <&6
 container_calls() { for call in 1 2 3; do echo >&5; read -r called <&6; done; }
@@ -108,12 +108,13 @@ counts fentry 4 "$traced_entry" unlinks fentry
 counts fexit 5 "$traced_return" unlinks fexit -m a=b -o json
 counts fentry-again 4 "$traced_entry" unlinks fentry -m a=b --output json
 
+one_more() { [ "$($1)" -gt "$2" ]; }
 # Entry and return are two: while a process is inside, only its entry has been counted.
 ends() { # NAME ENTRY-HITS RETURN-HITS
     first=$($2) last=$($3)
-    sleep 1000 &
+    meanwhile sleep 1000
     sleeper=$!
-    until [ "$($2)" -gt "$first" ]; do :; done
+    eventually one_more "$2" "$first"
     inside=$(($($3) - last))
     kill "$sleeper"
     wait "$sleeper" || true

@@ -176,9 +176,9 @@ fn fifty_changes_of_a_chain_lose_no_packet_and_let_none_escape() {
 stays=$(load program.o tc:mark)
 moves=$(load program.o tc:mark)
 attach "$stays" tc -d ingress -i veth0 -p 500 >/dev/null
-ping_until /tmp/enough >/tmp/ping &
+meanwhile ping_until /tmp/enough >/tmp/ping
 ping=$!
-until [ -n "$(ip netns pids peer)" ]; do :; done
+eventually peer_runs
 for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25; do
     link=$(attach "$moves" tc -d ingress -i veth0 -p "$((n * 37))")
     bpfman detach "$link"
@@ -284,7 +284,7 @@ echo "ACROSS=$(tc qdisc show dev veth0 clsact)"
 # --- a namespace that goes away under us
 links=$(inside)
 ip netns del peer
-until ! ip link show veth0 >/dev/null 2>&1; do :; done
+eventually no_veth0
 echo "LISTED=$(bpfman list links | tail -n +2 | wc -l)"
 echo "GONE=$(refused bpfman attach "$xdp" xdp -i veth1 -p 7 -n /run/netns/peer)"
 # Another of that name, maybe with its numbers: what was there is no hindrance.

@@ -1,35 +1,9 @@
-//! An interface or a namespace goes away under the chains on it: it is named, and the next command works. In a VM. A binary
-//! that is replaced is in `kernel_probes.rs`, an unmounted bpffs and a wiped `/run` in `host_vanish.rs`.
+//! An interface, a namespace or the runtime folder goes away under chains: it is named, and the next command works. In a
+//! VM. A binary that is replaced is in `kernel_probes.rs`, an unmounted bpffs in `host_vanish.rs`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use bpfman_tests::objects::Object;
+use bpfman_tests::objects::{Object, Packets};
 use bpfman_tests::vm::{HELPERS, Vm, VmOutcome};
-
-const PROGRAMS: &str = r#"
-#include <linux/pkt_cls.h>
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, __u64);
-} seen SEC(".maps");
-static __always_inline int count(int verdict)
-{
-    __u32 key = 0;
-    __u64 *often = bpf_map_lookup_elem(&seen, &key);
-    if (often)
-        __sync_fetch_and_add(often, 1);
-    return verdict;
-}
-SEC("xdp")
-int on_xdp(struct xdp_md *ctx) { return count(XDP_PASS); }
-SEC("tc")
-int on_tc(struct __sk_buff *ctx) { return count(TC_ACT_OK); }
-SEC("tracepoint/syscalls/sys_enter_kill")
-int on_kill(void *ctx) { return count(0); }
-SEC("uprobe")
-int on_call(void *ctx) { return count(0); }
-"#;
 
 const SETUP: &str = r#"
 wire
@@ -71,7 +45,7 @@ over() {
 "#;
 
 fn run(script: &str) -> Option<VmOutcome> {
-    let object = Object::compile(PROGRAMS)?;
+    let object = Object::counting(Packets::All)?;
     let vm = Vm::new()?
         .tool("bpftool")?
         .option("--limit", "300")
@@ -154,7 +128,7 @@ in_peer() {
 }
 made=$(in_peer)
 ip netns del peer
-until ! ip link show veth0 >/dev/null 2>&1; do :; done
+eventually no_veth0
 listed LISTED
 # shellcheck disable=SC2086
 tell ATTACH bpfman attach "$xdp" xdp -i veth1 -p 70 $peer
@@ -165,7 +139,7 @@ wire
 works AGAIN
 in_peer >/dev/null
 ip netns del peer
-until ! ip link show veth0 >/dev/null 2>&1; do :; done
+eventually no_veth0
 tell UNLOAD_1 bpfman unload "$xdp"
 tell UNLOAD_2 bpfman unload "$tc"
 listed NONE
@@ -189,5 +163,72 @@ over
     told(&outcome, "UNLOAD_1", 0, 1, &[]);
     told(&outcome, "UNLOAD_2", 0, 1, &[]);
     assert_eq!(outcome.value("NONE"), "0");
+    nothing_left(&outcome);
+}
+
+#[test]
+fn the_runtime_folder_is_wiped_and_filters_stay() {
+    let script = r#"
+fresh() { xdp=$(load program.o xdp:on_xdp) tc=$(load program.o tc:on_tc); }
+unmounted() { umount /run/bpfman/fs && rm -r /run/bpfman; }
+# What is a mount point cannot be removed, only all that is in it.
+emptied() { rm -rf /run/bpfman 2>/dev/null || [ -z "$(ls -A /run/bpfman/fs)" ]; }
+# doctor NAME [OPTION]…: its exit status and the differences, in one line; what it says, in lines
+doctor() {
+    name=$1 status=0
+    shift
+    bpfman doctor "$@" >/tmp/found 2>/dev/null || status=$?
+    sed "s/^/SAYS $name /" /tmp/found
+    bpfman doctor -o json >/tmp/found 2>/dev/null || true
+    echo "$name=$status $(sed -n 's/.*"difference": "\([a-z_]*\)".*/\1/p' /tmp/found | tr '\n' ' ')"
+}
+for wiped in unmounted emptied; do
+    on_veth0 >/dev/null 2>&1
+    old=$tc
+    "$wiped"
+    traffic | grep -c ' bpfman direct-action ' | sed "s/^/OLD_$wiped=/"
+    doctor "NAMED_$wiped"
+    listed "LISTED_$wiped"
+    tell "UNLOAD_$wiped" bpfman unload "$old"
+    # Beside what is left, which never sees a packet then.
+    fresh
+    works "WORKS_$wiped"
+    doctor "STILL_$wiped" --repair
+    # As it says.
+    sed -n 's/.*`\(tc filter del [^`]*\)`.*/\1/p' /tmp/found >/tmp/by-hand
+    sh -e /tmp/by-hand
+    doctor "MENDED_$wiped"
+    works "AFTER_$wiped"
+done
+over
+traffic | grep filter | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(script) else { return };
+    let output = outcome.ok();
+    let both = "1 filter_left_over filter_left_over";
+    for wiped in ["unmounted", "emptied"] {
+        let value = |name: &str| outcome.value(&format!("{name}_{wiped}")).trim();
+        assert_eq!(value("OLD"), "2", "{output}");
+        for name in ["NAMED", "STILL"] {
+            assert_eq!(value(name), both, "{output}");
+            for direction in ["ingress", "egress"] {
+                let place = format!("SAYS {name}_{wiped} TC filter 50 of veth0 {direction}: ");
+                let command = format!(
+                    "by hand: unless another bpfman's: `tc filter del dev veth0 {direction} "
+                );
+                let mut lines = output.lines().filter(|line| line.starts_with(&place));
+                assert!(
+                    lines.next().is_some_and(|line| line.contains(&command)),
+                    "{place}\n{output}"
+                );
+            }
+        }
+        assert_eq!(value("LISTED"), "0");
+        let unload = format!("UNLOAD_{wiped}");
+        told(&outcome, &unload, 1, 3, &["no program with id"]);
+        assert_eq!(value("WORKS"), "yes", "{output}");
+        assert_eq!(value("MENDED"), "0", "{output}");
+        assert_eq!(value("AFTER"), "yes", "{output}");
+    }
     nothing_left(&outcome);
 }

@@ -94,6 +94,8 @@ pub enum FindingKind {
     Unknown,
     /// A TC filter with our name that no record has.
     FilterLeftOver,
+    /// The TC filters of a place cannot be read: one with our name may be there.
+    FiltersUnread,
 }
 
 impl FindingKind {
@@ -122,6 +124,7 @@ impl FindingKind {
             Self::LeftOver => "left_over",
             Self::Unknown => "unknown",
             Self::FilterLeftOver => "filter_left_over",
+            Self::FiltersUnread => "filters_unread",
         }
     }
 }

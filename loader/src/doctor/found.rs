@@ -26,6 +26,8 @@ pub(super) struct Found {
     pub(super) hooks: BTreeMap<ChainKey, OnHook>,
     /// TC filters at our preference and with our name, in our namespace and those of the records.
     pub(super) filters: Vec<Filter>,
+    /// Where such filters could not be looked for, and why.
+    pub(super) unread: Vec<(String, String)>,
 }
 
 /// A TC filter that looks like ours.
@@ -94,51 +96,74 @@ pub(super) fn look<K: Kernel>(
     let of_chains = recorded.chains.values().map(|chain| chain.netns.clone());
     let namespaces: BTreeSet<Option<PathBuf>> = of_chains.chain([None]).collect();
     for netns in namespaces {
-        // What cannot be looked at is told with the chain that is there.
-        if let Ok(filters) = filters(kernel, netns.as_deref()) {
-            found.filters.extend(filters);
-        }
+        found.filters_of(kernel, netns.as_deref());
     }
     Ok(found)
 }
 
-fn filters<K: Kernel>(kernel: &K, netns: Option<&Path>) -> Result<Vec<Filter>, KernelError> {
-    let mut ours = Vec::new();
-    for iface in kernel.interfaces(netns)? {
-        let found = match kernel.interface(&iface, netns) {
-            // It went meanwhile.
-            Err(KernelError::NoInterface { .. }) => continue,
-            found => found?,
-        };
-        let device = Device {
-            ifindex: found.ifindex,
-            nsid: found.nsid,
-            netns: netns.map(Path::to_owned),
-        };
-        for direction in [TcDirection::Ingress, TcDirection::Egress] {
-            let there = match kernel.tc_filters(&device, direction) {
-                Err(KernelError::InterfaceGone { .. }) => continue,
-                there => there?,
-            };
-            let named = |filter: &TcFilter| {
-                filter.preference == TC_PREFERENCE && filter.name.as_deref() == Some(TC_FILTER_NAME)
-            };
-            for filter in there.into_iter().filter(named) {
-                ours.extend(filter.program_id.map(|program_id| Filter {
-                    key: ChainKey {
-                        hook: Hook::Tc(direction),
-                        nsid: found.nsid,
-                        ifindex: found.ifindex,
-                    },
-                    place: HookPlace {
-                        iface: iface.clone(),
-                        direction: Some(direction),
-                        netns: device.netns.clone(),
-                    },
-                    handle: filter.handle,
-                    program_id,
-                }));
+impl Found {
+    /// Looks for filters of ours on every interface of a namespace. One that cannot be read hides no other.
+    fn filters_of<K: Kernel>(&mut self, kernel: &K, netns: Option<&Path>) {
+        let inside = netns.map_or(String::new(), |path| format!(" in {}", path.display()));
+        let ifaces = match kernel.interfaces(netns) {
+            Ok(ifaces) => ifaces,
+            // It is told with the chain that is there.
+            Err(KernelError::NoNamespace { .. } | KernelError::NotANamespace { .. }) => return,
+            Err(error) => {
+                return self.unread(format!("every interface{inside}"), error);
             }
+        };
+        for iface in ifaces {
+            match filters(kernel, netns, &iface) {
+                Ok(filters) => self.filters.extend(filters),
+                // It went meanwhile.
+                Err(KernelError::NoInterface { .. } | KernelError::InterfaceGone { .. }) => {}
+                Err(error) => self.unread(format!("{iface}{inside}"), error),
+            }
+        }
+    }
+
+    fn unread(&mut self, place: String, error: KernelError) {
+        let why = with_causes(&LoaderError::Kernel {
+            what: format!("looking at {place}"),
+            source: error,
+        });
+        self.unread.push((place, why));
+    }
+}
+
+fn filters<K: Kernel>(
+    kernel: &K,
+    netns: Option<&Path>,
+    iface: &str,
+) -> Result<Vec<Filter>, KernelError> {
+    let mut ours = Vec::new();
+    let found = kernel.interface(iface, netns)?;
+    let device = Device {
+        ifindex: found.ifindex,
+        nsid: found.nsid,
+        netns: netns.map(Path::to_owned),
+    };
+    for direction in [TcDirection::Ingress, TcDirection::Egress] {
+        let there = kernel.tc_filters(&device, direction)?;
+        let named = |filter: &TcFilter| {
+            filter.preference == TC_PREFERENCE && filter.name.as_deref() == Some(TC_FILTER_NAME)
+        };
+        for filter in there.into_iter().filter(named) {
+            ours.extend(filter.program_id.map(|program_id| Filter {
+                key: ChainKey {
+                    hook: Hook::Tc(direction),
+                    nsid: found.nsid,
+                    ifindex: found.ifindex,
+                },
+                place: HookPlace {
+                    iface: iface.to_owned(),
+                    direction: Some(direction),
+                    netns: device.netns.clone(),
+                },
+                handle: filter.handle,
+                program_id,
+            }));
         }
     }
     Ok(ours)

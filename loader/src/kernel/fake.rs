@@ -4,6 +4,7 @@
 //! It does what was seen on real kernels and nothing else. One thing it leaves out: a real EXT program holds the
 //! dispatcher that it was loaded for until it is attached.
 
+mod arranging;
 mod links;
 mod looking;
 mod object;
@@ -16,6 +17,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
+use bytecode_object::ObjectInfo;
+
 use super::{
     Description, Device, DirEntry, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError,
     LinkSpec, LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProbeError, ProgramBrief,
@@ -25,7 +28,7 @@ use crate::near::nearest;
 use crate::{KernelState, TcDirection, UprobePoint, XdpMode};
 
 pub use object::{Crash, Object};
-use object::{Map, Place, Program};
+use object::{Map, Program};
 use world::World;
 
 /// Number of our network namespace.
@@ -43,202 +46,6 @@ impl FakeKernel {
         Self::default()
     }
 
-    /// Adds an interface.
-    pub fn add_interface(&self, name: &str) {
-        let mut world = self.world.borrow_mut();
-        let ifindex = world.next_id();
-        world.interfaces.insert((NSID, name.to_owned()), ifindex);
-    }
-
-    /// Adds a network namespace with one interface. Namespaces and indices are given out again once they are gone.
-    pub fn add_namespace(&self, path: &str, nsid: u64, interface: &str, ifindex: u32) {
-        let mut world = self.world.borrow_mut();
-        world.namespaces.insert(path.into(), nsid);
-        let key = (nsid, interface.to_owned());
-        world.interfaces.insert(key, ifindex);
-    }
-
-    /// Lets a namespace be at another path only, where nobody finds it who does not know the path: a mount in another
-    /// mount namespace, below `/proc/<pid>/root`.
-    pub fn hide_namespace(&self, from: &str, to: &str) {
-        let mut world = self.world.borrow_mut();
-        if let Some(nsid) = world.namespaces.remove(Path::new(from)) {
-            world.namespaces.insert(to.into(), nsid);
-            world.hidden.insert(to.into());
-        }
-    }
-
-    /// Removes a network namespace with its interfaces.
-    pub fn remove_namespace(&self, path: &str) {
-        let mut world = self.world.borrow_mut();
-        if let Some(nsid) = world.namespaces.remove(Path::new(path)) {
-            world.remove_interfaces(|(ns, _)| *ns == nsid);
-        }
-    }
-
-    /// Removes an interface: XDP and TCX links on it stay, but lead nowhere; qdisc and filters go.
-    pub fn remove_interface(&self, name: &str) {
-        let mut world = self.world.borrow_mut();
-        world.remove_interfaces(|(ns, known)| *ns == NSID && known == name);
-    }
-
-    /// Puts somebody else's XDP program on an interface and returns its id.
-    pub fn attach_foreign_xdp(&self, name: &str) -> Result<u32, KernelError> {
-        let mut world = self.world.borrow_mut();
-        let ifindex = world
-            .interface(name)
-            .ok_or_else(|| errno("foreign", libc::ENODEV))?;
-        let program = world.add_program(Program::new("foreign", "xdp"));
-        let id = program.id;
-        let link = world.add_link(Place::Xdp(Some(ifindex)), program);
-        world.foreign.push(link);
-        Ok(id)
-    }
-
-    /// Loads a program as somebody else and keeps it for ever.
-    pub fn load_foreign(&self, name: &str, kind: &'static str) -> u32 {
-        let mut world = self.world.borrow_mut();
-        let program = world.add_program(Program::new(name, kind));
-        let id = program.id;
-        let link = world.add_link(Place::Tracepoint(String::new()), program);
-        world.foreign.push(link);
-        id
-    }
-
-    /// Maps that every object loaded from now on has.
-    pub fn set_object_maps(&self, names: &[&str]) {
-        self.world.borrow_mut().object_maps = names.iter().map(|name| (*name).to_owned()).collect();
-    }
-
-    /// Functions that come from `xdp.frags`.
-    pub fn set_frags(&self, functions: &[&str]) {
-        self.world.borrow_mut().frags = functions.iter().map(|name| (*name).to_owned()).collect();
-    }
-
-    /// Functions that the kernel has.
-    pub fn set_functions(&self, names: &[&str]) {
-        self.world.borrow_mut().functions = names.iter().map(|name| (*name).to_owned()).collect();
-    }
-
-    /// Tracepoints that the kernel has; before, it has every one.
-    pub fn set_tracepoints(&self, names: &[&str]) {
-        let names = names.iter().map(|name| (*name).to_owned());
-        self.world.borrow_mut().tracepoints = Some(names.collect());
-    }
-
-    /// Adds a binary of user space, under the name that it is asked for by. Its functions start at 0x1000.
-    pub fn add_binary(&self, name: &str, path: &str) {
-        let mut world = self.world.borrow_mut();
-        world.binaries.insert(name.to_owned(), path.into());
-    }
-
-    /// Refuses EXT programs, as a kernel in lockdown does.
-    pub fn refuse_extensions(&self, refuse: bool) {
-        self.world.borrow_mut().refuse_extensions = refuse;
-    }
-
-    /// Refuses these modes of XDP, as drivers do (and the kernel, in the place of those without an XDP hook).
-    pub fn refuse_modes(&self, modes: &[XdpMode]) {
-        self.world.borrow_mut().refused_modes = modes.to_vec();
-    }
-
-    /// Loses every pin and folder, as `umount` does.
-    pub fn unmount(&self) {
-        let pins = {
-            let mut world = self.world.borrow_mut();
-            world.mounted = false;
-            world.dirs.clear();
-            std::mem::take(&mut world.pins)
-        };
-        drop(pins);
-    }
-
-    /// Answers `BPF_LINK_UPDATE` with that errno, as a driver does that cannot take the new program.
-    pub fn refuse_updates(&self, code: Option<i32>) {
-        self.world.borrow_mut().refuse_updates = code;
-    }
-
-    /// Refuses to mount bpffs, as a container's kernel does.
-    pub fn refuse_mounts(&self, refuse: bool) {
-        self.world.borrow_mut().refuse_mounts = refuse;
-    }
-
-    /// Pins a program of somebody else.
-    pub fn pin_foreign(&self, path: &Path) {
-        let id = self.load_foreign("foreign", "tracepoint");
-        let mut world = self.world.borrow_mut();
-        if let Some(program) = world.programs.get(&id).and_then(Weak::upgrade) {
-            world.pins.insert(path.to_owned(), Object::Program(program));
-        }
-    }
-
-    /// From the `n`th call from now on, from 1, bpffs is mounted read-only. 0 is never.
-    pub fn read_only_at(&self, n: usize) {
-        let mut world = self.world.borrow_mut();
-        world.calls = 0;
-        world.read_only_at = (n > 0).then_some(n);
-    }
-
-    /// The `n`th call from now, from 1, fails with EIO. Returns to normal after it; 0 is never.
-    pub fn fail_at(&self, n: usize) {
-        let mut world = self.world.borrow_mut();
-        world.calls = 0;
-        world.fail_at = (n > 0).then_some(n);
-    }
-
-    /// The `n`th call from now, from 1, is not done: the process dies, by unwinding with [`Crash`]. 0 is never.
-    pub fn crash_at(&self, n: usize) {
-        let mut world = self.world.borrow_mut();
-        world.calls = 0;
-        world.crash_at = (n > 0).then_some(n);
-    }
-
-    /// Whether the failure or the crash that was asked for is still to come.
-    pub fn is_armed(&self) -> bool {
-        let world = self.world.borrow();
-        world.fail_at.is_some() || world.crash_at.is_some()
-    }
-
-    /// Puts a program of somebody else behind all TCX links on a hook and returns its id.
-    pub fn attach_foreign_tcx(
-        &self,
-        interface: &str,
-        direction: TcDirection,
-    ) -> Result<u32, KernelError> {
-        let mut world = self.world.borrow_mut();
-        let ifindex = world
-            .interface(interface)
-            .ok_or_else(|| errno("foreign", libc::ENODEV))?;
-        let program = world.add_program(Program::new("foreign", "tc"));
-        let id = program.id;
-        if let Object::Link(link) = world.add_tcx(ifindex, direction, None, program)? {
-            world.foreign.push(link);
-        }
-        Ok(id)
-    }
-
-    /// The qdisc of somebody else in an interface's ingress place.
-    pub fn set_qdisc(&self, interface: &str, kind: Option<&'static str>) {
-        let mut world = self.world.borrow_mut();
-        if let Some(ifindex) = world.interface(interface) {
-            world.set_qdisc(ifindex, kind);
-        }
-    }
-
-    /// A filter of somebody else.
-    pub fn add_foreign_filter(
-        &self,
-        interface: &str,
-        direction: TcDirection,
-        preference: u16,
-        kind: &'static str,
-    ) {
-        let mut world = self.world.borrow_mut();
-        if let Some(ifindex) = world.interface(interface) {
-            world.add_foreign_filter(ifindex, direction, preference, kind);
-        }
-    }
-
     /// As [`FakeKernel::call`], for calls that write to bpffs.
     fn write(&self, call: &'static str) -> Result<std::cell::RefMut<'_, World>, KernelError> {
         let world = self.call(call)?;
@@ -246,14 +53,6 @@ impl FakeKernel {
             return Err(errno(call, libc::EROFS));
         }
         Ok(world)
-    }
-
-    /// Somebody takes the filters away that others than we put there.
-    pub fn remove_foreign_filters(&self, interface: &str, direction: TcDirection) {
-        let mut world = self.world.borrow_mut();
-        if let Some(ifindex) = world.interface(interface) {
-            world.remove_foreign_filters(ifindex, direction);
-        }
     }
 
     /// Counts a call, and fails it when it is its turn.
@@ -317,7 +116,10 @@ impl Kernel for FakeKernel {
             return Err(KernelError::NoExtensions { source });
         }
         let mut maps = Vec::new();
-        for name in world.object_maps.clone() {
+        let object = ObjectInfo::parse(spec.object).map_err(|_| errno("load", libc::EINVAL))?;
+        let mut names = world.object_maps.clone();
+        names.extend(object.maps.into_keys());
+        for name in names {
             let shared = spec
                 .shared_maps
                 .get(&name)

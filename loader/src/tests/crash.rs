@@ -1,6 +1,7 @@
 //! The process dies, at every write to the journal and at every kernel call: the next command finds and leaves
 //! kernel, bpffs and records in agreement.
 
+use super::faults::{Act, Case, attach};
 use super::*;
 
 /// Eight links of five programs. One guard for all: opening the database is what takes the time of these tests.
@@ -35,21 +36,6 @@ fn prepare(bench: &Bench) -> Vec<u32> {
         );
     }
     all
-}
-
-type Act = fn(&Bench, &mut Guard, &[u32]) -> Result<(), LoaderError>;
-
-fn attach(
-    bench: &Bench,
-    guard: &mut Guard,
-    id: u32,
-    point: AttachPoint,
-) -> Result<(), LoaderError> {
-    let metadata = BTreeMap::new();
-    bench
-        .loader
-        .attach(guard, id, AttachRequest { point, metadata })
-        .map(|_| ())
 }
 
 const ACTS: [(&str, Act); 12] = [
@@ -113,47 +99,58 @@ fn dies(bench: &Bench, arm: &dyn Fn(&Bench), act: Act, ids: &[u32]) -> bool {
     true
 }
 
-/// Lets each act die at its Nth moment, for every N, on a fresh host each time.
-fn every_moment(moments: &str, arm: fn(&Bench, usize)) {
+/// The moments at which a process dies: what they are, and how the Nth is armed.
+type Moments = (&'static str, fn(&Bench, usize));
+
+pub(super) const WRITES: Moments = ("write", |_, n| kill::at_moment(n));
+pub(super) const CALLS: Moments = ("call", |bench, n| bench.kernel.crash_at(n));
+
+/// Lets the act of a case die at its Nth moment, for every N, on a fresh host each time.
+pub(super) fn every_moment(case: &Case, (moments, arm): Moments) {
+    let Case { name, prepare, act } = case;
+    let mut outcomes = BTreeSet::new();
+    for n in 1.. {
+        let bench = Bench::new();
+        let ids = prepare(&bench);
+        let before = bench.records();
+        if !dies(&bench, &|bench| arm(bench, n), *act, &ids) {
+            assert!(n > 2, "{name}: no {moments}");
+            assert_ne!(bench.records(), before, "{name} did nothing");
+            break;
+        }
+        bench.assert_agreement(&format!("{name}, {moments} {n}"));
+        outcomes.insert(bench.records() == before);
+        // And the command works when it is given again.
+        act(&bench, &mut bench.lock(), &ids)
+            .or_else(|error| match error {
+                LoaderError::NoSuchLink { .. }
+                | LoaderError::NoSuchProgram { .. }
+                | LoaderError::TcxTwice { .. } => Ok(()),
+                error => Err(error),
+            })
+            .unwrap();
+        bench.assert_agreement(&format!("{name} again, {moments} {n}"));
+    }
+    if moments == WRITES.0 {
+        // Undone at the first moments, finished at the last.
+        assert_eq!(outcomes, BTreeSet::from([true, false]), "{name}");
+    }
+}
+
+fn each_act(moments: Moments) {
     for (name, act) in ACTS {
-        let mut outcomes = BTreeSet::new();
-        for n in 1.. {
-            let bench = Bench::new();
-            let ids = prepare(&bench);
-            let before = bench.records();
-            if !dies(&bench, &|bench| arm(bench, n), act, &ids) {
-                assert!(n > 2, "{name}: no {moments}");
-                assert_ne!(bench.records(), before, "{name} did nothing");
-                break;
-            }
-            bench.assert_agreement(&format!("{name}, {moments} {n}"));
-            outcomes.insert(bench.records() == before);
-            // And the command works when it is given again.
-            act(&bench, &mut bench.lock(), &ids)
-                .or_else(|error| match error {
-                    LoaderError::NoSuchLink { .. }
-                    | LoaderError::NoSuchProgram { .. }
-                    | LoaderError::TcxTwice { .. } => Ok(()),
-                    error => Err(error),
-                })
-                .unwrap();
-            bench.assert_agreement(&format!("{name} again, {moments} {n}"));
-        }
-        if moments == "write" {
-            // Undone at the first moments, finished at the last.
-            assert_eq!(outcomes, BTreeSet::from([true, false]), "{name}");
-        }
+        every_moment(&Case { name, prepare, act }, moments);
     }
 }
 
 #[test]
 fn at_a_write_to_the_journal() {
-    every_moment("write", |_, n| kill::at_moment(n));
+    each_act(WRITES);
 }
 
 #[test]
 fn at_a_kernel_call() {
-    every_moment("call", |bench, n| bench.kernel.crash_at(n));
+    each_act(CALLS);
 }
 
 #[test]

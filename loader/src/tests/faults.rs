@@ -311,6 +311,73 @@ pub(super) fn every_call_fails_on(name: &str, prepare: impl Fn() -> (Bench, Vec<
     assert_ne!(bench.records(), records, "{}: did nothing", name);
 }
 
+/// What is looked at, as it is shown.
+type Look = fn(&Bench, &[u32]) -> Result<String, LoaderError>;
+
+/// What is there before it.
+type Prepare = fn(&Bench) -> Vec<u32>;
+
+const LOOKS: [(&str, Prepare, Look); 5] = [
+    ("list programs", traffic, |bench, _| {
+        let guard = bench.loader.lock_to_read()?;
+        let filter = ProgramFilter {
+            all: true,
+            ..ProgramFilter::default()
+        };
+        let found = bench.loader.programs(&guard, &filter)?;
+        Ok(format!("{found:?}"))
+    }),
+    ("list links", traffic, |bench, _| {
+        let guard = bench.loader.lock_to_read()?;
+        let found = bench.loader.links(&guard, &LinkFilter::default())?;
+        Ok(format!("{found:?}"))
+    }),
+    ("get program", traffic, |bench, ids| {
+        let guard = bench.loader.lock_to_read()?;
+        let found = bench.loader.program(&guard, ids[0])?;
+        Ok(format!("{found:?}"))
+    }),
+    ("get link", traffic, |bench, ids| {
+        let guard = bench.loader.lock_to_read()?;
+        let found = bench.loader.link(&guard, ids[5])?;
+        Ok(format!("{found:?}"))
+    }),
+    // Without XDP: a link that is pinned says itself where it is, whatever else cannot be looked at.
+    ("doctor", beside_filters_of_others, |bench, _| {
+        let found = bench.loader.doctor()?;
+        Ok(format!("{found:?}"))
+    }),
+];
+
+#[test]
+fn looking_changes_nothing_whatever_fails() {
+    for (name, prepare, look) in LOOKS {
+        let bench = Bench::new();
+        let ids = prepare(&bench);
+        let (before, records) = (bench.kernel.snapshot(), bench.records());
+        let whole = look(&bench, &ids).unwrap();
+        let mut failed = 0;
+        for n in 1.. {
+            bench.kernel.fail_at(n);
+            let seen = look(&bench, &ids);
+            let armed = bench.kernel.is_armed();
+            bench.kernel.fail_at(0);
+            assert_eq!(bench.kernel.snapshot(), before, "{name}, call {n}");
+            assert_eq!(bench.records(), records, "{name}, call {n}");
+            if armed {
+                assert_eq!(seen.unwrap(), whole, "{name}");
+                break;
+            }
+            // The doctor names what it could not see; to others it may make no difference, but nothing is left out.
+            if let Ok(seen) = seen {
+                assert_eq!(seen == whole, name != "doctor", "{name}, call {n}: {seen}");
+            }
+            failed = n;
+        }
+        assert!(failed >= 1, "{name} asks the kernel nothing");
+    }
+}
+
 #[test]
 fn a_verdict_of_the_kernel_is_kept_as_the_cause() {
     let bench = Bench::new();

@@ -1,5 +1,6 @@
 //! The loader on the kernel in memory, with the real store.
 
+mod by_name;
 mod chain;
 mod copy;
 mod crash;
@@ -35,6 +36,15 @@ use crate::{
 
 /// An eBPF object with one two-instruction program a function, in the section named.
 pub(crate) fn elf(endianness: Endianness, programs: &[(&str, &str)]) -> Vec<u8> {
+    elf_with(endianness, programs, &[])
+}
+
+/// The same with sections that hold these bytes.
+fn elf_with(
+    endianness: Endianness,
+    programs: &[(&str, &str)],
+    sections: &[(&str, Vec<u8>)],
+) -> Vec<u8> {
     let mut object = Object::new(BinaryFormat::Elf, Architecture::Bpf, endianness);
     // r0 = 0; exit
     let code = [0xb7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
@@ -52,6 +62,10 @@ pub(crate) fn elf(endianness: Endianness, programs: &[(&str, &str)]) -> Vec<u8> 
             section: SymbolSection::Section(section),
             flags: SymbolFlags::None,
         });
+    }
+    for (name, bytes) in sections {
+        let section = object.add_section(Vec::new(), name.as_bytes().to_vec(), SectionKind::Data);
+        object.append_section_data(section, bytes, 8);
     }
     object.write().unwrap()
 }
@@ -199,6 +213,11 @@ pub(crate) fn ids(programs: &[Program]) -> Vec<u32> {
 /// A request for `TYPE:function` words, of an object with three XDP programs, three classifiers and two programs for
 /// tracepoints.
 pub(crate) fn request(words: &[&str]) -> LoadRequest {
+    request_with(words, &[])
+}
+
+/// The same of an object that has these sections, too.
+fn request_with(words: &[&str], sections: &[(&str, Vec<u8>)]) -> LoadRequest {
     let programs = words.iter().map(|word| {
         let (kind, function) = word.split_once(':').unwrap();
         ProgramRequest {
@@ -207,7 +226,7 @@ pub(crate) fn request(words: &[&str]) -> LoadRequest {
             attach_function: None,
         }
     });
-    let object = elf(
+    let object = elf_with(
         if cfg!(target_endian = "big") {
             Endianness::Big
         } else {
@@ -223,6 +242,7 @@ pub(crate) fn request(words: &[&str]) -> LoadRequest {
             ("tracepoint/sched/sched_switch", "on_switch"),
             ("tp/syscalls/sys_enter_kill", "on_kill_with_a_long_name"),
         ],
+        sections,
     );
     LoadRequest {
         object,

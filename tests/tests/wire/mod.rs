@@ -7,39 +7,6 @@ use bpfman_tests::lanes;
 use bpfman_tests::objects::Object;
 use serde_json::Value;
 
-/// Programs that count echo requests, or the calls of kill(2).
-pub(crate) const COUNT: &str = r#"
-#include <linux/pkt_cls.h>
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, __u64);
-} seen SEC(".maps");
-static __always_inline int count(int verdict)
-{
-    __u32 key = 0;
-    __u64 *often = bpf_map_lookup_elem(&seen, &key);
-    if (often)
-        __sync_fetch_and_add(often, 1);
-    return verdict;
-}
-static __always_inline int look(void *data, void *end, int verdict)
-{
-    unsigned char *packet = data;
-    /* IPv4, ICMP, echo request */
-    if (data + 35 > end || packet[12] != 8 || packet[13] || packet[23] != 1 || packet[34] != 8)
-        return verdict;
-    return count(verdict);
-}
-SEC("xdp")
-int on_xdp(struct xdp_md *ctx) { return look((void *)(long)ctx->data, (void *)(long)ctx->data_end, XDP_PASS); }
-SEC("tc")
-int on_tc(struct __sk_buff *ctx) { return look((void *)(long)ctx->data, (void *)(long)ctx->data_end, TC_ACT_OK); }
-SEC("tracepoint/syscalls/sys_enter_kill")
-int on_kill(void *ctx) { return count(0); }
-"#;
-
 /// Two namespaces with the ends of a link: `veth0` (10.1.0.1) and `veth1` (10.1.0.2).
 pub(crate) struct Wire {
     name: String,

@@ -206,6 +206,19 @@ impl Comparison<'_> {
         }
     }
 
+    /// Where a filter of ours may be that nobody sees.
+    pub(super) fn unread(&mut self) {
+        for (place, why) in &self.found.unread {
+            self.add(
+                FindingKind::FiltersUnread,
+                format!("the TC filters of {place}"),
+                "to be read",
+                why,
+                Cure::ByHand("see why it cannot be looked at".to_owned()),
+            );
+        }
+    }
+
     /// A clsact that is recorded as ours has a chain of ours on it.
     pub(super) fn clsacts(&mut self) {
         for ((nsid, ifindex), clsact) in &self.recorded.clsacts {

@@ -44,6 +44,7 @@ pub(super) fn compare(recorded: &Recorded, found: &Found, pins: &Pins) -> Vec<Di
     comparison.clsacts();
     comparison.left_over();
     comparison.filters();
+    comparison.unread();
     comparison.differences
 }
 
