@@ -7,7 +7,8 @@ use std::path::Path;
 
 use log::warn;
 
-use super::StateError;
+use super::copy::Copy;
+use super::{StateError, Store};
 
 /// A new one at each start of the kernel.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -19,7 +20,7 @@ pub(super) fn remember(dir: &Path) -> Result<(), StateError> {
         return Ok(());
     };
     let path = dir.join(FILE);
-    fs::write(&path, id).map_err(failed("writing", &path))
+    fs::write(&path, id).map_err(StateError::io("writing", &path))
 }
 
 /// Takes records and journal of a former run away. Without a note, they are of this one.
@@ -28,7 +29,7 @@ pub(super) fn forget_former(dir: &Path) -> Result<(), StateError> {
     let noted = match fs::read(&path) {
         Ok(noted) => noted,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed("reading", &path)(error)),
+        Err(error) => return Err(StateError::io("reading", &path)(error)),
     };
     if running().is_none_or(|id| id == noted) {
         return Ok(());
@@ -38,29 +39,21 @@ pub(super) fn forget_former(dir: &Path) -> Result<(), StateError> {
         dir.display()
     );
     // The note last: a process that dies here leaves the rest to the next one.
-    super::Copy::in_dir(dir).discard()?;
-    let (state, journal) = (dir.join("state"), dir.join("journal"));
-    absent(fs::remove_dir_all(&state)).map_err(failed("removing", &state))?;
-    absent(fs::remove_file(&journal)).map_err(failed("removing", &journal))?;
-    absent(fs::remove_file(&path)).map_err(failed("removing", &path))
+    Copy::in_dir(dir).discard()?;
+    let (state, journal) = (Store::path(dir), dir.join("journal"));
+    absent(fs::remove_dir_all(&state)).map_err(StateError::io("removing", &state))?;
+    absent(fs::remove_file(&journal)).map_err(StateError::io("removing", &journal))?;
+    absent(fs::remove_file(&path)).map_err(StateError::io("removing", &path))
 }
 
 fn running() -> Option<Vec<u8>> {
     fs::read(BOOT_ID).ok()
 }
 
-fn absent(removed: io::Result<()>) -> io::Result<()> {
+/// Takes what was not there for removed.
+pub(super) fn absent(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
-    }
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
-    let path = path.to_owned();
-    move |source| StateError::Io {
-        doing,
-        path,
-        source,
     }
 }

@@ -11,7 +11,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::StateError;
+use super::boot::absent;
 use super::records::Records;
+use super::store::Store;
 
 /// Where the copy is, and what it is of.
 #[derive(Debug, Clone)]
@@ -25,7 +27,7 @@ impl Copy {
     pub(super) fn in_dir(dir: &Path) -> Self {
         Self {
             path: dir.join("records"),
-            database: dir.join("state").join("db"),
+            database: Store::path(dir).join("db"),
         }
     }
 
@@ -49,7 +51,9 @@ impl Copy {
 
     /// Makes the copy.
     pub(super) fn make(&self, records: &Records) -> Result<(), StateError> {
-        let mut text = self.stamp().map_err(failed("reading", &self.database))?;
+        let mut text = self
+            .stamp()
+            .map_err(StateError::io("reading", &self.database))?;
         text.push('\n');
         records.each("", |key, value| {
             // Neither has a line break: keys are ours, and JSON escapes them.
@@ -57,18 +61,13 @@ impl Copy {
             Ok(())
         })?;
         let new = self.path.with_extension("new");
-        write(&new, text.as_bytes()).map_err(failed("writing", &new))?;
-        fs::rename(&new, &self.path).map_err(failed("making", &self.path))
+        write(&new, text.as_bytes()).map_err(StateError::io("writing", &new))?;
+        fs::rename(&new, &self.path).map_err(StateError::io("making", &self.path))
     }
 
     /// Removes it: the database is about to change.
     pub(super) fn discard(&self) -> Result<(), StateError> {
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(failed("removing", &self.path)(error))
-            }
-            _ => Ok(()),
-        }
+        absent(fs::remove_file(&self.path)).map_err(StateError::io("removing", &self.path))
     }
 
     /// What tells the database file from another one, and from itself after a write.
@@ -89,13 +88,4 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = File::options();
     let options = options.write(true).create(true).truncate(true).mode(0o600);
     options.open(path)?.write_all(bytes)
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
-    let path = path.to_owned();
-    move |source| StateError::Io {
-        doing,
-        path,
-        source,
-    }
 }

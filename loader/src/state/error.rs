@@ -1,4 +1,5 @@
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Why lock, journal or records cannot be used.
@@ -13,7 +14,7 @@ pub enum StateError {
         /// Which one.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Another process held the lock all the time.
     #[error("{} is held by another bpfman: waited {:.1} s for it", .path.display(), .waited.as_secs_f64())]
@@ -67,4 +68,16 @@ pub enum StateError {
         /// Where they would be.
         path: PathBuf,
     },
+}
+
+impl StateError {
+    /// Why something could not be done to a file or folder.
+    pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
+    }
 }

@@ -39,13 +39,7 @@ pub(super) fn acquire(path: &Path, patience: Duration) -> Result<File, StateErro
 }
 
 fn attempt(path: &Path) -> Result<Option<File>, StateError> {
-    let failed = |doing| {
-        move |source| StateError::Io {
-            doing,
-            path: path.to_owned(),
-            source,
-        }
-    };
+    let failed = |doing| StateError::io(doing, path);
     let file = File::options()
         .read(true)
         .write(true)

@@ -98,9 +98,8 @@ impl Guard {
         if let Some(store) = self.store.get() {
             return Ok(store.as_ref());
         }
-        let path = self.dir.join("state");
-        let store = if self.is_locked() && path.exists() {
-            Some(Store::open(&path, Copy::in_dir(&self.dir))?)
+        let store = if self.is_locked() && Store::path(&self.dir).exists() {
+            Some(Store::open(&self.dir)?)
         } else {
             None
         };
@@ -141,8 +140,7 @@ impl Guard {
     /// Makes the database where there is none.
     pub(crate) fn create_records(&mut self) -> Result<(), StateError> {
         if self.records()?.is_none() {
-            let path = self.dir.join("state");
-            self.store = OnceCell::from(Some(Store::open(&path, Copy::in_dir(&self.dir))?));
+            self.store = OnceCell::from(Some(Store::open(&self.dir)?));
             boot::remember(&self.dir)?;
         }
         Ok(())

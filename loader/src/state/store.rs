@@ -1,7 +1,7 @@
 //! Records in sled: their database, and changes of it.
 
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -63,8 +63,14 @@ impl Deref for Store {
 }
 
 impl Store {
-    /// Opens the database, or makes it. `copy` is gone when the first change is made.
-    pub(super) fn open(path: &Path, copy: Copy) -> Result<Self, StateError> {
+    /// Where the database is in the runtime folder.
+    pub(super) fn path(dir: &Path) -> PathBuf {
+        dir.join("state")
+    }
+
+    /// Opens the database of a runtime folder, or makes it.
+    pub(super) fn open(dir: &Path) -> Result<Self, StateError> {
+        let path = Self::path(dir);
         let file = path.join("db");
         if file.exists() {
             // sled's threads close the file, which it locks for itself, some time after the database was dropped: who
@@ -72,7 +78,7 @@ impl Store {
             lock::acquire(&file, LAST_WRITE)?;
         }
         let config = sled::Config::new()
-            .path(path)
+            .path(&path)
             .cache_capacity(CACHE_BYTES)
             .flush_every_ms(None)
             .segment_size(SEGMENT_BYTES);
@@ -80,14 +86,14 @@ impl Store {
         // command's time, unless this thread goes first.
         let db = ahead(|| config.open()).map_err(|source| StateError::Database {
             doing: "opening",
-            path: path.to_owned(),
+            path: path.clone(),
             source,
         })?;
         let source = Source::Database(db.clone());
         Ok(Self {
-            records: Records::new(path.to_owned(), source),
+            records: Records::new(path, source),
             db,
-            copy,
+            copy: Copy::in_dir(dir),
         })
     }
 
