@@ -69,12 +69,12 @@ impl Client {
         reference: &Reference,
         digest: Digest,
     ) -> Result<Option<Vec<Vec<u8>>>, RegistryError> {
-        let mut first = Some(self.has_referrers.lock().await);
-        match first.as_deref() {
-            Some(Some(false)) => return Ok(None),
-            Some(None) => {}
-            _ => first = None,
+        let known = self.has_referrers.lock().await;
+        if *known == Some(false) {
+            return Ok(None);
         }
+        // Who finds out holds on to it.
+        let mut finding = known.is_none().then_some(known);
         let action = Action::ListReferrers(reference.with_digest(digest).to_string());
         let mut url = self.url(&action, reference, &format!("referrers/{digest}"))?;
         let mut pages = Vec::new();
@@ -91,17 +91,17 @@ impl Client {
                 // Registries without the API say so in several ways. 404 is the one for it, whatever the digest
                 // (distribution-spec 1.1, "Listing Referrers"): it is not asked about another one.
                 Err(error) if pages.is_empty() && is_refusal(&error.reason) => {
-                    if let Some(mut first) = first
+                    if let Some(mut known) = finding
                         && matches!(*error.reason, Reason::NotFound { .. })
                     {
-                        *first = Some(false);
+                        *known = Some(false);
                     }
                     return Ok(None);
                 }
                 Err(error) => return Err(error),
             };
-            if let Some(mut first) = first.take() {
-                *first = Some(true);
+            if let Some(mut known) = finding.take() {
+                *known = Some(true);
             }
             let next = next_page(&response);
             let bytes = body(response, MAX_MANIFEST_BYTES)
