@@ -227,18 +227,22 @@ fn docker() {
     matrix(Some(&engine), "docker");
 }
 
-/// Two, not thirteen: it runs all stages of the Containerfile for each.
+/// By the classic builder. Two, not thirteen: it runs all stages of the Containerfile for each.
+fn classic(engine: &Engine) {
+    matrix_of(
+        Some(engine),
+        "docker",
+        "0",
+        &[&["s390x"], &["arm64", "s390x"]],
+    );
+}
+
 #[test]
 fn docker_with_the_classic_builder() {
     let Some(engine) = Engine::docker() else {
         return;
     };
-    matrix_of(
-        Some(&engine),
-        "docker",
-        "0",
-        &[&["s390x"], &["arm64", "s390x"]],
-    );
+    classic(&engine);
 }
 
 #[test]
@@ -255,12 +259,7 @@ fn docker_with_its_images_in_containerd() {
     let Some(engine) = Engine::docker26_containerd() else {
         return;
     };
-    matrix_of(
-        Some(&engine),
-        "docker",
-        "0",
-        &[&["s390x"], &["arm64", "s390x"]],
-    );
+    classic(&engine);
 }
 
 #[test]
