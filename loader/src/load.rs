@@ -7,9 +7,9 @@ use bytecode_object::{ByteOrder, ObjectInfo, ProgramType, Section};
 use log::warn;
 
 use crate::change::{self, Change};
-use crate::dispatcher::plan;
+use crate::dispatcher::{action, plan};
 use crate::error::Doing;
-use crate::kernel::{Kernel, KernelError, LoadAs, LoadSpec, Loaded, ProgramSpec};
+use crate::kernel::{Kernel, KernelError, LoadAs, LoadSpec, Loaded, LoadedProgram, ProgramSpec};
 use crate::near::nearest;
 use crate::paths::can_be_pinned;
 use crate::state::{Guard, HexBytes, Hook, Key, MemberRecord, ProgramRecord};
@@ -176,7 +176,7 @@ impl<K: Kernel> Loader<K> {
             let record = ProgramRecord {
                 retprobe: is_retprobe(object, asked),
                 maps_by_name: by_name.used.clone(),
-                ..record(request, asked, folder, extension, program.xdp_frags)
+                ..record(request, asked, folder, extension, program)
             };
             puts.push(
                 change
@@ -313,12 +313,12 @@ fn specs<'a, H>(
     request.programs.iter().map(spec).collect()
 }
 
-fn record(
+fn record<H>(
     request: &LoadRequest,
     asked: &ProgramRequest,
     maps_folder: u32,
     extension: bool,
-    frags: bool,
+    loaded: &LoadedProgram<H>,
 ) -> ProgramRecord {
     let globals = request
         .globals
@@ -333,7 +333,11 @@ fn record(
         metadata: request.metadata.clone(),
         maps_folder,
         maps_by_name: BTreeSet::new(),
-        member: dispatched(asked.program_type).map(|_| MemberRecord { extension, frags }),
+        member: dispatched(asked.program_type).map(|hook| MemberRecord {
+            extension,
+            frags: loaded.xdp_frags,
+            never: action::never(hook, loaded.results),
+        }),
         retprobe: false,
     }
 }

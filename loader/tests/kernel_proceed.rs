@@ -24,6 +24,7 @@ use loader::kernel::{
     DispatcherConfig, Kernel, LinkSpec, LoadAs, LoadSpec, Loaded, ProgramSpec, TcDispatcherConfig,
     XdpDispatcherConfig,
 };
+use loader::object::Results;
 
 /// What a hook's programs may return, and what its masks and chains make of it.
 struct Hook {
@@ -36,6 +37,8 @@ struct Hook {
     end: i32,
     names: [&'static str; 3],
     changes: &'static str,
+    /// Function that a dispatcher begins with.
+    whole: &'static str,
 }
 
 /// aborted, drop, pass, tx, redirect, dispatcher_return.
@@ -46,6 +49,7 @@ const XDP: Hook = Hook {
     end: 2,
     names: ["xdp_0", "xdp_1", "xdp_2"],
     changes: "xdp_changes",
+    whole: "xdp_dispatcher",
 };
 
 /// unspec to trap, dispatcher_return.
@@ -56,6 +60,7 @@ const TC: Hook = Hook {
     end: 0,
     names: ["tc_0", "tc_1", "tc_2"],
     changes: "tc_changes",
+    whole: "tc_dispatcher",
 };
 
 impl Hook {
@@ -243,17 +248,49 @@ fn the_programs_that_run_are_those_of_the_model() {
         });
         drop(link);
 
-        // A program that changes the packet.
-        let dispatcher = kernel.load_dispatcher(&hook.config([0; 3], 1)).unwrap();
-        let changing = load(&kernel, &object, &hook, &dispatcher, &[hook.changes]);
+        // In place of the whole dispatcher, a program's result is final.
         let spec = LinkSpec::Extension {
-            program: &changing.programs[0].handle,
+            program: &loaded.programs[0].handle,
             target: &dispatcher,
-            function: "prog0",
+            function: hook.whole,
         };
-        let _link = kernel.link(&spec).unwrap();
+        let link = kernel.link(&spec).unwrap();
+        hook.run(&kernel, &dispatcher, &mut |run| {
+            for code in hook.actions {
+                ran.set(0, 0, 0).unwrap();
+                let returned = run(&packet([*code, 0, 0])).cast_signed();
+                let found = (ran.get(&0, 0).unwrap(), returned);
+                assert_eq!(found, (1, *code), "{}", hook.program_type);
+            }
+        });
+        drop(link);
+        // Whoever takes its link away finds the dispatcher as it was.
         hook.run(&kernel, &dispatcher, &mut |run| {
             assert_eq!(run(&packet([0; 3])).cast_signed(), hook.end);
         });
+
+        // A program that changes the packet, in either place.
+        let dispatcher = kernel.load_dispatcher(&hook.config([0; 3], 1)).unwrap();
+        let changing = load(&kernel, &object, &hook, &dispatcher, &[hook.changes]);
+        for function in ["prog0", hook.whole] {
+            let spec = LinkSpec::Extension {
+                program: &changing.programs[0].handle,
+                target: &dispatcher,
+                function,
+            };
+            let link = kernel.link(&spec).unwrap();
+            hook.run(&kernel, &dispatcher, &mut |run| {
+                assert_eq!(run(&packet([0; 3])).cast_signed(), hook.end);
+            });
+            drop(link);
+        }
+
+        // What compiled programs can return.
+        assert_eq!(loaded.programs[0].results, Results::ANY);
+        if hook.program_type == ProgramType::Xdp {
+            let results = changing.programs[0].results;
+            let can = (-2..40).filter(|code| results.may_be(*code));
+            assert_eq!(can.collect::<Vec<i32>>(), [1, 2]);
+        }
     }
 }

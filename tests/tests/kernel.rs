@@ -189,6 +189,103 @@ left_behind | sed 's/^/LEFT /'
     assert!(!output.contains("LEFT "), "{output}");
 }
 
+/// Programs whose code says what they return, and which count echo requests.
+const CONSTANTS: &str = r#"
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __u64);
+} seen SEC(".maps");
+static __always_inline void count(unsigned char *packet, void *end)
+{
+    __u32 key = 0;
+    __u64 *seen_so_far = bpf_map_lookup_elem(&seen, &key);
+    /* IPv4, ICMP, echo request */
+    if (!seen_so_far || (void *)packet + 35 > end || packet[12] != 8 || packet[13] || packet[23] != 1 || packet[34] != 8)
+        return;
+    __sync_fetch_and_add(seen_so_far, 1);
+}
+#define PROGRAM(type, context, name, result)                                               \
+    SEC(type)                                                                              \
+    int name(struct context *ctx)                                                          \
+    {                                                                                      \
+        count((unsigned char *)(long)ctx->data, (void *)(long)ctx->data_end);              \
+        return result;                                                                     \
+    }
+PROGRAM("xdp", xdp_md, xdp_pass, XDP_PASS)
+PROGRAM("xdp", xdp_md, xdp_drop, XDP_DROP)
+PROGRAM("xdp", xdp_md, xdp_on, 31)
+PROGRAM("tc", __sk_buff, tc_ok, 0)
+PROGRAM("tc", __sk_buff, tc_shot, 2)
+PROGRAM("tc", __sk_buff, tc_pipe, 3)
+"#;
+
+#[test]
+fn an_only_member_does_what_its_list_says_in_a_slot_or_without() {
+    let Some(object) = Object::compile(CONSTANTS) else {
+        return;
+    };
+    let script = r#"
+# Whether a ping passes, and how many programs counted it.
+through() {
+    before=$(value "$maps" seen)
+    if ping_from_peer -c 1 -W 1 >/dev/null; then passed=yes; else passed=no; fi
+    echo "$passed $(($(value "$maps" seen) - before))"
+}
+ids() { # TYPE:NAME…: loads them together and prints their ids
+    bpfman load file --path program.o --programs "$@" --output json | sed -n 's/^ *"program_id": *\([0-9]*\).*/\1/p'
+}
+alone() { # NAME ID OTHER HOOK OPTION…: what it is alone, beside another, and alone again
+    name=$1 id=$2 other=$3 hook=$4
+    shift 4
+    first=$(attach "$id" $hook --iface veth0 --priority 50 "$@")
+    line="$name: $(through)"
+    second=$(attach "$other" $hook --iface veth0 --priority 60)
+    line="$line, $(through)"
+    bpfman detach "$second"
+    echo "ALONE $line, $(through)"
+    bpfman doctor >/tmp/doctor || cat /tmp/doctor
+    bpfman detach "$first"
+}
+ping_from_peer -c 1 >/dev/null
+ip -n peer neigh replace 10.1.0.1 lladdr "$(cat /sys/class/net/veth0/address)" dev veth1 nud permanent
+set -- $(ids xdp:xdp_pass xdp:xdp_drop xdp:xdp_on)
+maps=$1
+alone pass "$1" "$1" xdp
+alone drop "$2" "$1" xdp
+alone "drop, and on" "$2" "$1" xdp --proceed-on drop
+alone on "$3" "$1" xdp
+for id in "$@"; do bpfman unload "$id"; done
+set -- $(ids tc:tc_ok tc:tc_shot tc:tc_pipe)
+maps=$1
+alone ok "$1" "$1" "tc --direction ingress"
+alone shot "$2" "$1" "tc --direction ingress"
+alone pipe "$3" "$1" "tc --direction ingress"
+for id in "$@"; do bpfman unload "$id"; done
+left_behind | sed 's/^/LEFT /'
+"#;
+    let Some(outcome) = run(&object, script) else {
+        return;
+    };
+    let output = outcome.ok();
+    let lines = output.lines();
+    let found: Vec<&str> = lines
+        .filter_map(|line| line.strip_prefix("ALONE "))
+        .collect();
+    let expected = [
+        "pass: yes 1, yes 2, yes 1",
+        "drop: no 1, no 1, no 1",
+        "drop, and on: yes 1, yes 2, yes 1",
+        "on: yes 1, yes 2, yes 1",
+        "ok: yes 1, yes 2, yes 1",
+        "shot: no 1, no 1, no 1",
+        "pipe: yes 1, yes 2, yes 1",
+    ];
+    assert_eq!(found, expected, "{output}");
+    assert!(!output.contains("LEFT "), "{output}");
+}
+
 #[test]
 fn fifty_rebuilds_of_a_chain_lose_no_packet() {
     let Some(object) = Object::compile(MARK) else {

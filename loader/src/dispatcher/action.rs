@@ -1,5 +1,6 @@
 //! Return codes of the programs of a chain, as the words of `--proceed-on`.
 
+use crate::object::Results;
 use crate::state::Hook;
 use crate::{LoaderError, ProceedOn};
 
@@ -16,6 +17,8 @@ const XDP: Actions = Actions {
         ("dispatcher_return", 1 << 31),
     ],
     default: (1 << 2) | (1 << 31),
+    first: 0,
+    end: 1 << 2,
 };
 
 /// `TC_ACT_*` of linux/pkt_cls.h; 30 is what an empty slot of our dispatcher returns. They begin with -1, so the bit is
@@ -36,12 +39,18 @@ const TC: Actions = Actions {
         ("dispatcher_return", 1 << 31),
     ],
     default: (1 << 1) | (1 << 4) | (1 << 31),
+    first: -1,
+    end: 1 << 1,
 };
 
 struct Actions {
     family: &'static str,
     words: &'static [(&'static str, u32)],
     default: u32,
+    /// Code of the lowest bit.
+    first: i32,
+    /// What a dispatcher returns at the end of its chain (`pass`, `ok`).
+    end: u32,
 }
 
 /// Those of a hook; TCX programs have them, but no mask.
@@ -68,6 +77,19 @@ pub(crate) fn mask(hook: Hook, proceed_on: Option<&ProceedOn>) -> Result<u32, Lo
                 expected: actions.words.iter().map(|(name, _)| *name).collect(),
             })
     })
+}
+
+/// Mask of the actions that a program cannot return.
+pub(crate) fn never(hook: Hook, results: Results) -> u32 {
+    let codes = (of(hook).first..).zip(0..u32::BITS);
+    let never = codes.filter(|(code, _)| !results.may_be(*code));
+    never.fold(0, |mask, (_, bit)| mask | (1 << bit))
+}
+
+/// Whether what a program returns is what comes out of a chain of it alone: after no action of the mask does the chain
+/// go on to its end, except after the one that it ends with.
+pub(crate) fn is_final(hook: Hook, proceed_on: u32, never: u32) -> bool {
+    proceed_on & !never & !of(hook).end == 0
 }
 
 /// The words of a mask.
@@ -133,6 +155,26 @@ mod tests {
                 expected
             );
         }
+    }
+
+    #[test]
+    fn what_is_never_returned_has_the_same_bits() {
+        for (hook, result, expected) in [
+            (Hook::Xdp, 0, 0x1),
+            (Hook::Xdp, 2, 0x4),
+            (Hook::Xdp, 31, 0x8000_0000),
+            (Hook::Xdp, -1, 0),
+            (Hook::Xdp, 32, 0),
+            (TC, -1, 0x1),
+            (TC, 0, 0x2),
+            (TC, 30, 0x8000_0000),
+            (TC, 31, 0),
+            (TC, -2, 0),
+        ] {
+            let found = never(hook, Results::one(result));
+            assert_eq!(!found, expected, "{hook:?} {result}");
+        }
+        assert_eq!(never(TC, Results::ANY), 0);
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub(crate) fn build<K: Kernel>(
         .doing(|| "reading the dispatcher's id".to_owned())?
         .id;
     for (position, (member, program)) in members.iter().zip(programs).enumerate() {
-        let function = plan::slot_function(position);
+        let function = plan::function(key.hook, members, position);
         let spec = LinkSpec::Extension {
             program,
             target: &dispatcher,

@@ -25,6 +25,7 @@ use super::{
     TcDispatcherConfig, TcFilter, UprobePlace, XdpDispatcherConfig, kept_name,
 };
 use crate::near::nearest;
+use crate::object::Results;
 use crate::{KernelState, TcDirection, UprobePoint, XdpMode};
 
 pub use object::{Crash, Object};
@@ -149,6 +150,11 @@ impl Kernel for FakeKernel {
                 id: program.id,
                 handle: Object::Program(program),
                 xdp_frags: world.frags.contains(wanted.function),
+                results: world
+                    .results
+                    .get(wanted.function)
+                    .copied()
+                    .unwrap_or(Results::ANY),
             });
         }
         let maps = maps.into_iter().map(|map| LoadedMap {

@@ -14,6 +14,7 @@ mod refusal;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::object::Results;
 use crate::program::KernelState;
 use crate::request::{TcDirection, UprobePoint, XdpMode};
 use bytecode_object::ProgramType;
@@ -76,6 +77,8 @@ pub struct LoadedProgram<H> {
     pub id: u32,
     /// Whether it was loaded from `xdp.frags`.
     pub xdp_frags: bool,
+    /// What its instructions can return.
+    pub results: Results,
 }
 
 /// A map of the object; not pinned yet, unless it was shared.
@@ -165,7 +168,7 @@ pub enum LinkSpec<'a, H> {
         program: &'a H,
         /// Dispatcher.
         target: &'a H,
-        /// `prog0` … `prog9`.
+        /// `prog0` … `prog9`, or the one that the dispatcher begins with, in place of all of it.
         function: &'a str,
     },
     /// `BPF_LINK_CREATE` of a classifier on one direction of an interface (kernel 6.6), last of all or beside a link.

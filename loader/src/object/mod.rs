@@ -16,6 +16,7 @@ pub mod kconfig;
 mod kernel_types;
 mod map_extra;
 mod reach;
+mod results;
 mod rewrite;
 mod walk;
 
@@ -29,6 +30,7 @@ pub use self::entries::{Entry, Target};
 pub use self::externs::{ConfigType, Extern, ExternKind, Resolved};
 pub use self::kernel_types::{function_id, subset, variable_id};
 pub use self::reach::Jump;
+pub use self::results::{Results, results};
 
 /// Functions that one program may call, itself included: `BPF_MAX_SUBPROGS` of `include/linux/bpf_verifier.h`. It also
 /// bounds the depth to which aya follows calls.

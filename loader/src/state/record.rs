@@ -138,6 +138,9 @@ pub(crate) struct MemberRecord {
     pub(crate) extension: bool,
     /// From `xdp.frags`.
     pub(crate) frags: bool,
+    /// Mask of the actions that its instructions cannot return, as those of `--proceed-on`.
+    #[serde(default)]
+    pub(crate) never: u32,
 }
 
 /// Where an object came from.

@@ -93,6 +93,45 @@ fn frags_only_when_all_have_it() {
     assert!(bench.kernel.xdp_config("eth0").unwrap().is_xdp_frags);
 }
 
+/// A member that stands in for the whole dispatcher, and one that does not.
+#[test]
+fn an_only_member_is_the_chain_where_that_makes_no_difference() {
+    let bench = Bench::new();
+    bench.kernel.set_result("pass", 2);
+    bench.kernel.set_result("xdp_stats", 1);
+    let programs = bench.load(&["xdp:pass", "xdp:xdp_stats", "xdp:big_packets"]);
+    let functions = |bench: &Bench| bench.kernel.xdp_functions("eth0");
+    let (pass, drop, unknown) = (programs[0], programs[1], programs[2]);
+    let cases: [(u32, &[&str], &str); 8] = [
+        (pass, &["pass", "dispatcher_return"], "xdp_dispatcher"),
+        (pass, &["drop"], "xdp_dispatcher"),
+        (drop, &["pass", "dispatcher_return"], "xdp_dispatcher"),
+        // The end of the chain makes PASS of its DROP.
+        (drop, &["drop"], "prog0"),
+        (drop, &["pass", "drop"], "prog0"),
+        // What it returns is not known, but what the chain goes on after comes out as it came in.
+        (unknown, &["pass"], "xdp_dispatcher"),
+        (unknown, &["pass", "dispatcher_return"], "prog0"),
+        (unknown, &["aborted"], "prog0"),
+    ];
+    for (id, words, expected) in cases {
+        let link = bench.attach(id, proceeding("eth0", 50, words));
+        assert_eq!(functions(&bench), [expected], "{id} {words:?}");
+        bench.assert_agreement(expected);
+        bench.detach(link);
+    }
+
+    // It comes into a slot beside a second, and out of it when it is alone again.
+    bench.attach(pass, xdp("eth0", 50));
+    let second = bench.attach(drop, xdp("eth0", 20));
+    assert_eq!(functions(&bench), ["prog0", "prog1"]);
+    assert_eq!(bench.kernel.xdp_chain("eth0").unwrap().1, [drop, pass]);
+    bench.detach(second);
+    assert_eq!(functions(&bench), ["xdp_dispatcher"]);
+    assert_eq!(bench.kernel.xdp_chain("eth0").unwrap().1, [pass]);
+    bench.assert_agreement("alone again");
+}
+
 #[test]
 fn what_is_asked_wrongly_is_refused_before_anything_is_done() {
     let bench = Bench::new();

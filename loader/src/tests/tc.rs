@@ -37,6 +37,31 @@ fn qdiscs(bench: &Bench) -> Vec<String> {
         .collect()
 }
 
+/// As for XDP; PIPE is what differs.
+#[test]
+fn an_only_member_is_the_chain_where_that_makes_no_difference() {
+    let bench = Bench::new();
+    let default: &[&str] = &["ok", "pipe", "dispatcher_return"];
+    let cases: [(i32, &[&str], &str); 6] = [
+        (0, default, "tc_dispatcher"),
+        (2, default, "tc_dispatcher"),
+        (-1, default, "tc_dispatcher"),
+        (-1, &["unspec"], "prog0"),
+        // The end of the chain makes OK of it.
+        (3, default, "prog0"),
+        (3, &["ok"], "tc_dispatcher"),
+    ];
+    for (result, words, expected) in cases {
+        bench.kernel.set_result("tc_pass", result);
+        let id = bench.load(&["tc:tc_pass"])[0];
+        let link = bench.attach(id, proceeding(50, words));
+        let functions = bench.kernel.tc_functions("eth0", Ingress);
+        assert_eq!(functions, [expected], "{result} {words:?}");
+        bench.assert_agreement(expected);
+        bench.detach(link);
+    }
+}
+
 #[test]
 fn ten_work_in_order_on_each_direction_and_the_eleventh_is_refused() {
     let bench = Bench::new();

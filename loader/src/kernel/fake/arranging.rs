@@ -5,6 +5,7 @@ use std::rc::Weak;
 
 use super::object::{Object, Place, Program};
 use super::{FakeKernel, KernelError, NSID, TcDirection, XdpMode, errno};
+use crate::object::Results;
 
 impl FakeKernel {
     /// Adds an interface.
@@ -72,6 +73,13 @@ impl FakeKernel {
     /// Maps that every object loaded from now on has, beside those that it defines itself.
     pub fn set_object_maps(&self, names: &[&str]) {
         self.world.borrow_mut().object_maps = names.iter().map(|name| (*name).to_owned()).collect();
+    }
+
+    /// What a function always returns.
+    pub fn set_result(&self, function: &str, result: i32) {
+        let mut world = self.world.borrow_mut();
+        let result = Results::one(result);
+        world.results.insert(function.to_owned(), result);
     }
 
     /// Functions that come from `xdp.frags`.

@@ -79,6 +79,22 @@ impl FakeKernel {
         Some((program.id, program.slots()))
     }
 
+    /// The functions of the dispatcher on an interface that members stand in for.
+    pub fn xdp_functions(&self, interface: &str) -> Vec<String> {
+        let world = self.world.borrow();
+        let ifindex = world.interface(interface);
+        let program = ifindex.and_then(|ifindex| Some(world.xdp_link(ifindex)?.program()));
+        program.map_or_else(Vec::new, |program| program.replaced())
+    }
+
+    /// The functions of the dispatcher in our filter on a hook that members stand in for.
+    pub fn tc_functions(&self, interface: &str, direction: TcDirection) -> Vec<String> {
+        let world = self.world.borrow();
+        let ifindex = world.interface(interface);
+        let program = ifindex.and_then(|ifindex| world.own_filter(NSID, ifindex, direction));
+        program.map_or_else(Vec::new, |program| program.replaced())
+    }
+
     /// What the dispatcher on an interface was told.
     pub fn xdp_config(&self, interface: &str) -> Option<XdpDispatcherConfig> {
         let world = self.world.borrow();

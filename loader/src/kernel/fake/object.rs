@@ -146,11 +146,21 @@ impl Program {
         Some(link.program().id)
     }
 
-    /// Ids of the programs in the slots, in order.
+    /// Ids of the programs in the slots, in order, or of the one that stands for the whole dispatcher.
     pub(super) fn slots(&self) -> Vec<u32> {
+        if let Some(whole) = self.slot(&self.name) {
+            return vec![whole];
+        }
         (0..10)
             .map_while(|slot| self.slot(&format!("prog{slot}")))
             .collect()
+    }
+
+    /// Functions that EXT programs stand in for.
+    pub(super) fn replaced(&self) -> Vec<String> {
+        let slots = self.slots.borrow();
+        let held = slots.iter().filter(|(_, link)| link.strong_count() > 0);
+        held.map(|(function, _)| function.clone()).collect()
     }
 
     pub(super) fn describe(&self) -> String {

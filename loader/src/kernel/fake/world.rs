@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 use super::object::{LinkObject, Map, Object, Place, Program};
 use super::traffic::Traffic;
 use super::{DirEntry, KernelError, NSID, XdpMode, errno};
+use crate::object::Results;
 
 /// Everything that the kernel holds, and what the test asked of it.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ pub(super) struct World {
     pub(super) foreign: Vec<Rc<LinkObject>>,
     pub(super) object_maps: Vec<String>,
     pub(super) frags: BTreeSet<String>,
+    /// What functions return; of others nothing is known.
+    pub(super) results: BTreeMap<String, Results>,
     /// Functions of the kernel that can be traced.
     pub(super) functions: BTreeSet<String>,
     /// Tracepoints, `category/name`; `None`: every one.

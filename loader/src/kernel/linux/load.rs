@@ -15,7 +15,7 @@ use super::{KernelError, LinuxKernel, externs, failed, links, maps, needs, probe
 use crate::globals;
 use crate::kernel::{LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProgramSpec};
 use crate::object::{
-    CONFIG_SECTION, Entry, Jump, KernelTypes, Object, Target, function_id, subset,
+    CONFIG_SECTION, Entry, Jump, KernelTypes, Object, Results, Target, function_id, results, subset,
 };
 
 /// The running kernel's types.
@@ -128,7 +128,7 @@ pub(super) fn load_with(
 
     let mut loaded = Vec::with_capacity(wanted.len());
     for (program, asked) in wanted.iter().zip(&spec.programs) {
-        let handle = load_program(kernel, &parsed, program, btf.as_ref())?;
+        let (handle, results) = load_program(kernel, &parsed, program, btf.as_ref())?;
         if let LoadAs::Extension { target, function } = &asked.load_as
             && !LINKS_EXTENSIONS
         {
@@ -139,6 +139,7 @@ pub(super) fn load_with(
             id: programs::id(handle.as_fd())?,
             handle,
             xdp_frags: program.frags,
+            results,
         });
     }
     fill_with_programs(
@@ -233,7 +234,7 @@ fn fill_with_programs(
 ) -> Result<(), KernelError> {
     let mut held: BTreeMap<&str, OwnedFd> = BTreeMap::new();
     for program in targets {
-        let handle = load_program(kernel, parsed, program, btf)?;
+        let (handle, _) = load_program(kernel, parsed, program, btf)?;
         held.insert(program.function, handle);
     }
     for entry in filling.entries {
@@ -324,12 +325,13 @@ fn load_btf(
     }
 }
 
+/// Loads a program, and says what it can return.
 fn load_program(
     kernel: &LinuxKernel,
     parsed: &Parsed,
     wanted: &Wanted<'_>,
     btf: Option<&OwnedFd>,
-) -> Result<OwnedFd, KernelError> {
+) -> Result<(OwnedFd, Results), KernelError> {
     let name = wanted.function;
     let (program, function) = parsed
         .program(name)
@@ -359,11 +361,12 @@ fn load_program(
         target: wanted.target,
     };
     // Without a log first: writing it costs the verifier more than its work.
-    match sys::program_load(&attributes, None) {
+    let loaded = match sys::program_load(&attributes, None) {
         Ok(program) => Ok(program),
         Err(_) => with_log(&attributes)
             .map_err(|(error, log)| refusal(wanted, kernel.version, error, log)),
-    }
+    };
+    Ok((loaded?, results(&function.instructions)))
 }
 
 /// Loads again, to be told why not. `ENOSPC`: the log was too short.
