@@ -9,6 +9,7 @@ mod get;
 mod image;
 mod image_build;
 mod image_verify;
+mod later;
 mod list;
 mod load;
 mod unload;
@@ -31,6 +32,7 @@ pub(crate) use image_build::{
     BuildArgs, BuildArgsFormat, BytecodeArgs, GenerateBuildArgs, RuntimeWord,
 };
 pub(crate) use image_verify::VerifyArgs;
+pub(crate) use later::Later;
 pub(crate) use list::{KernelTypeWord, ListArgs, ListCommand, ListLinksArgs, ListProgramsArgs};
 pub(crate) use load::{LoadArgs, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions};
 pub(crate) use unload::UnloadArgs;
@@ -63,19 +65,19 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopCommand {
     /// Load eBPF programs into the kernel, from a file or an image
-    Load(LoadArgs),
+    Load(Later<LoadArgs>),
     /// Unload an eBPF program by its Program Id
     Unload(UnloadArgs),
     /// Attach a loaded eBPF program to a hook point by its Program Id
-    Attach(AttachArgs),
+    Attach(Later<AttachArgs>),
     /// Detach an eBPF program from a hook point by its Link Id
     Detach(DetachArgs),
     /// List loaded eBPF programs or the links that attach them
-    List(ListArgs),
+    List(Later<ListArgs>),
     /// Show everything about one loaded program or one link
-    Get(GetArgs),
+    Get(Later<GetArgs>),
     /// Work with images of eBPF bytecode
-    Image(ImageArgs),
+    Image(Later<ImageArgs>),
     /// Compare what is recorded with the kernel and bpffs
     ///
     /// Each difference is a line. What an interrupted command left is finished
@@ -89,8 +91,12 @@ pub(crate) enum TopCommand {
     Man(ManArgs),
 }
 
-/// The whole command, as help, completions and manual pages see it.
+/// The whole command, as completions and manual pages see it.
 pub(crate) fn command() -> Command {
+    later::at_once(definition)
+}
+
+fn definition() -> Command {
     let mut command = Cli::command();
     for subcommand in command.get_subcommands_mut() {
         hide_verbose(subcommand);
@@ -106,7 +112,7 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
 fn parse_from(
     words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<Cli, clap::Error> {
-    let mut command = command();
+    let mut command = definition();
     let mut matches = command.try_get_matches_from_mut(words)?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
@@ -137,6 +143,7 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]
@@ -155,7 +162,7 @@ mod tests {
 
     #[test]
     fn lists_repeat_and_take_spaces() {
-        let TopCommand::Load(LoadArgs { command: LoadCommand::File(args) }) = parse(
+        let TopCommand::Load(Later(LoadArgs { command: LoadCommand::File(args) })) = parse(
             "bpfman load file --programs xdp:a kprobe:b -p x.o --programs fexit:c:d -g A=01 B=02 -g C=03 -m k=1 -m l=2",
         )
         .command
@@ -175,10 +182,10 @@ mod tests {
             "bpfman attach 63661 xdp -i eno3 -p 30 --proceed-on drop pass dispatcher_return",
             "bpfman attach 63661 xdp -i eno3 -p 30 --proceed-on drop --proceed-on pass dispatcher_return",
         ] {
-            let TopCommand::Attach(AttachArgs {
+            let TopCommand::Attach(Later(AttachArgs {
                 program_id: 63661,
                 command: AttachCommand::Xdp(args),
-            }) = parse(line).command
+            })) = parse(line).command
             else {
                 panic!("not attach xdp");
             };

@@ -15,19 +15,19 @@ mod list;
 mod load;
 mod unload;
 
-use crate::args::{ImageCommand, TopCommand};
+use crate::args::{ImageCommand, Later, TopCommand};
 use crate::error::Error;
 
 /// Runs a command.
 pub(crate) fn run(command: TopCommand) -> Result<(), Error> {
     match command {
-        TopCommand::Load(args) => load::run(args.command),
+        TopCommand::Load(Later(args)) => load::run(args.command),
         TopCommand::Unload(args) => unload::run(&args),
-        TopCommand::Attach(args) => attach::run(args),
+        TopCommand::Attach(Later(args)) => attach::run(args),
         TopCommand::Detach(args) => detach::run(&args),
-        TopCommand::List(args) => list::run(args.command),
-        TopCommand::Get(args) => get::run(&args.command),
-        TopCommand::Image(args) => image(args.command),
+        TopCommand::List(Later(args)) => list::run(args.command),
+        TopCommand::Get(Later(args)) => get::run(&args.command),
+        TopCommand::Image(Later(args)) => image(args.command),
         TopCommand::Doctor(args) => doctor::run(&args),
         TopCommand::Completions(args) => generate::completions(args.shell),
         TopCommand::Man(args) => generate::man(&args.dir),

@@ -1,0 +1,64 @@
+//! Commands whose options are described when they are called: what the others take need not be known to run one.
+
+use std::cell::Cell;
+
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
+
+use super::hide_verbose;
+
+/// The options of a command, described only when it is the one that is called.
+#[derive(Debug)]
+pub(crate) struct Later<T>(pub(crate) T);
+
+thread_local! {
+    /// Whether they are described at once. clap hands nothing through a derived definition that could say so.
+    static AT_ONCE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes a definition with the options of every command in it: what shows them all (completions, manual pages) looks
+/// at them before any is called.
+pub(super) fn at_once(define: impl FnOnce() -> Command) -> Command {
+    AT_ONCE.set(true);
+    let command = define();
+    AT_ONCE.set(false);
+    command
+}
+
+impl<T: Args> Args for Later<T> {
+    fn augment_args(command: Command) -> Command {
+        if AT_ONCE.get() {
+            return T::augment_args(command);
+        }
+        command.defer(|command| described(T::augment_args(command)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        command.defer(|command| described(T::augment_args_for_update(command)))
+    }
+}
+
+/// What [`hide_verbose`] did not find yet.
+fn described(mut command: Command) -> Command {
+    for subcommand in command.get_subcommands_mut() {
+        hide_verbose(subcommand);
+    }
+    command
+}
+
+impl<T: FromArgMatches> FromArgMatches for Later<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        T::from_arg_matches(matches).map(Self)
+    }
+
+    fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, Error> {
+        T::from_arg_matches_mut(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+
+    fn update_from_arg_matches_mut(&mut self, matches: &mut ArgMatches) -> Result<(), Error> {
+        self.0.update_from_arg_matches_mut(matches)
+    }
+}
