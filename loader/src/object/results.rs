@@ -84,13 +84,11 @@ fn follow(instructions: &[bpf_insn]) -> Option<Results> {
     if instructions.len() > MOST_INSTRUCTIONS {
         return None;
     }
-    // A tail call returns what another program does, from a function of this one, too.
-    if instructions.iter().any(is_tail_call) {
+    if instructions.iter().any(leaves) {
         return None;
     }
     let mut before: Vec<Registers> = vec![[Results::NONE; REGISTERS]; instructions.len()];
     *before.first_mut()? = [Results::ANY; REGISTERS];
-    let mut reached = vec![false; instructions.len()];
     let mut steps = instructions.len().checked_mul(MOST_STEPS)?;
     let mut result = Results::NONE;
     let mut todo = vec![0_usize];
@@ -105,7 +103,8 @@ fn follow(instructions: &[bpf_insn]) -> Option<Results> {
                 for place in places.into_iter().flatten() {
                     let place = usize::try_from(i64::try_from(at).ok()? + place).ok()?;
                     let there = before.get_mut(place)?;
-                    let mut grown = !std::mem::replace(reached.get_mut(place)?, true);
+                    // Nothing is `NONE` where the way has led, so the first time is one, too.
+                    let mut grown = false;
                     for (there, here) in there.iter_mut().zip(registers) {
                         let both = there.or(here);
                         grown |= both != *there;
@@ -121,15 +120,23 @@ fn follow(instructions: &[bpf_insn]) -> Option<Results> {
     Some(result)
 }
 
-fn is_tail_call(instruction: &bpf_insn) -> bool {
+/// Whether a call may end the program with another result, be it in a function of it: a tail call, or a function of the
+/// kernel (`bpf_throw`, kernel 6.7; which one it is stands in the kernel's BTF).
+fn leaves(instruction: &bpf_insn) -> bool {
     u32::from(instruction.code) == CALL
-        && instruction.src_reg() == 0
-        && instruction.imm.cast_unsigned() == bpf_func_id::BPF_FUNC_tail_call as u32
+        && match u32::from(instruction.src_reg()) {
+            0 => instruction.imm.cast_unsigned() == bpf_func_id::BPF_FUNC_tail_call as u32,
+            BPF_PSEUDO_KFUNC_CALL => true,
+            _ => false,
+        }
 }
 
 /// What an instruction does to the registers, and where it leads.
 fn step(instruction: &bpf_insn, registers: &mut Registers) -> Next {
     let code = u32::from(instruction.code);
+    // What a copy would copy.
+    let source = registers.get(usize::from(instruction.src_reg()));
+    let source = source.copied().unwrap_or(Results::ANY);
     let mut set = |register: u8, value| {
         // The frame pointer is none of them; the verifier refuses to write it.
         if let Some(register) = registers.get_mut(usize::from(register)) {
@@ -167,18 +174,13 @@ fn step(instruction: &bpf_insn, registers: &mut Registers) -> Next {
             } else if code & BPF_X == 0 {
                 Results::one(instruction.imm)
             } else {
-                let from = registers.get(usize::from(instruction.src_reg()));
-                from.copied().unwrap_or(Results::ANY)
+                source
             };
-            if let Some(register) = registers.get_mut(usize::from(instruction.dst_reg())) {
-                *register = value;
-            }
+            set(instruction.dst_reg(), value);
             on
         }
         BPF_JMP | BPF_JMP32 => match (code, code & OPERATION) {
             (EXIT, _) => Next::Exit,
-            // A function of the kernel may end the program (`bpf_throw`, kernel 6.7).
-            (CALL, _) if u32::from(instruction.src_reg()) == BPF_PSEUDO_KFUNC_CALL => Next::Unknown,
             (CALL, _) => {
                 for register in 0..=5 {
                     set(register, Results::ANY);
@@ -245,7 +247,7 @@ mod tests {
         };
         let others: Vec<i32> = [-3, -2].into_iter().chain(62..70).collect();
         type Case<'a> = (&'a str, &'a [bpf_insn], Option<Vec<i32>>);
-        let cases: [Case<'_>; 24] = [
+        let cases: [Case<'_>; 25] = [
             ("one", &[mov(0, 2), exit()], Some(vec![2])),
             (
                 "32 bits of it",
@@ -359,6 +361,18 @@ mod tests {
                     copy(0, 6),
                     exit(),
                     call(12),
+                    exit(),
+                ],
+                None,
+            ),
+            (
+                "a function of the kernel, in a function that is called",
+                &[
+                    mov(6, 2),
+                    instruction(0x85, 0, 1, 0, 2),
+                    copy(0, 6),
+                    exit(),
+                    instruction(0x85, 0, 2, 0, 9),
                     exit(),
                 ],
                 None,
