@@ -29,20 +29,12 @@ impl<T: Args> Args for Later<T> {
         if AT_ONCE.get() {
             return T::augment_args(command);
         }
-        command.defer(|command| described(T::augment_args(command)))
+        command.defer(|command| hide_verbose(T::augment_args(command)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
-        command.defer(|command| described(T::augment_args_for_update(command)))
+        T::augment_args_for_update(command)
     }
-}
-
-/// What [`hide_verbose`] did not find yet.
-fn described(mut command: Command) -> Command {
-    for subcommand in command.get_subcommands_mut() {
-        hide_verbose(subcommand);
-    }
-    command
 }
 
 impl<T: FromArgMatches> FromArgMatches for Later<T> {
@@ -56,9 +48,5 @@ impl<T: FromArgMatches> FromArgMatches for Later<T> {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
         self.0.update_from_arg_matches(matches)
-    }
-
-    fn update_from_arg_matches_mut(&mut self, matches: &mut ArgMatches) -> Result<(), Error> {
-        self.0.update_from_arg_matches_mut(matches)
     }
 }

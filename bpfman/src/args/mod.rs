@@ -97,11 +97,7 @@ pub(crate) fn command() -> Command {
 }
 
 fn definition() -> Command {
-    let mut command = Cli::command();
-    for subcommand in command.get_subcommands_mut() {
-        hide_verbose(subcommand);
-    }
-    command
+    hide_verbose(Cli::command())
 }
 
 /// Reads the arguments of this process.
@@ -118,18 +114,18 @@ fn parse_from(
 }
 
 /// `-v` goes with every command but is described once, by `bpfman --help`: a hidden twin with the same id takes the
-/// place of the copy that clap would show in each.
-fn hide_verbose(command: &mut Command) {
-    let twin = Arg::new("verbose")
-        .short('v')
-        .long("verbose")
-        .action(ArgAction::Count)
-        .global(true)
-        .hide(true);
-    *command = std::mem::take(command).arg(twin);
+/// place of the copy that clap would show in each one below this.
+fn hide_verbose(mut command: Command) -> Command {
     for subcommand in command.get_subcommands_mut() {
-        hide_verbose(subcommand);
+        let twin = Arg::new("verbose")
+            .short('v')
+            .long("verbose")
+            .action(ArgAction::Count)
+            .global(true)
+            .hide(true);
+        *subcommand = hide_verbose(std::mem::take(subcommand).arg(twin));
     }
+    command
 }
 
 #[cfg(test)]
