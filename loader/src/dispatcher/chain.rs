@@ -70,15 +70,20 @@ pub(crate) fn build<K: Kernel>(
     let kernel = change.kernel;
     let folder = pins.revision(key, revision);
     change.create_dir(&folder)?;
+    let config = plan::config(key.hook, members);
     let dispatcher = kernel
-        .load_dispatcher(&plan::config(key.hook, members))
+        .load_dispatcher(&config)
         .doing(|| "loading the dispatcher".to_owned())?;
     let id = kernel
         .program_state(&dispatcher)
         .doing(|| "reading the dispatcher's id".to_owned())?
         .id;
     for (position, (member, program)) in members.iter().zip(programs).enumerate() {
-        let function = plan::function(key.hook, members, position);
+        let function = if plan::is_whole(key.hook, members) {
+            config.function().to_owned()
+        } else {
+            plan::slot_function(position)
+        };
         let spec = LinkSpec::Extension {
             program,
             target: &dispatcher,

@@ -66,17 +66,14 @@ fn slots(members: &[Member], word: impl Fn(&Member) -> u32) -> [u32; MAX_MEMBERS
     table
 }
 
-/// Name of the dispatcher's function that a member stands in for: its slot, or for the only member, where that makes
-/// no difference, the whole dispatcher, so that packets go through nothing else.
-pub(crate) fn function(hook: Hook, members: &[Member], position: usize) -> String {
-    let whole = match hook {
-        Hook::Xdp => "xdp_dispatcher",
-        Hook::Tc(_) | Hook::Tcx(_) => "tc_dispatcher",
-    };
-    match members {
-        [only] if action::is_final(hook, only.proceed_on, only.loaded.never) => whole.to_owned(),
-        _ => format!("prog{position}"),
-    }
+/// Whether the only member can stand in for the whole dispatcher, so that packets go through nothing else.
+pub(crate) fn is_whole(hook: Hook, members: &[Member]) -> bool {
+    matches!(members, [only] if action::is_final(hook, only.proceed_on, only.loaded.never))
+}
+
+/// Name of the function of a slot.
+pub(crate) fn slot_function(position: usize) -> String {
+    format!("prog{position}")
 }
 
 #[cfg(test)]

@@ -170,10 +170,11 @@ impl Kernel for FakeKernel {
 
     fn load_dispatcher(&self, config: &DispatcherConfig) -> Result<Object, KernelError> {
         let mut world = self.call("load dispatcher")?;
-        let mut program = match config {
-            DispatcherConfig::Xdp(_) => Program::new("xdp_dispatcher", "xdp"),
-            DispatcherConfig::Tc(_) => Program::new("tc_dispatcher", "tc"),
+        let kind = match config {
+            DispatcherConfig::Xdp(_) => "xdp",
+            DispatcherConfig::Tc(_) => "tc",
         };
+        let mut program = Program::new(config.function(), kind);
         program.config = Some(config.clone());
         Ok(Object::Program(world.add_program(program)))
     }

@@ -77,7 +77,7 @@ pub struct LoadedProgram<H> {
     pub id: u32,
     /// Whether it was loaded from `xdp.frags`.
     pub xdp_frags: bool,
-    /// What its instructions can return.
+    /// What its instructions can return; looked into for [`LoadAs::Extension`] only.
     pub results: Results,
 }
 
@@ -134,6 +134,16 @@ pub enum DispatcherConfig {
     Xdp(XdpDispatcherConfig),
     /// `tc_dispatcher`.
     Tc(TcDispatcherConfig),
+}
+
+impl DispatcherConfig {
+    /// The function that the dispatcher begins with.
+    pub const fn function(&self) -> &'static str {
+        match self {
+            Self::Xdp(_) => "xdp_dispatcher",
+            Self::Tc(_) => "tc_dispatcher",
+        }
+    }
 }
 
 /// What a list shows of a program.

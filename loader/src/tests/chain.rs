@@ -100,7 +100,7 @@ fn an_only_member_is_the_chain_where_that_makes_no_difference() {
     bench.kernel.set_result("pass", 2);
     bench.kernel.set_result("xdp_stats", 1);
     let programs = bench.load(&["xdp:pass", "xdp:xdp_stats", "xdp:big_packets"]);
-    let functions = |bench: &Bench| bench.kernel.xdp_functions("eth0");
+    let functions = |bench: &Bench| bench.kernel.xdp_functions("eth0").unwrap();
     let (pass, drop, unknown) = (programs[0], programs[1], programs[2]);
     let cases: [(u32, &[&str], &str); 8] = [
         (pass, &["pass", "dispatcher_return"], "xdp_dispatcher"),

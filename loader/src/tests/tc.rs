@@ -55,7 +55,7 @@ fn an_only_member_is_the_chain_where_that_makes_no_difference() {
         bench.kernel.set_result("tc_pass", result);
         let id = bench.load(&["tc:tc_pass"])[0];
         let link = bench.attach(id, proceeding(50, words));
-        let functions = bench.kernel.tc_functions("eth0", Ingress);
+        let functions = bench.kernel.tc_functions("eth0", Ingress).unwrap();
         assert_eq!(functions, [expected], "{result} {words:?}");
         bench.assert_agreement(expected);
         bench.detach(link);

@@ -80,19 +80,17 @@ impl FakeKernel {
     }
 
     /// The functions of the dispatcher on an interface that members stand in for.
-    pub fn xdp_functions(&self, interface: &str) -> Vec<String> {
+    pub fn xdp_functions(&self, interface: &str) -> Option<Vec<String>> {
         let world = self.world.borrow();
-        let ifindex = world.interface(interface);
-        let program = ifindex.and_then(|ifindex| Some(world.xdp_link(ifindex)?.program()));
-        program.map_or_else(Vec::new, |program| program.replaced())
+        let program = world.xdp_link(world.interface(interface)?)?.program();
+        Some(program.replaced())
     }
 
     /// The functions of the dispatcher in our filter on a hook that members stand in for.
-    pub fn tc_functions(&self, interface: &str, direction: TcDirection) -> Vec<String> {
+    pub fn tc_functions(&self, interface: &str, direction: TcDirection) -> Option<Vec<String>> {
         let world = self.world.borrow();
-        let ifindex = world.interface(interface);
-        let program = ifindex.and_then(|ifindex| world.own_filter(NSID, ifindex, direction));
-        program.map_or_else(Vec::new, |program| program.replaced())
+        let program = world.own_filter(NSID, world.interface(interface)?, direction)?;
+        Some(program.replaced())
     }
 
     /// What the dispatcher on an interface was told.

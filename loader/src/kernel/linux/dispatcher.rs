@@ -34,22 +34,18 @@ pub(super) fn load(
     kernel: &LinuxKernel,
     config: &DispatcherConfig,
 ) -> Result<OwnedFd, KernelError> {
-    let (object, function, program_type, frags, conf) = match config {
+    let function = config.function();
+    let (object, program_type, frags, conf) = match config {
         DispatcherConfig::Xdp(config) => (
             &XDP_DISPATCHER.0,
-            "xdp_dispatcher",
             ProgramType::Xdp,
             // The section says `xdp`; whether frags are taken is the chain's to say.
             config.is_xdp_frags,
             xdp_bytes(config),
         ),
-        DispatcherConfig::Tc(config) => (
-            &TC_DISPATCHER.0,
-            "tc_dispatcher",
-            ProgramType::Tc,
-            false,
-            tc_bytes(config),
-        ),
+        DispatcherConfig::Tc(config) => {
+            (&TC_DISPATCHER.0, ProgramType::Tc, false, tc_bytes(config))
+        }
     };
     let globals = BTreeMap::from([("conf".to_owned(), conf)]);
     let spec = LoadSpec {

@@ -128,18 +128,22 @@ pub(super) fn load_with(
 
     let mut loaded = Vec::with_capacity(wanted.len());
     for (program, asked) in wanted.iter().zip(&spec.programs) {
-        let (handle, results) = load_program(kernel, &parsed, program, btf.as_ref())?;
-        if let LoadAs::Extension { target, function } = &asked.load_as
-            && !LINKS_EXTENSIONS
-        {
-            links::extension(kernel, &handle, target, function)?;
+        let handle = load_program(kernel, &parsed, program, btf.as_ref())?;
+        let mut can_return = Results::ANY;
+        if let LoadAs::Extension { target, function } = &asked.load_as {
+            if !LINKS_EXTENSIONS {
+                links::extension(kernel, &handle, target, function)?;
+            }
+            if let Some((_, function)) = parsed.program(program.function) {
+                can_return = results(&function.instructions);
+            }
         }
         loaded.push(LoadedProgram {
             function: program.function.to_owned(),
             id: programs::id(handle.as_fd())?,
             handle,
             xdp_frags: program.frags,
-            results,
+            results: can_return,
         });
     }
     fill_with_programs(
@@ -234,7 +238,7 @@ fn fill_with_programs(
 ) -> Result<(), KernelError> {
     let mut held: BTreeMap<&str, OwnedFd> = BTreeMap::new();
     for program in targets {
-        let (handle, _) = load_program(kernel, parsed, program, btf)?;
+        let handle = load_program(kernel, parsed, program, btf)?;
         held.insert(program.function, handle);
     }
     for entry in filling.entries {
@@ -325,13 +329,12 @@ fn load_btf(
     }
 }
 
-/// Loads a program, and says what it can return.
 fn load_program(
     kernel: &LinuxKernel,
     parsed: &Parsed,
     wanted: &Wanted<'_>,
     btf: Option<&OwnedFd>,
-) -> Result<(OwnedFd, Results), KernelError> {
+) -> Result<OwnedFd, KernelError> {
     let name = wanted.function;
     let (program, function) = parsed
         .program(name)
@@ -361,12 +364,11 @@ fn load_program(
         target: wanted.target,
     };
     // Without a log first: writing it costs the verifier more than its work.
-    let loaded = match sys::program_load(&attributes, None) {
+    match sys::program_load(&attributes, None) {
         Ok(program) => Ok(program),
         Err(_) => with_log(&attributes)
             .map_err(|(error, log)| refusal(wanted, kernel.version, error, log)),
-    };
-    Ok((loaded?, results(&function.instructions)))
+    }
 }
 
 /// Loads again, to be told why not. `ENOSPC`: the log was too short.
