@@ -66,6 +66,10 @@ wire() {
     ip -n peer addr add 10.1.0.2/24 dev veth1
     ip -n peer link set veth1 up
 }
+# veth0_stays_known: what finds neighbours may be dropped from then on
+veth0_stays_known() {
+    ip -n peer neigh replace 10.1.0.1 lladdr "$(cat /sys/class/net/veth0/address)" dev veth1 nud permanent
+}
 ping_from_peer() { ip netns exec peer ping -q -A "$@" 10.1.0.1; }
 # traffic: what is on veth0, all of it
 traffic() { tc qdisc show dev veth0; tc filter show dev veth0 ingress; tc filter show dev veth0 egress; }

@@ -89,8 +89,14 @@ impl Object {
     /// is set; or `None` after the test was skipped.
     #[must_use]
     pub fn counting(packets: Packets) -> Option<Self> {
+        Self::counting_and(packets, "")
+    }
+
+    /// The same with more programs behind them, which count by `LOOK(…)`.
+    #[must_use]
+    pub fn counting_and(packets: Packets, more: &str) -> Option<Self> {
         let filter = u8::from(packets == Packets::EchoRequests);
-        Self::compile(&format!("#define ECHO_REQUESTS {filter}\n{COUNTING}"))
+        Self::compile(&format!("#define ECHO_REQUESTS {filter}\n{COUNTING}{more}"))
     }
 
     /// Compiles the example of that name, or `None` after the test was skipped.

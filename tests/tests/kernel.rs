@@ -1,7 +1,7 @@
 //! What `bpfman` does to a real kernel, with real packets: in a VM, so that the machine's own kernel does not matter.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use bpfman_tests::objects::Object;
+use bpfman_tests::objects::{Object, Packets};
 use bpfman_tests::vm::{HELPERS, Vm, VmOutcome};
 
 /// A program that notes when it last saw an echo request and returns `RETURNS`. What else comes (neighbours, routers) may
@@ -155,7 +155,7 @@ chain() { # RETURNS NAME PROCEED…
 }
 # Neighbours are known before a program drops what finds them.
 ping_from_peer -c 1 >/dev/null
-ip -n peer neigh replace 10.1.0.1 lladdr "$(cat /sys/class/net/veth0/address)" dev veth1 nud permanent
+veth0_stays_known
 chain 2 pass-default
 chain 1 drop-default
 chain 0 aborted-default
@@ -189,41 +189,26 @@ left_behind | sed 's/^/LEFT /'
     assert!(!output.contains("LEFT "), "{output}");
 }
 
-/// Programs whose code says what they return, and which count echo requests.
+/// Programs whose code says what they return.
 const CONSTANTS: &str = r#"
-struct {
-    __uint(type, BPF_MAP_TYPE_ARRAY);
-    __uint(max_entries, 1);
-    __type(key, __u32);
-    __type(value, __u64);
-} seen SEC(".maps");
-static __always_inline void count(unsigned char *packet, void *end)
-{
-    __u32 key = 0;
-    __u64 *seen_so_far = bpf_map_lookup_elem(&seen, &key);
-    /* IPv4, ICMP, echo request */
-    if (!seen_so_far || (void *)packet + 35 > end || packet[12] != 8 || packet[13] || packet[23] != 1 || packet[34] != 8)
-        return;
-    __sync_fetch_and_add(seen_so_far, 1);
-}
-#define PROGRAM(type, context, name, result)                                               \
-    SEC(type)                                                                              \
-    int name(struct context *ctx)                                                          \
-    {                                                                                      \
-        count((unsigned char *)(long)ctx->data, (void *)(long)ctx->data_end);              \
-        return result;                                                                     \
+#define PROGRAM(type, context, name, result) \
+    SEC(type)                                \
+    int name(struct context *ctx)            \
+    {                                        \
+        LOOK(0);                             \
+        return result;                       \
     }
 PROGRAM("xdp", xdp_md, xdp_pass, XDP_PASS)
 PROGRAM("xdp", xdp_md, xdp_drop, XDP_DROP)
 PROGRAM("xdp", xdp_md, xdp_on, 31)
-PROGRAM("tc", __sk_buff, tc_ok, 0)
-PROGRAM("tc", __sk_buff, tc_shot, 2)
-PROGRAM("tc", __sk_buff, tc_pipe, 3)
+PROGRAM("tc", __sk_buff, tc_ok, TC_ACT_OK)
+PROGRAM("tc", __sk_buff, tc_shot, TC_ACT_SHOT)
+PROGRAM("tc", __sk_buff, tc_pipe, TC_ACT_PIPE)
 "#;
 
 #[test]
 fn an_only_member_does_what_its_list_says_in_a_slot_or_without() {
-    let Some(object) = Object::compile(CONSTANTS) else {
+    let Some(object) = Object::counting_and(Packets::EchoRequests, CONSTANTS) else {
         return;
     };
     let script = r#"
@@ -245,11 +230,11 @@ alone() { # NAME ID OTHER HOOK OPTION…: what it is alone, beside another, and 
     line="$line, $(through)"
     bpfman detach "$second"
     echo "ALONE $line, $(through)"
-    bpfman doctor >/tmp/doctor || cat /tmp/doctor
+    bpfman doctor
     bpfman detach "$first"
 }
 ping_from_peer -c 1 >/dev/null
-ip -n peer neigh replace 10.1.0.1 lladdr "$(cat /sys/class/net/veth0/address)" dev veth1 nud permanent
+veth0_stays_known
 set -- $(ids xdp:xdp_pass xdp:xdp_drop xdp:xdp_on)
 maps=$1
 alone pass "$1" "$1" xdp

@@ -160,7 +160,7 @@ const SETUP: &str = r#"
 wire
 # Neighbours are known before a program drops what finds them.
 ping_from_peer -c 1 >/dev/null
-ip -n peer neigh replace 10.1.0.1 lladdr "$(cat /sys/class/net/veth0/address)" dev veth1 nud permanent
+veth0_stays_known
 # xdp, xdpgeneric or nothing: how XDP is on an interface
 mode_of() { ip link show dev "$1" | sed -n 's/.* mtu [0-9]* \(xdp[a-z]*\) .*/\1/p'; }
 # counted ID COMMAND…: how many events a program counts meanwhile
