@@ -79,9 +79,12 @@ impl<K: Kernel> Change<'_, K> {
         make: impl FnOnce(&Self) -> Result<(), LoaderError>,
     ) -> Result<(), LoaderError> {
         self.journal(&Line::Build(step.clone()))?;
-        make(self)?;
-        self.built.push(step);
-        Ok(())
+        let made = make(self);
+        // Records are made one after the other: if undoing some of them failed, it is tried again.
+        if made.is_ok() || matches!(step, BuildStep::Records { .. }) {
+            self.built.push(step);
+        }
+        made
     }
 
     /// Undoing takes away whatever is there: what was there before must not be named in the journal.
@@ -163,7 +166,15 @@ impl<K: Kernel> Change<'_, K> {
         self.journal(&Line::Commit(steps.clone()))?;
         self.has_commit = true;
         for step in steps {
-            let done = steps::perform(self.kernel, self.guard, step)?;
+            let puts = match &step {
+                CommitStep::Records { puts } => Some(puts.clone()),
+                _ => None,
+            };
+            let done = steps::perform(self.kernel, self.guard, step).inspect_err(|_| {
+                // As for steps of building.
+                let recorded = puts.map(|puts| Committed::Recorded { puts });
+                self.committed.extend(recorded);
+            })?;
             self.committed.push(done);
         }
         Ok(())

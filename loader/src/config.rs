@@ -7,7 +7,7 @@ use crate::request::XdpMode;
 /// What a [`crate::Loader`] needs to know of its host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Folder of bpffs (`fs`), records (`state`), `lock` and `journal`. Made at the first `load`.
+    /// Folder of bpffs (`fs`), `records`, `lock`, `queue`, `journal` and `reserve`. Made at the first `load`.
     pub runtime_dir: PathBuf,
     /// How many pauses of `lock_delay` to wait for the lock, in all.
     pub lock_retries: u32,

@@ -38,4 +38,4 @@ pub use request::{
     AttachPoint, AttachRequest, LinkFilter, LoadRequest, ProceedOn, ProgramFilter, ProgramRequest,
     Source, TcDirection, UprobePoint, XdpMode,
 };
-pub use state::{Guard, StateError};
+pub use state::{Guard, Holder, StateError};

@@ -64,12 +64,19 @@ impl<K: Kernel> Loader<K> {
         if let (Some(shared), Some(id)) = (&shared, request.map_owner_id) {
             check_shared(&object, shared, id, &from)?;
         }
+        // The records of all programs say who shares maps. Without an owner, only those of this load do.
+        let mut folders = match request.map_owner_id {
+            Some(_) => guard.records_of_change()?.maps_folders()?,
+            None => BTreeMap::new(),
+        };
         let what = format!("loading {from}");
         let loaded = change::run(&self.kernel, guard, &what, |change| {
             self.build(change, &what, &request, &object, shared)
         })
         .map_err(|error| without_kernel_types(error, &object, &request.programs))?;
-        let folders = guard.records_of_change()?.maps_folders()?;
+        let folder =
+            |(id, record, _): &(u32, ProgramRecord, KernelState)| (*id, record.maps_folder);
+        folders.extend(loaded.iter().map(folder));
         let view = |(id, record, kernel)| self.view(id, record, kernel, &folders, Vec::new());
         Ok(loaded.into_iter().map(view).collect())
     }

@@ -27,7 +27,7 @@ impl<K: Kernel> Loader<K> {
         guard: &Guard,
         filter: &ProgramFilter,
     ) -> Result<Vec<ProgramSummary>, LoaderError> {
-        let mut managed = match guard.records_to_read()? {
+        let mut managed = match guard.records()? {
             Some(records) => summaries(records)?,
             None => BTreeMap::new(),
         };
@@ -74,7 +74,7 @@ impl<K: Kernel> Loader<K> {
     ///
     /// When the store cannot be read.
     pub fn links(&self, guard: &Guard, filter: &LinkFilter) -> Result<Vec<Link>, LoaderError> {
-        let Some(records) = guard.records_to_read()? else {
+        let Some(records) = guard.records()? else {
             return Ok(Vec::new());
         };
         let recorded = records.links()?;
@@ -145,7 +145,7 @@ impl<K: Kernel> Loader<K> {
         let handle = self.kernel.program_by_id(id).doing(doing)?;
         let state = handle.map(|handle| self.kernel.program_state(&handle).doing(doing));
         let state = state.transpose()?;
-        let records = guard.records_to_read()?;
+        let records = guard.records()?;
         let record = records
             .map(|records| records.program(id))
             .transpose()?

@@ -33,7 +33,7 @@ doctor HOOKS_REPAIRED --repair
 doctor HOOKS_AFTER
 ping -q -c 1 127.0.0.1 >/dev/null
 [ "$(value "$xdp" seen)" -ge 4 ] && [ "$(value "$tc" seen)" -ge 4 ] && echo "COUNTED=yes"
-rm -r /run/bpfman/state
+rm -r /run/bpfman/records
 doctor RECORDS
 doctor RECORDS_REPAIRED --repair
 doctor RECORDS_AFTER

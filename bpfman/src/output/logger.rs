@@ -136,12 +136,12 @@ mod tests {
             (
                 "info",
                 &[],
-                &[("loader", Info, true), ("sled", Info, false)],
+                &[("loader", Info, true), ("reqwest", Info, false)],
             ),
             (
                 "TRACE",
                 &[],
-                &[("loader", Trace, true), ("sled", Trace, true)],
+                &[("loader", Trace, true), ("reqwest", Trace, true)],
             ),
             ("off", &[], &[("loader", Level::Error, false)]),
             (
@@ -156,14 +156,14 @@ mod tests {
                 ],
             ),
             (
-                "info, loader=warn,loader::state=trace ,sled=debug",
+                "info, loader=warn,loader::state=trace ,reqwest=debug",
                 &[],
                 &[
                     ("bpfman", Info, true),
                     ("loader::load", Info, false),
                     ("loader::state::store", Trace, true),
-                    ("sled::pagecache", Debug, true),
-                    ("sled::pagecache", Trace, false),
+                    ("reqwest::connect", Debug, true),
+                    ("reqwest::connect", Trace, false),
                 ],
             ),
             (
@@ -191,7 +191,7 @@ mod tests {
     fn targets() {
         assert!(ours("loader::state"));
         assert!(ours("bpfman"));
-        assert!(!ours("sled::pagecache"));
+        assert!(!ours("reqwest::connect"));
         assert!(!ours("loaders"));
     }
 }

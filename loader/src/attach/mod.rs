@@ -63,6 +63,7 @@ impl<K: Kernel> Loader<K> {
                 program_type: program.program_type,
             });
         }
+        guard.reserve()?;
         let links = guard.records_of_change()?.links()?;
         let last = links.values().map(|link| link.sequence).max().unwrap_or(0);
         let attaching = Attaching {

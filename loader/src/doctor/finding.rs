@@ -56,6 +56,8 @@ pub enum FindingKind {
     JournalUnreadable,
     /// The records cannot be read, so nothing can be compared with them.
     RecordsUnreadable,
+    /// The database that earlier versions had their records in.
+    OldDatabase,
     /// There are records, but no bpffs.
     NotMounted,
     /// A folder that stays is missing.
@@ -105,6 +107,7 @@ impl FindingKind {
             Self::ChangeUnfinished => "change_unfinished",
             Self::JournalUnreadable => "journal_unreadable",
             Self::RecordsUnreadable => "records_unreadable",
+            Self::OldDatabase => "old_database",
             Self::NotMounted => "bpffs_not_mounted",
             Self::FolderMissing => "folder_missing",
             Self::ProgramGone => "program_gone",

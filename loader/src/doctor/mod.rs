@@ -7,6 +7,7 @@ mod recorded;
 mod repair;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use compare::{Difference, compare};
 pub use finding::{Diagnosis, Finding, FindingKind, Outcome, Remedy};
@@ -16,7 +17,7 @@ use repair::Repair;
 
 use crate::change::{self, Left, with_causes};
 use crate::kernel::Kernel;
-use crate::state::{Guard, Missing};
+use crate::state::{Guard, Missing, RECORDS};
 use crate::{Loader, LoaderError};
 
 impl<K: Kernel> Loader<K> {
@@ -90,6 +91,7 @@ impl<K: Kernel> Loader<K> {
     /// Every difference there is, in the order in which they are to be repaired.
     fn examine(&self, guard: &mut Guard) -> Result<Vec<Difference>, LoaderError> {
         let mut differences = self.interrupted(guard);
+        differences.extend(old_database(guard)?);
         let pins = self.pins();
         let recorded = match guard.records().and_then(Recorded::read) {
             Ok(recorded) => recorded,
@@ -97,7 +99,7 @@ impl<K: Kernel> Loader<K> {
                 // Without all of them, what they are of would look like left over.
                 differences.push(unreadable(
                     FindingKind::RecordsUnreadable,
-                    self.config.runtime_dir.join("state").display().to_string(),
+                    self.config.runtime_dir.join(RECORDS).display().to_string(),
                     "records of bpfman",
                     LoaderError::State(error),
                     None,
@@ -148,6 +150,22 @@ fn unfinished(left: Left) -> Difference {
         },
         repair: Some(repair),
     }
+}
+
+/// Names what an earlier version left.
+fn old_database(guard: &Guard) -> Result<Vec<Difference>, LoaderError> {
+    let repair = Repair::RemoveOldDatabase;
+    let difference = |path: PathBuf| Difference {
+        finding: Finding {
+            kind: FindingKind::OldDatabase,
+            place: path.display().to_string(),
+            expected: format!("records in files, in the folder {RECORDS}"),
+            found: "the database of an earlier version, which nothing reads".to_owned(),
+            remedy: Remedy::Repair(repair.to_string()),
+        },
+        repair: Some(repair.clone()),
+    };
+    Ok(guard.old_database()?.into_iter().map(difference).collect())
 }
 
 fn unreadable(

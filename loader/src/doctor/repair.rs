@@ -56,6 +56,8 @@ pub(super) enum Repair {
     },
     /// Gives the journal another name, under which nobody looks for it.
     SetJournalAside,
+    /// Removes the database of an earlier version.
+    RemoveOldDatabase,
 }
 
 impl fmt::Display for Repair {
@@ -72,7 +74,7 @@ impl fmt::Display for Repair {
             Self::EndChain { .. } => "take away what is left of it",
             Self::Rebuild { .. } => "build the chain anew as it is recorded",
             Self::DropClsact { .. } => "remove it unless others have filters on it, and its record",
-            Self::Remove { .. } => "remove it",
+            Self::Remove { .. } | Self::RemoveOldDatabase => "remove it",
             Self::SetJournalAside => "set the journal aside as journal.damaged",
         })
     }
@@ -141,6 +143,7 @@ impl<K: Kernel> Loader<K> {
                 change::run(&self.kernel, guard, &what, |change| change.commit(steps))
             }
             Repair::SetJournalAside => Ok(guard.journal.set_aside()?),
+            Repair::RemoveOldDatabase => Ok(guard.remove_old_database()?),
         }
     }
 

@@ -160,16 +160,26 @@ fn hint_of_state(error: &StateError) -> Option<String> {
             "`bpfman doctor --repair` sets {} aside and mends what the command left",
             path.display()
         )),
-        StateError::Database { path, .. } => Some(format!(
-            "a disk that is full? Where the database is damaged: move {} away, then `bpfman doctor --repair` removes what \
-             was loaded and attached",
-            path.display()
-        )),
-        StateError::Record { path, .. } | StateError::Key { path, .. } => Some(format!(
+        StateError::Record { path, .. } => Some(format!(
             "written by another version of bpfman? Use that one, or move {} away, then `bpfman doctor --repair` removes \
-             what was loaded and attached",
+             what it was of",
             path.display()
         )),
+        StateError::Owner { .. } | StateError::Untrusted { .. } => Some(
+            "use a runtime folder that belongs to root and that nobody else may write to"
+                .to_owned(),
+        ),
+        StateError::Io { source, path, .. }
+            if matches!(
+                source.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            ) =>
+        {
+            Some(format!(
+                "make room on the file system of {}: what is loaded can still be detached and unloaded",
+                path.display()
+            ))
+        }
         _ => None,
     }
 }

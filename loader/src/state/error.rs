@@ -2,6 +2,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Holder;
+
 /// Why lock, journal or records cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,13 +18,36 @@ pub enum StateError {
         /// What the system said.
         source: io::Error,
     },
+    /// A folder or file of another user: others could lead root elsewhere.
+    #[error("{} belongs to user {owner}, not to root or the caller", .path.display())]
+    Owner {
+        /// Which one.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// A link, FIFO or device where a file or a folder belongs, or a folder that everybody may change.
+    #[error("{} is {found}", .path.display())]
+    Untrusted {
+        /// Which one.
+        path: PathBuf,
+        /// What it is, as in "not a regular file".
+        found: &'static str,
+    },
     /// Another process held the lock all the time.
-    #[error("{} is held by another bpfman: waited {:.1} s for it", .path.display(), .waited.as_secs_f64())]
+    #[error(
+        "cannot lock {}: held by {}; waited {:.1} s",
+        .path.display(),
+        super::lock::named(.holder.as_ref()),
+        .waited.as_secs_f64()
+    )]
     Locked {
         /// The lock.
         path: PathBuf,
         /// How long it was waited for.
         waited: Duration,
+        /// Which process has it, where that is known.
+        holder: Option<Holder>,
     },
     /// A line of the journal that no version of ours writes.
     #[error("{}, line {line}, is no journal entry", .path.display())]
@@ -34,33 +59,15 @@ pub enum StateError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
-    /// The database.
-    #[error("{doing} the records in {}", .path.display())]
-    Database {
-        /// What was being done, as in "reading".
-        doing: &'static str,
-        /// Folder of the database.
-        path: PathBuf,
-        /// What sled said.
-        source: sled::Error,
-    },
     /// A record that cannot be read or written as JSON.
-    #[error("record `{key}` in {}", .path.display())]
+    #[error("cannot read or write the record `{key}` in {}", .path.display())]
     Record {
-        /// The database, or the journal.
+        /// Its file, or the journal.
         path: PathBuf,
         /// Its key.
         key: String,
         /// What is wrong with it.
         source: serde_json::Error,
-    },
-    /// A key in the database that is none of ours.
-    #[error("{} has a record `{key}` that is none of ours", .path.display())]
-    Key {
-        /// Folder of the database.
-        path: PathBuf,
-        /// The key, with what is no UTF-8 replaced.
-        key: String,
     },
     /// A change where nothing was ever recorded.
     #[error("there are no records in {}", .path.display())]
@@ -71,6 +78,11 @@ pub enum StateError {
 }
 
 impl StateError {
+    pub(super) fn untrusted(path: &Path, found: &'static str) -> Self {
+        let path = path.to_owned();
+        Self::Untrusted { path, found }
+    }
+
     /// Why something could not be done to a file or folder.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -2,21 +2,28 @@
 //!
 //! It need not outlive the machine, only the process: programs, pins and the runtime folder are gone after a reboot.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use log::debug;
 use serde::{Deserialize, Serialize};
 
-use super::StateError;
+use super::dir::{Dir, reserve};
+use super::fault::{Operation, check};
 use super::moment::moment;
+use super::reserve::{Room, replace};
 use super::store::Put;
+use super::{JOURNAL, StateError};
 use crate::TcDirection;
 use crate::kernel::Device;
 
-/// Of the file.
-const MODE: u32 = 0o600;
+/// Its name once it was set aside.
+const DAMAGED: &str = "journal.damaged";
+/// Room that it has even where the file system is full: a link that is taken away needs some 1,000 bytes.
+const RESERVED: u64 = 64 << 10;
 
 /// A step of building: it adds, and can be taken away by its name alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,28 +118,74 @@ pub(crate) struct Unfinished {
 /// The file. Opened at the first line written.
 #[derive(Debug)]
 pub(crate) struct Journal {
+    /// `None` without a runtime folder: nothing is changed then.
+    dir: Option<Arc<Dir>>,
     path: PathBuf,
-    file: Option<File>,
+    file: Option<Open>,
     /// Steps that could be neither done nor undone; they stay until a later command succeeds.
     kept: Vec<Line>,
 }
 
+/// The file, with the end of its last whole line.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    end: u64,
+}
+
 impl Journal {
-    pub(crate) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(dir: Option<Arc<Dir>>, path: &Path) -> Self {
         Self {
-            path,
+            dir,
+            path: path.join(JOURNAL),
             file: None,
             kept: Vec::new(),
         }
     }
 
+    fn dir(&self) -> Result<&Arc<Dir>, StateError> {
+        self.dir.as_ref().ok_or_else(|| StateError::NoRecords {
+            path: self.path.clone(),
+        })
+    }
+
     /// Changes that were begun and neither finished nor undone.
     pub(crate) fn unfinished(&self) -> Result<Vec<Unfinished>, StateError> {
-        match fs::read(&self.path) {
-            Ok(bytes) => parse(&self.path, &bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(source) => Err(self.failed("reading", source)),
+        let bytes = self.dir()?.read(JOURNAL)?;
+        parse(&self.path, &bytes.unwrap_or_default())
+    }
+
+    /// Sets room aside for a change that takes something away, unless that is done.
+    pub(super) fn reserve(&mut self) -> Result<(), StateError> {
+        let reserved = {
+            let Open { file, .. } = self.open()?;
+            let found = rustix::fs::fstat(&*file).map_err(io::Error::from);
+            found.and_then(|found| reserve(file, &found, RESERVED))
+        };
+        reserved.map_err(StateError::io("reserving room in", self.dir()?.path()))
+    }
+
+    fn open(&mut self) -> Result<&mut Open, StateError> {
+        if self.file.is_none() {
+            let dir = self.dir()?;
+            let (file, found) = dir.make_file(JOURNAL, Operation::Create)?;
+            let mut end = 0;
+            if found.st_size != 0 {
+                let bytes = dir.read(JOURNAL)?.unwrap_or_default();
+                // A torn last line was being written when its process died.
+                end = bytes
+                    .iter()
+                    .rposition(|byte| *byte == b'\n')
+                    .map_or(0, |last| last as u64 + 1);
+                if end < bytes.len() as u64 {
+                    truncate(&file, end).map_err(StateError::io("clearing", &self.path))?;
+                }
+            }
+            self.file = Some(Open { file, end });
         }
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        let failed = StateError::io("opening", &self.path);
+        self.file.as_mut().ok_or_else(|| failed(gone()))
     }
 
     /// Writes one line.
@@ -143,23 +196,17 @@ impl Journal {
             key: "journal".to_owned(),
             source,
         })?;
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => {
-                let opened = File::options()
-                    .append(true)
-                    .create(true)
-                    .mode(MODE)
-                    .open(&self.path);
-                none.insert(opened.map_err(|source| StateError::Io {
-                    doing: "opening",
-                    path: self.path.clone(),
-                    source,
-                })?)
+        let open = self.open()?;
+        let written =
+            check(Operation::Append).and_then(|()| open.file.write_all_at(&bytes, open.end));
+        match written {
+            Ok(()) => open.end += bytes.len() as u64,
+            Err(source) => {
+                // Half a line would spoil the next one.
+                let _ = open.file.set_len(open.end);
+                return Err(self.failed("writing", source));
             }
-        };
-        file.write_all(&bytes)
-            .map_err(|source| self.failed("writing", source))?;
+        }
         moment();
         Ok(())
     }
@@ -167,11 +214,10 @@ impl Journal {
     /// Forgets the change: it is done, or undone.
     pub(crate) fn clear(&mut self) -> Result<(), StateError> {
         if self.kept.is_empty() {
-            let Some(file) = &self.file else {
+            if self.file.is_none() {
                 return Ok(());
-            };
-            file.set_len(0)
-                .map_err(|source| self.failed("clearing", source))?;
+            }
+            self.empty()?;
             moment();
             return Ok(());
         }
@@ -181,6 +227,9 @@ impl Journal {
     /// Forgets every change, except that these lines stay for the next command.
     pub(crate) fn keep(&mut self, lines: Vec<Line>) -> Result<(), StateError> {
         self.kept = lines;
+        if self.kept.is_empty() {
+            return self.empty();
+        }
         self.replace()
     }
 
@@ -194,12 +243,27 @@ impl Journal {
     pub(crate) fn set_aside(&mut self) -> Result<(), StateError> {
         self.file = None;
         self.kept = Vec::new();
-        match fs::rename(&self.path, self.path.with_extension("damaged")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(self.failed("renaming", error))
+        let dir = self.dir()?;
+        match dir.put(JOURNAL, dir, DAMAGED) {
+            Err(StateError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(())
             }
-            _ => Ok(()),
+            done => done,
         }
+    }
+
+    fn empty(&mut self) -> Result<(), StateError> {
+        let open = self.open()?;
+        let emptied = truncate(&open.file, 0);
+        if emptied.is_ok() {
+            open.end = 0;
+        }
+        emptied.map_err(|source| self.failed("clearing", source))?;
+        // It gave its room back.
+        if let Err(error) = self.reserve() {
+            debug!("no room is set aside: {error}");
+        }
+        Ok(())
     }
 
     fn replace(&mut self) -> Result<(), StateError> {
@@ -209,25 +273,18 @@ impl Journal {
             key: "journal".to_owned(),
             source,
         })?;
-        let fresh = self.path.with_extension("new");
-        File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(MODE)
-            .open(&fresh)
-            .and_then(|mut file| file.write_all(&bytes))
-            .and_then(|()| fs::rename(&fresh, &self.path))
-            .map_err(|source| self.failed("rewriting", source))
+        let dir = self.dir()?;
+        replace(dir, dir, JOURNAL, &bytes, Room::Reserved)
     }
 
     fn failed(&self, doing: &'static str, source: io::Error) -> StateError {
-        StateError::Io {
-            doing,
-            path: self.path.clone(),
-            source,
-        }
+        StateError::io(doing, &self.path)(source)
     }
+}
+
+fn truncate(file: &File, length: u64) -> io::Result<()> {
+    check(Operation::Truncate)?;
+    file.set_len(length)
 }
 
 fn encode(lines: &[Line]) -> Result<Vec<u8>, serde_json::Error> {

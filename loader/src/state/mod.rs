@@ -1,30 +1,33 @@
-//! What the kernel and bpffs cannot tell: records in sled, behind one lock, with a journal of the change under way.
+//! What the kernel and bpffs cannot tell: records in files, behind one lock, with a journal of the change under way.
 
 mod boot;
-mod copy;
+mod dir;
 mod error;
+mod fault;
+mod holder;
 mod journal;
 mod lock;
 mod moment;
+mod queue;
 mod record;
 mod records;
+mod reserve;
 mod store;
 
 use std::cell::OnceCell;
-use std::fs::{DirBuilder, File};
-use std::io;
-use std::ops::Deref;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
 use std::path::PathBuf;
-
-use log::debug;
+use std::sync::Arc;
 
 use crate::Config;
 
-use copy::Copy;
-use records::Source;
+use dir::Dir;
+use lock::Locked;
 
 pub use error::StateError;
+#[cfg(test)]
+pub(crate) use fault::Operation;
+pub use holder::Holder;
 pub(crate) use journal::{BuildStep, CommitStep, Journal, Line, Unfinished};
 pub(crate) use record::{
     ChainKey, ChainRecord, ClsactRecord, HexBytes, Hook, Key, LinkRecord, MemberRecord, ModeRecord,
@@ -33,18 +36,26 @@ pub(crate) use record::{
 pub(crate) use records::Records;
 pub(crate) use store::{Direction, Put, Store};
 
+/// Folder of the records.
+pub(crate) const RECORDS: &str = "records";
+/// The journal.
+const JOURNAL: &str = "journal";
+/// Mount point of our bpffs.
+const BPFFS: &str = "fs";
+/// Folder of the database that earlier versions had their records in.
+const DATABASE: &str = "state";
+
 /// The lock, held. Functions that change or read state take it, so that forgetting the lock does not compile.
 /// The records are opened when they are first needed.
 #[derive(Debug)]
 pub struct Guard {
-    dir: PathBuf,
-    // Before the lock: fields are dropped in this order, and the records are to be closed while the lock is held.
+    path: PathBuf,
     store: OnceCell<Option<Store>>,
-    /// The copy of the records, once it was read.
-    copied: OnceCell<Records>,
     pub(crate) journal: Journal,
     /// `None`: there is no runtime folder, so there is nothing to lock and nothing to read.
-    lock: Option<File>,
+    dir: Option<Arc<Dir>>,
+    /// Open as long as it is held.
+    _lock: Option<File>,
 }
 
 /// Whether a runtime folder that is not there is made.
@@ -57,40 +68,31 @@ pub(crate) enum Missing {
 impl Guard {
     /// Waits for the lock. Opens nothing else.
     pub(crate) fn acquire(config: &Config, missing: Missing) -> Result<Self, StateError> {
-        let dir = config.runtime_dir.clone();
+        let path = config.runtime_dir.clone();
         if missing == Missing::Create {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-            made.map_err(|source| StateError::Io {
-                doing: "making the folder",
-                path: dir.clone(),
-                source,
-            })?;
+            Dir::create(&path)?;
         }
         let patience = config.lock_delay.saturating_mul(config.lock_retries);
-        let lock = match lock::acquire(&dir.join("lock"), patience) {
-            Ok(file) => Some(file),
-            Err(StateError::Io { source, .. })
-                if missing == Missing::Empty && source.kind() == io::ErrorKind::NotFound =>
-            {
-                None
-            }
-            Err(error) => return Err(error),
+        let (dir, lock) = match lock::acquire(&path, patience)? {
+            Some(Locked { dir, file }) => (Some(Arc::new(dir)), Some(file)),
+            None => (None, None),
         };
-        if lock.is_some() {
-            boot::forget_former(&dir)?;
+        if let Some(dir) = &dir {
+            dir.check_folder(BPFFS)?;
+            boot::forget_former(dir)?;
         }
         Ok(Self {
             store: OnceCell::new(),
-            copied: OnceCell::new(),
-            journal: Journal::new(dir.join("journal")),
+            journal: Journal::new(dir.clone(), &path),
+            path,
             dir,
-            lock,
+            _lock: lock,
         })
     }
 
     /// Whether there is a runtime folder, and so a lock.
     pub(crate) fn is_locked(&self) -> bool {
-        self.lock.is_some()
+        self.dir.is_some()
     }
 
     /// The records, `None` where nothing was ever recorded.
@@ -98,50 +100,61 @@ impl Guard {
         if let Some(store) = self.store.get() {
             return Ok(store.as_ref());
         }
-        let store = if self.is_locked() && Store::path(&self.dir).exists() {
-            Some(Store::open(&self.dir)?)
-        } else {
-            None
+        let store = match &self.dir {
+            Some(dir) => Store::open(dir)?,
+            None => None,
         };
         Ok(self.store.get_or_init(|| store).as_ref())
-    }
-
-    /// The records for who changes nothing: from their copy, where there is one. Who opens the database makes it.
-    pub(crate) fn records_to_read(&self) -> Result<Option<&Records>, StateError> {
-        if let Some(store) = self.store.get() {
-            return Ok(store.as_deref());
-        }
-        if let Some(copied) = self.copied.get() {
-            return Ok(Some(copied));
-        }
-        let copy = Copy::in_dir(&self.dir);
-        if self.is_locked()
-            && let Some(lines) = copy.read()
-        {
-            let copied = Records::new(copy.path().to_owned(), Source::Copy(lines));
-            return Ok(Some(self.copied.get_or_init(|| copied)));
-        }
-        let store = self.records()?;
-        if let Some(store) = store
-            && let Err(error) = copy.make(store)
-        {
-            debug!("no copy of the records: {error}");
-        }
-        Ok(store.map(Deref::deref))
     }
 
     /// The records, in a change, which has something to record.
     pub(crate) fn records_of_change(&self) -> Result<&Store, StateError> {
         self.records()?.ok_or_else(|| StateError::NoRecords {
-            path: self.dir.clone(),
+            path: self.path.clone(),
         })
     }
 
-    /// Makes the database where there is none.
+    /// Makes the folders of records where there are none.
     pub(crate) fn create_records(&mut self) -> Result<(), StateError> {
-        if self.records()?.is_none() {
-            self.store = OnceCell::from(Some(Store::open(&self.dir)?));
-            boot::remember(&self.dir)?;
+        if self.records()?.is_none()
+            && let Some(dir) = &self.dir
+        {
+            boot::remember(dir)?;
+            self.store = OnceCell::from(Some(Store::create(dir)?));
+        }
+        self.reserve()
+    }
+
+    /// Sets room aside, unless that is done, so that whatever is added now can be taken away on a file system that is
+    /// full.
+    pub(crate) fn reserve(&mut self) -> Result<(), StateError> {
+        self.journal.reserve()?;
+        self.records_of_change()?.reserve()
+    }
+
+    /// What is left of the database of an earlier version.
+    pub(crate) fn old_database(&self) -> Result<Vec<PathBuf>, StateError> {
+        let Some(dir) = &self.dir else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        if dir.stat(DATABASE)?.is_some() {
+            found.push(dir.join(DATABASE));
+        }
+        if dir.has_file(RECORDS)? {
+            found.push(dir.join(RECORDS));
+        }
+        Ok(found)
+    }
+
+    /// Removes it.
+    pub(crate) fn remove_old_database(&self) -> Result<(), StateError> {
+        let Some(dir) = &self.dir else {
+            return Ok(());
+        };
+        dir.remove_tree(DATABASE)?;
+        if dir.has_file(RECORDS)? {
+            dir.remove(RECORDS)?;
         }
         Ok(())
     }

@@ -50,8 +50,8 @@ pub(crate) struct ChainKey {
     pub(crate) ifindex: u32,
 }
 
-/// Key of a record. Numbers are padded, so that a scan gives them in ascending order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which record: the path of its file in the folder of records, without `.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
     Program(u32),
     Link(u32),
@@ -63,23 +63,82 @@ pub(crate) enum Key {
     },
 }
 
-/// What the keys of programs begin with.
-pub(crate) const PROGRAMS: &str = "program/";
-/// What the keys of our clsacts begin with.
-pub(crate) const CLSACTS: &str = "clsact/";
-/// What the keys of links begin with.
-pub(crate) const LINKS: &str = "link/";
+/// Folder of the records of programs.
+pub(crate) const PROGRAMS: &str = "programs";
+/// Folder of the records of links.
+pub(crate) const LINKS: &str = "links";
+/// Folder of the records of our clsacts.
+pub(crate) const CLSACTS: &str = "clsact";
+
+impl Key {
+    /// The folder of records like it.
+    pub(crate) const fn folder(self) -> &'static str {
+        match self {
+            Self::Program(_) => PROGRAMS,
+            Self::Link(_) => LINKS,
+            Self::Chain(key) => key.hook.folder(),
+            Self::Clsact { .. } => CLSACTS,
+        }
+    }
+
+    /// Name in that folder.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Program(id) | Self::Link(id) => id.to_string(),
+            Self::Chain(ChainKey { nsid, ifindex, .. }) | Self::Clsact { nsid, ifindex } => {
+                format!("{nsid}_{ifindex}")
+            }
+        }
+    }
+
+    /// The other way round; `None` for a name that is none of ours.
+    pub(crate) fn from_name(folder: &str, name: &str) -> Option<Self> {
+        let hook = || {
+            Hook::CHAINED
+                .into_iter()
+                .find(|hook| hook.folder() == folder)
+        };
+        let key = match folder {
+            PROGRAMS => Self::Program(name.parse().ok()?),
+            LINKS => Self::Link(name.parse().ok()?),
+            _ => {
+                let (nsid, ifindex) = name.split_once('_')?;
+                let (nsid, ifindex) = (nsid.parse().ok()?, ifindex.parse().ok()?);
+                if folder == CLSACTS {
+                    Self::Clsact { nsid, ifindex }
+                } else {
+                    let hook = hook()?;
+                    Self::Chain(ChainKey {
+                        hook,
+                        nsid,
+                        ifindex,
+                    })
+                }
+            }
+        };
+        // Without signs and leading zeros.
+        (key.name() == name).then_some(key)
+    }
+}
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Program(id) => write!(f, "{PROGRAMS}{id:010}"),
-            Self::Link(id) => write!(f, "{LINKS}{id:010}"),
-            Self::Chain(key) => {
-                write!(f, "{}/{}/{}", key.hook.folder(), key.nsid, key.ifindex)
-            }
-            Self::Clsact { nsid, ifindex } => write!(f, "{CLSACTS}{nsid}/{ifindex}"),
-        }
+        write!(f, "{}/{}", self.folder(), self.name())
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <Cow<'_, str>>::deserialize(deserializer)?;
+        let key = text.split_once('/');
+        let key = key.and_then(|(folder, name)| Self::from_name(folder, name));
+        key.ok_or_else(|| D::Error::custom(format!("`{text}` is not the key of a record")))
     }
 }
 
@@ -350,8 +409,39 @@ mod tests {
     }
 
     #[test]
-    fn keys_sort_as_their_numbers() {
-        let keys = [9, 10, u32::MAX].map(|id| Key::Program(id).to_string());
-        assert!(keys.is_sorted(), "{keys:?}");
+    fn keys_are_read_as_they_are_written_and_lead_nowhere_else() {
+        let chain = ChainKey {
+            hook: Hook::Tc(TcDirection::Egress),
+            nsid: u64::MAX,
+            ifindex: 7,
+        };
+        let clsact = Key::Clsact {
+            nsid: 1,
+            ifindex: 2,
+        };
+        for (key, text) in [
+            (Key::Program(7), "\"programs/7\""),
+            (Key::Link(u32::MAX), "\"links/4294967295\""),
+            (Key::Chain(chain), "\"tc-egress/18446744073709551615_7\""),
+            (clsact, "\"clsact/1_2\""),
+        ] {
+            assert_eq!(serde_json::to_string(&key).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Key>(text).unwrap(), key);
+        }
+        for text in [
+            "programs/07",
+            "programs/+7",
+            "programs/../lock",
+            "../programs/7",
+            "programs",
+            "xdp/1",
+            "xdp/1_02",
+            "tcx-ingress/1_2",
+            "/etc/1_2",
+            "",
+        ] {
+            let text = serde_json::to_string(text).unwrap();
+            assert!(serde_json::from_str::<Key>(&text).is_err(), "{text}");
+        }
     }
 }

@@ -1,123 +1,95 @@
-//! What is recorded, for reading.
+//! Records, for reading: one JSON file each.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::ops::Bound;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::StateError;
+use super::dir::Dir;
 use super::record::{
     CLSACTS, ChainKey, ChainRecord, ClsactRecord, Hook, Key, LINKS, LinkRecord, PROGRAMS,
     ProgramRecord,
 };
 
-/// Where records are read from.
-pub(super) enum Source {
-    Database(sled::Db),
-    /// Key and JSON.
-    Copy(BTreeMap<String, String>),
-}
+/// What the names of records end with.
+const SUFFIX: &str = ".json";
 
-/// Every record there is.
+/// Every record there is, read from its file when it is needed.
+#[derive(Debug)]
 pub(crate) struct Records {
-    /// Of the database, or of its copy.
-    path: PathBuf,
-    source: Source,
+    /// The folder of all of them.
+    pub(super) dir: Dir,
 }
 
-impl fmt::Debug for Records {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Records")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
-    }
+/// Name of a record's file in its folder.
+pub(super) fn file_name(key: Key) -> String {
+    key.name() + SUFFIX
 }
 
 impl Records {
-    pub(super) fn new(path: PathBuf, source: Source) -> Self {
-        Self { path, source }
-    }
-
-    pub(super) fn failed(&self, doing: &'static str) -> impl FnOnce(sled::Error) -> StateError {
-        let path = self.path.clone();
-        move |source| StateError::Database {
-            doing,
+    pub(super) fn spoiled(&self, key: Key) -> impl FnOnce(serde_json::Error) -> StateError {
+        let path = self.path(key);
+        move |source| StateError::Record {
             path,
+            key: key.to_string(),
             source,
         }
     }
 
-    pub(super) fn spoiled(&self, key: &str) -> impl FnOnce(serde_json::Error) -> StateError {
-        let (path, key) = (self.path.clone(), key.to_owned());
-        |source| StateError::Record { path, key, source }
+    fn path(&self, key: Key) -> PathBuf {
+        self.dir.join(key.folder()).join(file_name(key))
     }
 
     /// The value of a key.
-    pub(super) fn value<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StateError> {
-        let decode = |bytes: &[u8]| serde_json::from_slice(bytes).map_err(self.spoiled(key));
-        match &self.source {
-            Source::Database(db) => {
-                let found = db.get(key).map_err(self.failed("reading"))?;
-                found.map(|bytes| decode(&bytes)).transpose()
-            }
-            Source::Copy(lines) => lines
-                .get(key)
-                .map(|value| decode(value.as_bytes()))
-                .transpose(),
-        }
+    pub(super) fn value<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, StateError> {
+        let Some(folder) = self.dir.folder(key.folder())? else {
+            return Ok(None);
+        };
+        self.value_in(&folder, key)
     }
 
-    fn get<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, StateError> {
-        self.value(&key.to_string())
-    }
-
-    /// Calls `each` with every record whose key begins with `prefix`, by ascending key.
-    pub(super) fn each(
+    fn value_in<T: DeserializeOwned>(
         &self,
-        prefix: &str,
-        mut each: impl FnMut(&str, &[u8]) -> Result<(), StateError>,
-    ) -> Result<(), StateError> {
-        match &self.source {
-            Source::Database(db) => db.scan_prefix(prefix).try_for_each(|entry| {
-                let (key, value) = entry.map_err(self.failed("reading"))?;
-                each(&String::from_utf8_lossy(&key), &value)
-            }),
-            Source::Copy(lines) => lines
-                .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-                .take_while(|(key, _)| key.starts_with(prefix))
-                .try_for_each(|(key, value)| each(key, value.as_bytes())),
-        }
+        folder: &Dir,
+        key: Key,
+    ) -> Result<Option<T>, StateError> {
+        let bytes = folder.read(&file_name(key))?;
+        let value = bytes.map(|bytes| serde_json::from_slice(&bytes));
+        value.transpose().map_err(self.spoiled(key))
     }
 
-    /// Every record whose key begins with `prefix`, by what `parse` makes of the rest.
+    /// Every record of a folder, by what `id` makes of its key. Files with other names are none of ours.
     fn scan<I: Ord, T: DeserializeOwned>(
         &self,
-        prefix: &str,
-        parse: impl Fn(&str) -> Option<I>,
+        folder: &str,
+        id: impl Fn(Key) -> Option<I>,
     ) -> Result<BTreeMap<I, T>, StateError> {
         let mut records = BTreeMap::new();
-        self.each(prefix, |key, value| {
-            let id = key.strip_prefix(prefix).and_then(&parse);
-            let id = id.ok_or_else(|| StateError::Key {
-                path: self.path.clone(),
-                key: key.to_owned(),
-            })?;
-            let record = serde_json::from_slice(value).map_err(self.spoiled(key))?;
-            records.insert(id, record);
-            Ok(())
-        })?;
+        let Some(dir) = self.dir.folder(folder)? else {
+            return Ok(records);
+        };
+        for name in dir.names()? {
+            let key = name
+                .strip_suffix(SUFFIX)
+                .and_then(|name| Key::from_name(folder, name));
+            if let Some(key) = key
+                && let Some(id) = id(key)
+                && let Some(record) = self.value_in(&dir, key)?
+            {
+                records.insert(id, record);
+            }
+        }
         Ok(records)
     }
 
     pub(crate) fn program(&self, id: u32) -> Result<Option<ProgramRecord>, StateError> {
-        self.get(Key::Program(id))
+        self.value(Key::Program(id))
     }
 
     pub(crate) fn programs(&self) -> Result<BTreeMap<u32, ProgramRecord>, StateError> {
-        self.scan(PROGRAMS, |id| id.parse().ok())
+        self.scan(PROGRAMS, program_id)
     }
 
     /// After which program the folder of each program's maps is named.
@@ -126,35 +98,33 @@ impl Records {
         struct Part {
             maps_folder: u32,
         }
-        let parts = self.scan(PROGRAMS, |id| id.parse().ok())?;
-        let parts = parts.into_iter();
+        let parts = self.scan(PROGRAMS, program_id)?.into_iter();
         Ok(parts
             .map(|(id, part): (u32, Part)| (id, part.maps_folder))
             .collect())
     }
 
     pub(crate) fn link(&self, id: u32) -> Result<Option<LinkRecord>, StateError> {
-        self.get(Key::Link(id))
+        self.value(Key::Link(id))
     }
 
     pub(crate) fn links(&self) -> Result<BTreeMap<u32, LinkRecord>, StateError> {
-        self.scan(LINKS, |id| id.parse().ok())
+        self.scan(LINKS, |key| match key {
+            Key::Link(id) => Some(id),
+            _ => None,
+        })
     }
 
     pub(crate) fn chain(&self, key: ChainKey) -> Result<Option<ChainRecord>, StateError> {
-        self.get(Key::Chain(key))
+        self.value(Key::Chain(key))
     }
 
     pub(crate) fn chains(&self) -> Result<BTreeMap<ChainKey, ChainRecord>, StateError> {
         let mut chains = BTreeMap::new();
         for hook in Hook::CHAINED {
-            chains.extend(self.scan(&format!("{}/", hook.folder()), |place| {
-                let (nsid, ifindex) = interface(place)?;
-                Some(ChainKey {
-                    hook,
-                    nsid,
-                    ifindex,
-                })
+            chains.extend(self.scan(hook.folder(), |key| match key {
+                Key::Chain(key) => Some(key),
+                _ => None,
             })?);
         }
         Ok(chains)
@@ -162,7 +132,10 @@ impl Records {
 
     /// Every clsact that we made, by namespace and interface.
     pub(crate) fn clsacts(&self) -> Result<BTreeMap<(u64, u32), ClsactRecord>, StateError> {
-        self.scan(CLSACTS, interface)
+        self.scan(CLSACTS, |key| match key {
+            Key::Clsact { nsid, ifindex } => Some((nsid, ifindex)),
+            _ => None,
+        })
     }
 
     /// Whether clsact of that interface was made by us.
@@ -171,24 +144,27 @@ impl Records {
         nsid: u64,
         ifindex: u32,
     ) -> Result<Option<ClsactRecord>, StateError> {
-        self.get(Key::Clsact { nsid, ifindex })
+        self.value(Key::Clsact { nsid, ifindex })
     }
 
     /// Everything there is, for comparing.
     #[cfg(test)]
     pub(crate) fn dump(&self) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
-        let all = self.each("", |key, value| {
-            found.insert(key.to_owned(), String::from_utf8_lossy(value).into_owned());
-            Ok(())
-        });
-        all.unwrap();
+        for folder in self.dir.names().unwrap() {
+            let dir = self.dir.folder(&folder).unwrap().unwrap();
+            for name in dir.names().unwrap() {
+                let text = String::from_utf8(dir.read(&name).unwrap().unwrap()).unwrap();
+                found.insert(format!("{folder}/{name}"), text);
+            }
+        }
         found
     }
 }
 
-/// `<inode of the namespace>/<interface index>`, as in keys.
-fn interface(place: &str) -> Option<(u64, u32)> {
-    let (nsid, ifindex) = place.split_once('/')?;
-    Some((nsid.parse().ok()?, ifindex.parse().ok()?))
+fn program_id(key: Key) -> Option<u32> {
+    match key {
+        Key::Program(id) => Some(id),
+        _ => None,
+    }
 }

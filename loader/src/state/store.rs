@@ -1,30 +1,22 @@
-//! Records in sled: their database, and changes of it.
+//! Changes of the records.
 
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
+use log::warn;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::copy::Copy;
-use super::record::Key;
-use super::records::{Records, Source};
-use super::{StateError, lock};
-use crate::kernel::linux::ahead;
-
-/// Bytes that sled may cache. The records of a thousand programs are below half a megabyte.
-const CACHE_BYTES: u64 = 1 << 20;
-/// Bytes a segment. Smaller ones put records into files of their own, larger ones are zeroed for nothing.
-const SEGMENT_BYTES: usize = 32 << 10;
-
-/// How long the threads of a process that dropped the database may take to end.
-const LAST_WRITE: Duration = Duration::from_secs(5);
+use super::dir::Dir;
+use super::record::{CLSACTS, Hook, Key, LINKS, PROGRAMS};
+use super::records::{Records, file_name};
+use super::reserve::{self, Room, replace};
+use super::{RECORDS, StateError};
 
 /// One record that changes, with what it was, so that the change can be taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Put {
-    key: String,
+    key: Key,
     before: Option<Value>,
     after: Option<Value>,
 }
@@ -36,22 +28,30 @@ pub(crate) enum Direction {
     Backward,
 }
 
-impl Put {
-    /// The record as it is when the change was applied in that direction.
-    fn side(&self, direction: Direction) -> &Option<Value> {
-        match direction {
-            Direction::Forward => &self.after,
-            Direction::Backward => &self.before,
+impl Direction {
+    const fn opposite(self) -> Self {
+        match self {
+            Self::Forward => Self::Backward,
+            Self::Backward => Self::Forward,
         }
     }
 }
 
-/// The open database.
+impl Put {
+    /// The record as it is when the change was applied in that direction.
+    fn side(&self, direction: Direction) -> Option<&Value> {
+        match direction {
+            Direction::Forward => self.after.as_ref(),
+            Direction::Backward => self.before.as_ref(),
+        }
+    }
+}
+
+/// The records, for changing them.
 #[derive(Debug)]
 pub(crate) struct Store {
     records: Records,
-    db: sled::Db,
-    copy: Copy,
+    root: Arc<Dir>,
 }
 
 impl Deref for Store {
@@ -63,46 +63,45 @@ impl Deref for Store {
 }
 
 impl Store {
-    /// Where the database is in the runtime folder.
-    pub(super) fn path(dir: &Path) -> PathBuf {
-        dir.join("state")
+    /// Opens the records of a runtime folder; `None` when there are none.
+    pub(super) fn open(root: &Arc<Dir>) -> Result<Option<Self>, StateError> {
+        // Earlier versions had a file of that name, with a copy of their database.
+        if root.has_file(RECORDS)? {
+            return Ok(None);
+        }
+        let store = |dir| Self {
+            records: Records { dir },
+            root: root.clone(),
+        };
+        Ok(root.folder(RECORDS)?.map(store))
     }
 
-    /// Opens the database of a runtime folder, or makes it.
-    pub(super) fn open(dir: &Path) -> Result<Self, StateError> {
-        let path = Self::path(dir);
-        let file = path.join("db");
-        if file.exists() {
-            // sled's threads close the file, which it locks for itself, some time after the database was dropped: who
-            // has our lock may have to wait for those of the process that had it before.
-            lock::acquire(&file, LAST_WRITE)?;
+    /// Makes the folders of records.
+    pub(super) fn create(root: &Arc<Dir>) -> Result<Self, StateError> {
+        if root.has_file(RECORDS)? {
+            root.remove(RECORDS)?;
         }
-        let config = sled::Config::new()
-            .path(&path)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(None)
-            .segment_size(SEGMENT_BYTES);
-        // sled starts seven threads at its first opening, and each spins until it has started the last one: half of a
-        // command's time, unless this thread goes first.
-        let db = ahead(|| config.open()).map_err(|source| StateError::Database {
-            doing: "opening",
-            path: path.clone(),
-            source,
-        })?;
-        let source = Source::Database(db.clone());
+        let dir = root.make_folder(RECORDS)?;
+        let chains = Hook::CHAINED.map(Hook::folder);
+        for folder in [PROGRAMS, LINKS, CLSACTS].into_iter().chain(chains) {
+            dir.make_folder(folder)?;
+        }
         Ok(Self {
-            records: Records::new(path, source),
-            db,
-            copy: Copy::in_dir(dir),
+            records: Records { dir },
+            root: root.clone(),
         })
+    }
+
+    /// Sets room aside for changes that take something away, unless that is done.
+    pub(super) fn reserve(&self) -> Result<(), StateError> {
+        reserve::set_aside(&self.root)
     }
 
     /// Plans a change of one record; `None` removes it.
     pub(crate) fn put<T: Serialize>(&self, key: Key, after: Option<&T>) -> Result<Put, StateError> {
-        let key = key.to_string();
-        let before = self.value::<Value>(&key)?;
+        let before = self.value::<Value>(key)?;
         let after = after.map(serde_json::to_value).transpose();
-        let after = after.map_err(self.spoiled(&key))?;
+        let after = after.map_err(self.spoiled(key))?;
         Ok(Put { key, before, after })
     }
 
@@ -111,32 +110,52 @@ impl Store {
         self.put::<Value>(key, None)
     }
 
-    /// Applies planned changes, all or none, and waits until they are in the file.
+    /// Applies planned changes, all or none. A process that dies meanwhile leaves them to the journal.
     pub(crate) fn apply(&self, puts: &[Put], direction: Direction) -> Result<(), StateError> {
-        let mut batch = sled::Batch::default();
-        for put in puts {
-            match put.side(direction) {
-                Some(value) => batch.insert(put.key.as_str(), self.encode(&put.key, value)?),
-                None => batch.remove(put.key.as_str()),
+        let room = match direction {
+            Direction::Forward => Room::Free,
+            Direction::Backward => Room::Reserved,
+        };
+        self.write(puts, direction, room).inspect_err(|_| {
+            if let Err(error) = self.write(puts, direction.opposite(), Room::Reserved) {
+                warn!("undoing a change of the records: {error}; the next command tries again");
+            }
+        })
+    }
+
+    fn write(&self, puts: &[Put], direction: Direction, room: Room) -> Result<(), StateError> {
+        // What is removed leaves room for the rest.
+        let (written, removed): (Vec<_>, Vec<_>) =
+            puts.iter().partition(|put| put.side(direction).is_some());
+        for put in removed {
+            if let Some(folder) = self.dir.folder(put.key.folder())? {
+                folder.remove(&file_name(put.key))?;
             }
         }
-        self.copy.discard()?;
-        self.db.apply_batch(batch).map_err(self.failed("writing"))?;
-        self.db.flush().map_err(self.failed("flushing"))?;
+        for put in written {
+            let Some(value) = put.side(direction) else {
+                continue;
+            };
+            let folder = self.dir.make_folder(put.key.folder())?;
+            let mut bytes = serde_json::to_vec_pretty(value).map_err(self.spoiled(put.key))?;
+            bytes.push(b'\n');
+            let room = match put.side(direction.opposite()) {
+                // The file that it takes the place of gives its room back.
+                Some(_) => Room::Reserved,
+                None => room,
+            };
+            replace(&self.root, &folder, &file_name(put.key), &bytes, room)?;
+        }
         Ok(())
     }
 
     /// Whether the records are what applying the changes in that direction makes of them.
     pub(crate) fn are(&self, puts: &[Put], direction: Direction) -> Result<bool, StateError> {
         for put in puts {
-            if self.value::<Value>(&put.key)? != *put.side(direction) {
+            if self.value::<Value>(put.key)?.as_ref() != put.side(direction) {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    fn encode(&self, key: &str, value: &Value) -> Result<Vec<u8>, StateError> {
-        serde_json::to_vec(value).map_err(self.spoiled(key))
     }
 }

@@ -97,7 +97,7 @@ pub(super) fn attach(
         .map(|_| ())
 }
 
-const CASES: [Case; 27] = [
+pub(super) const CASES: [Case; 27] = [
     Case {
         name: "load of three programs",
         prepare: |bench| {

@@ -80,7 +80,7 @@ fn who_dies_while_undoing_a_refused_swap_leaves_that_to_the_next() {
 fn the_records_may_be_gone() {
     let bench = Bench::new();
     let _ = cut_off(&bench);
-    fs::remove_dir_all(bench.run_dir().join("state")).unwrap();
+    fs::remove_dir_all(bench.run_dir().join("records")).unwrap();
     drop(bench.lock());
     let found = bench.loader.doctor().unwrap();
     assert!(
@@ -181,7 +181,7 @@ fn a_folder_left_over_from_records_that_were_removed_is_passed_over() {
     let bench = Bench::new();
     let id = bench.load(&["tc:tc_pass"])[0];
     bench.attach(id, tc("eth0", TcDirection::Egress, 50));
-    fs::remove_dir_all(bench.run_dir().join("state")).unwrap();
+    fs::remove_dir_all(bench.run_dir().join("records")).unwrap();
     let before = bench.kernel.pins();
     let id = bench.load(&["tc:tc_pass"])[0];
     bench.attach(id, tc("eth0", TcDirection::Egress, 50));

@@ -18,7 +18,6 @@ mod net;
 mod netlink;
 mod netns;
 mod parsed;
-mod precedence;
 mod probes;
 mod program_types;
 mod programs;
@@ -35,7 +34,6 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 pub use self::capabilities::{Capability, missing_capabilities};
-pub(crate) use self::precedence::ahead;
 use self::version::Version;
 use super::{
     Description, Device, DirEntry, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError,
