@@ -20,6 +20,7 @@ mod netns;
 mod parsed;
 mod precedence;
 mod probes;
+mod program_btf;
 mod program_types;
 mod programs;
 mod sys;
