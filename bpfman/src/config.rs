@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytecode_image::host::open_regular;
 use bytecode_image::pull::Trust;
 use bytecode_image::verify::TrustRoot;
 use loader::XdpMode;
@@ -131,8 +132,8 @@ impl Config {
             .as_ref()
             .map_or_else(|| PathBuf::from(DEFAULT_FILE), PathBuf::from);
         let mut bytes = Vec::new();
-        let read = std::fs::File::open(&file)
-            .and_then(|open| open.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+        let read =
+            open_regular(&file).and_then(|open| open.take(MAX_BYTES + 1).read_to_end(&mut bytes));
         match read {
             Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => {
                 return Ok(Self::default());

@@ -395,3 +395,49 @@ fn a_login_that_is_none_is_wrong_usage_whatever_else_is_wrong() {
         assert!(!stderr.contains("s3cr3t"), "{args}\n{stderr}");
     }
 }
+
+#[test]
+fn pipes_and_devices_are_refused_without_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    std::fs::write(folder.path().join("Containerfile"), "FROM scratch\n").unwrap();
+    let run = |args: &str, config: &str, path: &str| {
+        Command::new(env!("CARGO_BIN_EXE_bpfman"))
+            .args(args.replace("PATH", path).split_whitespace())
+            .env("BPFMAN_CONFIG", config.replace("PATH", path))
+            .env("BPFMAN_IMAGE_DIR", folder.path().join("images"))
+            .current_dir(folder.path())
+            .output()
+            .unwrap()
+    };
+    let cases = [
+        ("load file --path PATH --programs xdp:pass", "/dev/null"),
+        ("image generate-build-args --bytecode PATH", "/dev/null"),
+        (
+            "image build -t localhost:1/a -f Containerfile --bytecode PATH",
+            "/dev/null",
+        ),
+        ("image verify -i localhost:1/a --key PATH", "/dev/null"),
+        (
+            "image verify -i localhost:1/a --certificate-identity a --certificate-oidc-issuer https://b --trusted-root PATH",
+            "/dev/null",
+        ),
+        ("image pull -i localhost:1/a", "PATH"),
+    ];
+    for (path, what) in [
+        (pipe.to_str().unwrap(), "a pipe (FIFO), not a regular file"),
+        ("/dev/zero", "a device, not a regular file"),
+    ] {
+        for (args, config) in cases {
+            let output = run(args, config, path);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            // Without the rights to load, that is the first thing to say.
+            let refused = stderr.contains(what) && stderr.contains(path)
+                || args.starts_with("load") && stderr.contains("CAP_");
+            assert!(refused, "{args}\n{stderr}");
+            assert_eq!(output.status.code(), Some(1), "{args}\n{stderr}");
+        }
+    }
+}

@@ -3,6 +3,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use bytecode_image::host::open_regular;
 use bytecode_image::labels::{self, LabelError, MAPS_LABEL, PROGRAMS_LABEL};
 use bytecode_image::platform::Platform;
 use bytecode_object::{
@@ -314,7 +315,7 @@ fn read(path: &Path) -> Result<Vec<u8>, PlanError> {
         path: path.to_owned(),
         source,
     };
-    let file = std::fs::File::open(path).map_err(failed)?;
+    let file = open_regular(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(MAX_OBJECT_BYTES + 1)
         .read_to_end(&mut bytes)

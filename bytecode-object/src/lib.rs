@@ -7,6 +7,7 @@
 mod btf;
 mod elf;
 mod error;
+mod family;
 mod map_type;
 mod needs;
 mod program_type;
@@ -17,6 +18,7 @@ pub use elf::{
     ByteOrder, MAX_MAPS, MAX_OBJECT_BYTES, MAX_PROGRAMS, MapInfo, ObjectInfo, ProgramInfo,
 };
 pub use error::ObjectError;
+pub use family::{section_family, word_family};
 pub use map_type::map_type_name;
 pub use needs::{
     KernelBtfUse, KernelVersion, Needs, SLEEPABLE_SINCE, SLEEPABLE_UPROBE_SINCE, TCX_SINCE,

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Section;
+use crate::{Section, word_family};
 
 /// The TYPE words of `load --programs`: what a user asks a program to be.
 ///
@@ -32,9 +32,17 @@ pub enum ProgramType {
 /// A word that is none of the eight TYPE words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown program type `{0}`: expected one of fentry, fexit, kprobe, tc, tcx, tracepoint, uprobe, xdp"
+    "{}: expected one of fentry, fexit, kprobe, tc, tcx, tracepoint, uprobe, xdp",
+    unknown(.0)
 )]
 pub struct UnknownProgramType(pub String);
+
+fn unknown(word: &str) -> String {
+    match word_family(word) {
+        Some(family) => format!("{family} programs (`{word}`) are not supported yet"),
+        None => format!("unknown program type `{word}`"),
+    }
+}
 
 impl ProgramType {
     /// Every TYPE word, in the order of the guide.

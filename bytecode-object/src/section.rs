@@ -63,7 +63,7 @@ impl Section {
             "fexit" => return Self::Fexit { sleepable },
             "uprobe" => return Self::Uprobe { sleepable },
             "uretprobe" => return Self::Uretprobe { sleepable },
-            "fmod_ret" | "iter" => return Self::Other("tracing"),
+            "fmod_ret" | "fsession" | "iter" => return Self::Other("tracing"),
             "lsm" => return Self::Other("lsm"),
             "struct_ops" => return Self::Other("struct_ops"),
             "uprobe.multi" | "uretprobe.multi" | "uprobe.session" | "usdt" => {
@@ -136,6 +136,9 @@ fn other(head: &str) -> Section {
         "sockops" => "sock_ops",
         "syscall" => "syscall",
         "tp_btf" => "tracing",
+        // Names of libbpf before 1.0.
+        "xdp_cpumap" => "xdp_cpumap",
+        "xdp_devmap" => "xdp_devmap",
         _ => return Section::Unknown,
     })
 }
@@ -248,6 +251,8 @@ mod tests {
             ),
             ("fmod_ret/x", Section::Other("tracing"), "tracing"),
             ("fmod_ret.s/x", Section::Other("tracing"), "tracing"),
+            ("fsession.s/x", Section::Other("tracing"), "tracing"),
+            ("xdp_devmap/x", Section::Other("xdp_devmap"), "xdp_devmap"),
             ("lsm/file_open", Section::Other("lsm"), "lsm"),
             ("lsm.s/file_open", Section::Other("lsm"), "lsm"),
             ("lsm_cgroup/x", Section::Other("lsm"), "lsm"),

@@ -5,7 +5,7 @@ pub(crate) use hint::within;
 use std::fmt;
 use std::path::PathBuf;
 
-use bytecode_object::{ByteOrder, KernelBtfUse, ObjectError, ProgramType};
+use bytecode_object::{ByteOrder, KernelBtfUse, ObjectError, ProgramType, section_family};
 
 use crate::TcDirection;
 use crate::kernel::KernelError;
@@ -154,7 +154,7 @@ pub enum LoaderError {
     /// TYPE and section do not go together.
     #[error(
         "loading `{function}` of {from} as {asked}: it is in section `{section}`, which is for {}",
-        types(.fits)
+        types(.section, .fits)
     )]
     TypeMismatch {
         /// File or image.
@@ -332,8 +332,8 @@ pub enum LoaderError {
     },
     /// Without EXT programs there are no chains, and the one place is taken.
     #[error(
-        "attaching program {id} to {place}: program {holder} is attached there without a dispatcher, \
-         because this kernel refused EXT programs when one of the two was loaded"
+        "attaching program {id} to {place}: program {alone} was loaded without a dispatcher and can only be attached \
+         alone, and program {holder} is attached there"
     )]
     NoChain {
         /// Program.
@@ -342,6 +342,8 @@ pub enum LoaderError {
         place: Box<HookPlace>,
         /// The other program.
         holder: u32,
+        /// Which of the two cannot share the hook.
+        alone: u32,
     },
     /// The mode asked for is not the chain's.
     #[error(
@@ -422,9 +424,12 @@ fn by_link(link: &Option<u32>) -> String {
     link.map_or_else(String::new, |link| format!(", by link {link}"))
 }
 
-fn types(fits: &[ProgramType]) -> String {
+fn types(section: &str, fits: &[ProgramType]) -> String {
     if fits.is_empty() {
-        return "no type that bpfman loads".to_owned();
+        return match section_family(section) {
+            Some(family) => format!("{family} programs, which bpfman does not support yet"),
+            None => "no known type of program".to_owned(),
+        };
     }
     let words: Vec<_> = fits.iter().map(|kind| kind.as_str()).collect();
     words.join(" or ")

@@ -25,6 +25,8 @@ struct Made<H> {
     loaded: Loaded<H>,
     /// XDP and TC programs are made for a dispatcher.
     extension: bool,
+    /// Except these, which the kernel takes by themselves only.
+    alone: BTreeSet<String>,
 }
 
 /// Maps of a program that is loaded already.
@@ -155,7 +157,11 @@ impl<K: Kernel> Loader<K> {
         let by_name = self.by_name(change, object, shared.as_ref())?;
         let mut known = by_name.there.clone();
         known.extend(shared_pins.clone());
-        let Made { loaded, extension } = self.load_object(what, request, known)?;
+        let Made {
+            loaded,
+            extension,
+            alone,
+        } = self.load_object(what, request, known)?;
         let pins = self.pins();
         let folder = match &shared {
             Some(shared) => shared.folder,
@@ -177,6 +183,7 @@ impl<K: Kernel> Loader<K> {
         let mut made = Vec::new();
         let mut puts = Vec::new();
         for (program, asked) in loaded.programs.iter().zip(&request.programs) {
+            let extension = extension && !alone.contains(&asked.function);
             change.pin(&program.handle, &pins.program(program.id))?;
             let state = self.kernel.program_state(&program.handle);
             let state = state.doing(|| format!("reading program {}", program.id))?;
@@ -196,42 +203,53 @@ impl<K: Kernel> Loader<K> {
         Ok(made)
     }
 
-    /// Loads with XDP and TC programs made for their dispatchers, or as they are where the kernel refuses that.
+    /// Loads with XDP and TC programs made for their dispatchers, or plainly where the kernel refuses that: all of them
+    /// where it takes no EXT programs, single ones where the verifier refuses them as such.
     fn load_object(
         &self,
         what: &str,
         request: &LoadRequest,
         shared_maps: BTreeMap<String, PathBuf>,
     ) -> Result<Made<K::Handle>, LoaderError> {
-        let dispatchers = match self.dispatchers(request) {
+        let mut dispatchers = match self.dispatchers(request) {
             Err(error @ KernelError::NoExtensions { .. }) => {
                 warn_no_extensions(&error);
                 BTreeMap::new()
             }
             dispatchers => dispatchers.doing(|| "loading the dispatcher".to_owned())?,
         };
-        let none = BTreeMap::new();
-        let mut spec = LoadSpec {
-            object: &request.object,
-            programs: specs(request, &dispatchers),
-            globals: &request.globals,
-            shared_maps,
-        };
-        let extension = !dispatchers.is_empty();
-        match self.kernel.load(&spec) {
-            Err(error @ KernelError::NoExtensions { .. }) if extension => {
-                warn_no_extensions(&error);
-                spec.programs = specs(request, &none);
-                let loaded = self.kernel.load(&spec);
-                Ok(Made {
-                    loaded: loaded.map_err(|error| self.refused(what, error))?,
-                    extension: false,
-                })
+        let mut alone = BTreeMap::new();
+        loop {
+            let spec = LoadSpec {
+                object: &request.object,
+                programs: specs(request, &dispatchers, &alone),
+                globals: &request.globals,
+                shared_maps: shared_maps.clone(),
+            };
+            match self.kernel.load(&spec) {
+                Ok(loaded) => {
+                    for (function, (program_type, reason)) in &alone {
+                        warn_alone(function, *program_type, reason);
+                    }
+                    return Ok(Made {
+                        loaded,
+                        extension: !dispatchers.is_empty(),
+                        alone: alone.into_keys().collect(),
+                    });
+                }
+                Err(error @ KernelError::NoExtensions { .. }) if !dispatchers.is_empty() => {
+                    warn_no_extensions(&error);
+                    dispatchers.clear();
+                    alone.clear();
+                }
+                Err(error) => match refused_member(&error, &spec.programs) {
+                    // Whether the program is at fault is known once it is loaded by itself.
+                    Some((function, program_type, log)) => {
+                        alone.insert(function.to_owned(), (program_type, reason(log)));
+                    }
+                    None => return Err(self.refused(what, error)),
+                },
             }
-            loaded => Ok(Made {
-                loaded: loaded.map_err(|error| self.refused(what, error))?,
-                extension,
-            }),
         }
     }
 
@@ -301,20 +319,61 @@ fn warn_no_extensions(error: &KernelError) {
     );
 }
 
+/// The program that the verifier refused as a member of a chain, with its log.
+fn refused_member<'e, H>(
+    error: &'e KernelError,
+    programs: &[ProgramSpec<'_, H>],
+) -> Option<(&'e str, ProgramType, &'e str)> {
+    let KernelError::Rejected { function, log, .. } = error else {
+        return None;
+    };
+    let mut programs = programs.iter();
+    let program = programs.find(|program| program.function == function)?;
+    matches!(program.load_as, LoadAs::Extension { .. }).then_some((
+        function,
+        program.program_type,
+        log,
+    ))
+}
+
+fn warn_alone(function: &str, program_type: ProgramType, reason: &str) {
+    let hook = match program_type {
+        ProgramType::Xdp => "an interface",
+        _ => "one direction of an interface",
+    };
+    warn!(
+        "program `{function}` cannot be a member of a chain: {reason}; it is loaded without a dispatcher and can only be \
+         attached alone to {hook}"
+    );
+}
+
+/// Why the verifier refuses a program as a member, without the names of our dispatcher's functions.
+fn reason(log: &str) -> String {
+    let ours = |line: &str| line.contains(COMPAT_TEST);
+    // The last line of a log is a summary, and the reason stands before it.
+    let mut lines = log.lines().rev().map(str::trim);
+    let found = lines.find(|line| !line.is_empty() && !line.starts_with("processed "));
+    match found {
+        Some(line) if !ours(line) => format!("the verifier refuses it as one ({line})"),
+        _ => "the verifier does not accept its signature".to_owned(),
+    }
+}
+
 fn specs<'a, H>(
     request: &'a LoadRequest,
     dispatchers: &'a BTreeMap<&'static str, H>,
+    alone: &BTreeMap<String, (ProgramType, String)>,
 ) -> Vec<ProgramSpec<'a, H>> {
     let spec = |asked: &'a ProgramRequest| ProgramSpec {
         function: &asked.function,
         program_type: asked.program_type,
         attach_function: asked.attach_function.as_deref(),
         load_as: match dispatchers.get(asked.program_type.as_str()) {
-            Some(target) => LoadAs::Extension {
+            Some(target) if !alone.contains_key(&asked.function) => LoadAs::Extension {
                 target,
                 function: COMPAT_TEST,
             },
-            None => LoadAs::Plain,
+            _ => LoadAs::Plain,
         },
     };
     request.programs.iter().map(spec).collect()
@@ -462,6 +521,24 @@ mod tests {
     use bytecode_object::ProgramInfo;
 
     use super::*;
+
+    #[test]
+    fn reason_never_has_the_words_about_our_dispatcher() {
+        let cases = [
+            (
+                "arg0 f() has 0 args while compat_test() has 1 args\nprocessed 0 insns (limit 1000000)\n",
+                "the verifier does not accept its signature",
+            ),
+            ("", "the verifier does not accept its signature"),
+            (
+                "0: R1=ctx()\nExtension program changes packet data, while original does not\nprocessed 3 insns\n",
+                "the verifier refuses it as one (Extension program changes packet data, while original does not)",
+            ),
+        ];
+        for (log, expected) in cases {
+            assert_eq!(reason(log), expected);
+        }
+    }
 
     #[test]
     fn a_kernel_without_types_is_told_from_other_failures() {

@@ -81,7 +81,20 @@ impl Object {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let file = folder.path().join("program.bpf.c");
         std::fs::write(&file, format!("{HEAD}{source}")).expect("the source can be written");
-        Self::compile_file(&file, folder)
+        Self::compile_file(&file, &[], folder)
+    }
+
+    /// Compiles a C source as it is, with more options for clang, or `None` after the test was skipped for want of it.
+    ///
+    /// # Panics
+    ///
+    /// When clang refuses the source.
+    #[must_use]
+    pub fn compile_whole(source: &str, options: &[&str]) -> Option<Self> {
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        let file = folder.path().join("program.bpf.c");
+        std::fs::write(&file, source).expect("the source can be written");
+        Self::compile_file(&file, options, folder)
     }
 
     /// Programs that count packets (`on_xdp`, `on_frags`, `on_tc`, `on_tcx`) or calls of kill(2) (`on_kill`,
@@ -104,7 +117,7 @@ impl Object {
     pub fn example(name: &str) -> Option<Self> {
         let file = format!("examples/{name}/{}.bpf.c", name.replace('-', "_"));
         let folder = TempDir::new().expect("a temporary folder can be made");
-        Self::compile_file(&lanes::repository().join(file), folder)
+        Self::compile_file(&lanes::repository().join(file), &[], folder)
     }
 
     /// A host program of a shared library or executable kind: an ELF file that is no eBPF object.
@@ -113,14 +126,14 @@ impl Object {
         std::env::current_exe().expect("the test knows its own file")
     }
 
-    fn compile_file(source: &Path, folder: TempDir) -> Option<Self> {
+    fn compile_file(source: &Path, options: &[&str], folder: TempDir) -> Option<Self> {
         let path = folder.path().join("bpf_x86_bpfel.o");
         let order = if cfg!(target_endian = "little") {
             "bpfel"
         } else {
             "bpfeb"
         };
-        clang(source, order, &[], &path)?;
+        clang(source, order, options, &path)?;
         Some(Self {
             path,
             _folder: folder,

@@ -2,9 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytecode_image::digest::Digest;
+use rustix::fs::OFlags;
 
 use crate::error::Error;
 
@@ -28,7 +30,15 @@ impl DigestFile {
 
     fn clear(path: &Path) -> io::Result<Option<File>> {
         match fs::symlink_metadata(path) {
-            Ok(found) if !found.is_file() => return File::create(path).map(Some),
+            Ok(found) if !found.is_file() => {
+                // A pipe that nobody reads is refused (ENXIO) instead of waited for.
+                let mut options = File::options();
+                options.write(true).create(true).truncate(true);
+                options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+                let file = options.open(path)?;
+                rustix::fs::fcntl_setfl(&file, OFlags::empty())?;
+                return Ok(Some(file));
+            }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -104,6 +114,22 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         let written = fs::read_to_string(&path).unwrap();
         assert_eq!(written, format!("{}\n", Digest::of(b"x")));
+    }
+
+    #[test]
+    fn pipe_without_a_reader_is_refused_without_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        assert!(DigestFile::prepare(path.clone()).is_err());
+        let both = File::options().read(true).write(true).open(&path);
+        let mut reader = both.unwrap();
+        let file = DigestFile::prepare(path).unwrap();
+        file.write(Digest::of(b"")).unwrap();
+        let mut read = [0; 72];
+        io::Read::read_exact(&mut reader, &mut read).unwrap();
+        assert_eq!(read, format!("{}\n", Digest::of(b"")).as_bytes());
     }
 
     #[test]

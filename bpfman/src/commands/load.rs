@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
+use bytecode_image::host::open_regular;
 use bytecode_image::labels::{Labels, type_means};
 use bytecode_object::MAX_OBJECT_BYTES;
 use loader::kernel::linux::LinuxKernel;
@@ -110,10 +111,10 @@ fn globals(values: Vec<GlobalValue>) -> Result<BTreeMap<String, Vec<u8>>, Error>
     Ok(globals)
 }
 
-/// The file, which may be a pipe, up to the largest size that an object may have.
+/// The file, up to the largest size that an object may have.
 fn read_object(path: &Path) -> Result<Vec<u8>, Error> {
     let mut object = Vec::new();
-    std::fs::File::open(path)
+    open_regular(path)
         .and_then(|file| file.take(MAX_OBJECT_BYTES + 1).read_to_end(&mut object))
         .map_err(|source| Error::ReadObject {
             path: path.to_owned(),

@@ -1,10 +1,10 @@
 //! `[signing]`: from the file's words to the policies that decide, with the files that it names.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use bytecode_image::host::open_regular;
 use bytecode_image::pull::Trust;
 use bytecode_image::verify::limits::{MAX_KEY_BYTES, MAX_TRUSTED_ROOT_BYTES};
 use bytecode_image::verify::{
@@ -189,7 +189,7 @@ pub(crate) fn trust_root(file: &Path) -> Result<TrustRoot, FileError> {
 /// The file, or one byte more than it may have.
 fn read(file: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    File::open(file)
+    open_regular(file)
         .and_then(|open| open.take(limit as u64 + 1).read_to_end(&mut bytes))
         .map_err(|source| FileError::Read {
             file: file.to_owned(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{BuildImageOptions, RemoveImageOptions, TagImageOptions};
+use bytecode_image::host::open_regular;
 use bytecode_image::platform::Platform;
 use bytecode_image::reference::Reference;
 use bytes::Bytes;
@@ -374,7 +375,7 @@ fn read(path: &Path) -> Result<Vec<u8>, EngineError> {
         source,
     };
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
+    open_regular(path)
         .and_then(|file| {
             let limit = MAX_CONTAINER_FILE_BYTES;
             file.take(limit + 1).read_to_end(&mut bytes)

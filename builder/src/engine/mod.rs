@@ -9,8 +9,10 @@ mod daemon;
 mod trace;
 mod transport;
 
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
+use bytecode_image::host::open_regular;
 use bytecode_image::reference::Reference;
 
 use crate::image::Unpacked;
@@ -222,6 +224,17 @@ impl Engine {
     }
 }
 
+/// Longest file of docker's contexts that is read: 1 MiB. They have a few hundred bytes.
+const MAX_SETTINGS_BYTES: u64 = 1 << 20;
+
+/// A file of docker's contexts; `None` where it cannot be read.
+fn read_settings(file: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut file = open_regular(file).ok()?.take(MAX_SETTINGS_BYTES);
+    file.read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
 /// The first daemon that answers.
 async fn find(runtimes: &[Runtime]) -> Result<Daemon, EngineError> {
     let mut tried = Vec::new();
@@ -231,7 +244,7 @@ async fn find(runtimes: &[Runtime]) -> Result<Daemon, EngineError> {
             runtime,
             user,
             |name| std::env::var(name).ok(),
-            |file| std::fs::read(file).ok(),
+            read_settings,
         );
         let addresses = match addresses {
             Ok(addresses) => addresses,

@@ -3,7 +3,6 @@
 //! bollard's own TLS wants the system's authorities to be readable one and all, and brings a second way to find
 //! certificates.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use bytecode_image::host::open_regular;
 use hyper::body::{Body, Incoming};
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, Response, Uri};
@@ -176,7 +176,7 @@ fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(file)
+    open_regular(file)
         .and_then(|open| open.take(MAX_PEM_BYTES).read_to_end(&mut bytes))
         .map_err(|error| named(file, error))?;
     Ok(bytes)

@@ -1,8 +1,14 @@
 //! Reading a file of the host's configuration up to a cap.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::fs::{File, FileType, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+/// Numbers of `/dev/null` (`MEM_MAJOR` and `DEVNULL_MINOR` of the kernel), which denotes an empty file.
+const NULL_DEVICE: (u32, u32) = (1, 3);
 
 /// Why a file of the host's configuration cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,10 +47,55 @@ impl FileError {
     }
 }
 
+/// Opens a regular file (or `/dev/null`) to read it. Anything else is refused: a FIFO waits for a writer, a device may
+/// never end, and opening some of them changes something.
+///
+/// # Errors
+///
+/// What the system says, or what the path is instead of a file.
+pub fn open_regular(file: &Path) -> io::Result<File> {
+    let is_regular = |found: std::fs::Metadata| {
+        let kind = found.file_type();
+        if found.is_file() || kind.is_char_device() && numbers(found.rdev()) == NULL_DEVICE {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            format!("it is {}, not a regular file", describe(kind)),
+        ))
+    };
+    // First, because opening alone may do something.
+    is_regular(std::fs::metadata(file)?)?;
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(file)?;
+    // Again, because another file may have come there meanwhile.
+    is_regular(opened.metadata()?)?;
+    Ok(opened)
+}
+
+fn numbers(device: u64) -> (u32, u32) {
+    (rustix::fs::major(device), rustix::fs::minor(device))
+}
+
+fn describe(kind: FileType) -> &'static str {
+    if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a pipe (FIFO)"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
 /// The bytes of a file; `None` where there is no such file.
 pub(super) fn read(file: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
     let mut bytes = Vec::new();
-    let read = File::open(file)
+    let read = open_regular(file)
         .and_then(|open| open.take(limit.saturating_add(1)).read_to_end(&mut bytes));
     match read {
         Err(error) if is_absent(&error) => Ok(None),
@@ -131,6 +182,50 @@ mod tests {
             read(folder.path(), 5).unwrap_err(),
             FileError::Read { .. }
         ));
+    }
+
+    #[test]
+    fn open_regular_refuses_pipes_devices_sockets_and_folders() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let made = std::process::Command::new("mkfifo")
+            .arg(path("pipe"))
+            .status();
+        assert!(made.unwrap().success());
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+        std::fs::write(path("file"), "x").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        std::os::unix::fs::symlink(path("pipe"), path("link-to-pipe")).unwrap();
+        let cases = [
+            (path("pipe"), "it is a pipe (FIFO), not a regular file"),
+            (
+                path("link-to-pipe"),
+                "it is a pipe (FIFO), not a regular file",
+            ),
+            (path("socket"), "it is a socket, not a regular file"),
+            (
+                PathBuf::from("/dev/zero"),
+                "it is a device, not a regular file",
+            ),
+            (
+                PathBuf::from("/dev"),
+                "it is a directory, not a regular file",
+            ),
+        ];
+        for (path, expected) in cases {
+            let error = open_regular(&path).unwrap_err();
+            assert_eq!(error.to_string(), expected, "{}", path.display());
+            assert!(matches!(
+                read(&path, 5).unwrap_err(),
+                FileError::Read { .. }
+            ));
+        }
+        for name in ["file", "link"] {
+            open_regular(&path(name)).unwrap();
+        }
+        assert_eq!(read(Path::new("/dev/null"), 5).unwrap().unwrap(), b"");
+        let absent = open_regular(&path("absent")).unwrap_err();
+        assert_eq!(absent.kind(), ErrorKind::NotFound);
     }
 
     #[test]

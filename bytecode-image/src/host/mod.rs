@@ -26,4 +26,4 @@ pub mod logins;
 pub mod proxy;
 pub mod registries_conf;
 
-pub use file::FileError;
+pub use file::{FileError, open_regular};

@@ -276,7 +276,12 @@ fn join(
         let holder = members
             .first()
             .map_or(chain.program_id, |member| member.program_id);
-        return Err(LoaderError::NoChain { id, place, holder });
+        return Err(LoaderError::NoChain {
+            id,
+            place,
+            holder,
+            alone: if extension { holder } else { id },
+        });
     }
     if members.len() >= MAX_MEMBERS {
         return Err(LoaderError::ChainFull {

@@ -72,9 +72,10 @@ impl LoaderError {
                 "load it once more to run it twice: each load is a program of its own".to_owned(),
             ),
             Self::FilterGone { .. } => Some("attach again".to_owned()),
-            Self::NoChain { holder, .. } => Some(format!(
-                "detach program {holder} first; several programs on one interface need a kernel with EXT programs: \
-                 not in lockdown, 5.10 or newer, with BPF trampolines and the JIT (net.core.bpf_jit_enable); reload both programs there"
+            Self::NoChain { holder, alone, .. } => Some(format!(
+                "detach program {holder} first; programs share an interface where the kernel takes EXT programs: not in \
+                 lockdown, 5.10 or newer, with BPF trampolines and the JIT (net.core.bpf_jit_enable); a warning gave the \
+                 reason when program {alone} was loaded"
             )),
             Self::ModeDiffers { .. } => {
                 Some("leave --mode out, or detach the programs that are there first".to_owned())

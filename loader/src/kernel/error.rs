@@ -49,10 +49,12 @@ pub enum KernelError {
         source: std::io::Error,
     },
     /// A map was refused.
-    #[error("making map `{map}` (of type {map_type}): {source}")]
+    #[error("making {}map `{map}` (of type {map_type}): {source}", if *.inner { "the inner map of " } else { "" })]
     MapRefused {
         /// Map.
         map: String,
+        /// Whether it is the map that describes the entries of this one that was refused.
+        inner: bool,
         /// Its type, as in labels.
         map_type: Box<str>,
         /// What this kernel may lack.

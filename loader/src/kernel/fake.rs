@@ -116,6 +116,14 @@ impl Kernel for FakeKernel {
             let source = io::Error::from_raw_os_error(libc::EPERM);
             return Err(KernelError::NoExtensions { source });
         }
+        let mut refused = spec.programs.iter().filter(|program| extension(program));
+        if let Some(program) = refused.find(|program| world.only_alone.contains(program.function)) {
+            return Err(KernelError::Rejected {
+                function: program.function.to_owned(),
+                log: "arg#0 is not what it should be\nprocessed 0 insns\n".to_owned(),
+                source: io::Error::from_raw_os_error(libc::EINVAL),
+            });
+        }
         let mut maps = Vec::new();
         let object = ObjectInfo::parse(spec.object).map_err(|_| errno("load", libc::EINVAL))?;
         let mut names = world.object_maps.clone();

@@ -86,10 +86,24 @@ pub(super) struct Btf {
     /// Length of the strings in the file.
     strings_before: usize,
     /// Whether the types were changed.
-    types_changed: bool,
+    pub(super) types_changed: bool,
 }
 
 impl Btf {
+    /// A section without types, in this machine's byte order.
+    pub(super) fn empty() -> Self {
+        let mut start = 0xeb9f_u16.to_ne_bytes().to_vec();
+        start.extend([1, 0]);
+        Self {
+            words: Words(Endianness::default()),
+            start,
+            types: Vec::new(),
+            strings: vec![0],
+            strings_before: 1,
+            types_changed: false,
+        }
+    }
+
     pub(super) fn parse(data: &[u8], endian: Endianness) -> Result<Self, NormaliseError> {
         let words = Words(endian);
         let header = words.get(data, 4)? as usize;
@@ -122,6 +136,14 @@ impl Btf {
         self.strings.extend_from_slice(string.as_bytes());
         self.strings.push(0);
         Ok(at)
+    }
+
+    /// Appends a type: its name, `info` and `size`/`type`, then the words of its kind.
+    pub(super) fn push_type(&mut self, words: &[u32]) {
+        for &word in words {
+            self.words.push(&mut self.types, word);
+        }
+        self.types_changed = true;
     }
 
     pub(super) fn string(&self, at: u32) -> Result<&[u8], NormaliseError> {

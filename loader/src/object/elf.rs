@@ -65,7 +65,9 @@ pub(super) struct Symbol<'a> {
     pub(super) name: &'a str,
     pub(super) kind: elf::SymbolType,
     pub(super) weak: bool,
-    local: bool,
+    pub(super) local: bool,
+    /// Visible in its own object only (`STV_HIDDEN`, `STV_INTERNAL`): `__hidden` in C.
+    pub(super) hidden: bool,
     /// Section that it is defined in.
     pub(super) section: Option<usize>,
     pub(super) value: u64,
@@ -132,7 +134,7 @@ impl Section<'_> {
 }
 
 impl Symbol<'_> {
-    fn is_function(&self) -> bool {
+    pub(super) fn is_function(&self) -> bool {
         self.kind == elf::STT_FUNC
     }
 }
@@ -192,6 +194,7 @@ impl<'a> Object<'a> {
                 kind: symbol.st_type(),
                 weak: symbol.is_weak(),
                 local: symbol.is_local(),
+                hidden: matches!(symbol.st_visibility(), elf::STV_HIDDEN | elf::STV_INTERNAL),
                 section: section.map(|SectionIndex(index)| index),
                 value: symbol.st_value(endian),
                 size: symbol.st_size(endian),

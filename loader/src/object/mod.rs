@@ -7,7 +7,9 @@
 //! no I/O.
 
 mod btf;
+mod callbacks;
 mod core;
+mod data_sections;
 mod elf;
 mod entries;
 mod externs;
@@ -15,6 +17,7 @@ mod fill;
 pub mod kconfig;
 mod kernel_types;
 mod map_extra;
+mod member;
 mod reach;
 mod results;
 mod rewrite;
@@ -25,10 +28,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytecode_object::ByteOrder;
 
 pub use self::core::KernelTypes;
+pub use self::data_sections::data_sections;
 pub use self::elf::{Function, Object, Variable};
 pub use self::entries::{Entry, Target};
 pub use self::externs::{ConfigType, Extern, ExternKind, Resolved};
 pub use self::kernel_types::{function_id, subset, variable_id};
+pub use self::member::{Member, MemberTypes, member_types};
 pub use self::reach::Jump;
 pub use self::results::{Results, results};
 
@@ -95,6 +100,17 @@ pub enum NormaliseError {
         /// Its name.
         variable: String,
     },
+    /// An exception callback that the object does not have.
+    #[error(
+        "`{function}` names `{callback}` as its exception callback (`__exception_cb`), but the object has no global function of \
+         that name in `.text`"
+    )]
+    Callback {
+        /// Program.
+        function: String,
+        /// What its tag says.
+        callback: String,
+    },
     /// Something that only the kernel can fill in (`__ksym`, `__kconfig`, a kfunc), and that it was not asked for.
     #[error(
         "`{function}` uses `{symbol}`, an extern of the kernel (ksym, kfunc or kconfig), which was not resolved"
@@ -116,6 +132,8 @@ pub struct Needs {
     pub externs: Vec<Extern>,
     /// Maps that they use.
     pub maps: BTreeSet<String>,
+    /// Exception callbacks of programs, by the program: functions that only a tag in BTF names.
+    pub callbacks: BTreeMap<String, String>,
 }
 
 impl Object<'_> {
@@ -130,6 +148,7 @@ impl Object<'_> {
             externs: externs::externs(self, &reached)?,
             jumps: reached.jumps,
             maps: reached.maps,
+            callbacks: reached.callbacks,
         })
     }
 

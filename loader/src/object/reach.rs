@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::elf::{Object, Role};
 use super::entries::{self, Target};
-use super::{MAX_CALLED_FUNCTIONS, NormaliseError};
+use super::{MAX_CALLED_FUNCTIONS, NormaliseError, callbacks};
 
 /// Size of an instruction.
 const INSTRUCTION: u64 = 8;
@@ -50,6 +50,8 @@ pub(super) struct Reached {
     /// Names of the maps that instructions refer to.
     pub(super) maps: BTreeSet<String>,
     pub(super) jumps: Vec<Jump>,
+    /// Exception callbacks by program.
+    pub(super) callbacks: BTreeMap<String, String>,
 }
 
 /// What `reach` reads of a section, once.
@@ -68,6 +70,7 @@ pub(super) fn reach(
 ) -> Result<Reached, NormaliseError> {
     let mut codes = BTreeMap::new();
     let mut reached = Reached::default();
+    let callbacks = callbacks::named_by_tags(object)?;
     let mut seen: BTreeSet<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
     let mut todo: Vec<(String, String)> = wanted
         .iter()
@@ -84,9 +87,16 @@ pub(super) fn reach(
             .clone()
             .find(|(_, symbol)| symbol.section == Some(section) && symbol.name == name)
             .ok_or_else(none)?;
+        let mut roots = vec![symbol];
+        if let Some(callback) = callbacks.get(&name) {
+            roots.push(callbacks::find(object, &name, callback)?);
+            reached.callbacks.insert(name.clone(), callback.clone());
+        }
         let mut maps = BTreeSet::new();
-        for (section, range) in called(object, &mut codes, symbol, &mut reached, &mut maps)? {
-            reached.ranges.entry(section).or_default().insert(range);
+        for root in roots {
+            for (section, range) in called(object, &mut codes, root, &mut reached, &mut maps)? {
+                reached.ranges.entry(section).or_default().insert(range);
+            }
         }
         for map in maps {
             let Some(map) = object.symbols.get(map) else {

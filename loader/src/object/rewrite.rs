@@ -219,8 +219,10 @@ impl Copy<'_, '_> {
         let mut btf = Btf::parse(section.data, object.endian)?;
         btf.defuse(|name| {
             let mut sections = object.sections.iter();
-            sections.any(|section| section.name.as_bytes() == name)
+            sections.any(|section| section.name.as_bytes() == name && section.size > 0)
         })?;
+        btf.complete_sections(object)?;
+        btf.mark_hidden_functions(object)?;
         if let Some((ext_index, ext)) = named(".BTF.ext") {
             let mut keep = BTreeMap::new();
             for (index, section) in object.sections.iter().enumerate() {

@@ -10,7 +10,7 @@ const MAX_MODIFIERS: usize = 32;
 pub(super) struct Types<'b> {
     btf: &'b Btf,
     /// Where each begins; the first is `void`, which stands nowhere.
-    places: Vec<usize>,
+    pub(super) places: Vec<usize>,
 }
 
 /// One type.
@@ -38,6 +38,12 @@ impl<'b> Types<'b> {
                 .ok_or(DAMAGED)?;
         }
         Ok(Self { btf, places })
+    }
+
+    /// Every type with its number.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Result<(u32, Type), NormaliseError>> + '_ {
+        let types = (0..).zip(&self.places).skip(1);
+        types.map(|(id, &at)| Ok((id, read(self.btf, at)?)))
     }
 
     /// The type of that number, `None` for `void`.

@@ -326,3 +326,39 @@ fn an_interface_that_is_gone_stops_no_detach() {
     bench.unload(programs[0]);
     bench.assert_agreement("all gone");
 }
+
+#[test]
+fn program_that_cannot_be_a_member_runs_alone() {
+    let bench = Bench::new();
+    bench.kernel.refuse_as_members(&["pass"]);
+    let programs = bench.load(&["xdp:pass", "xdp:xdp_stats"]);
+    let (alone, member) = (programs[0], programs[1]);
+    assert_eq!(bench.kernel.programs()[&alone], "xdp");
+    assert_eq!(bench.kernel.programs()[&member], "ext");
+    bench.assert_agreement("loaded");
+
+    // Alone on its hook; nothing joins it.
+    let link = bench.attach(alone, xdp("eth0", 50));
+    assert_eq!(bench.kernel.xdp_chain("eth0"), Some((alone, vec![])));
+    let refused = |id: u32, iface: &str, holder: u32| {
+        let error = bench.try_attach(id, xdp(iface, 60)).unwrap_err();
+        assert!(
+            matches!(error, LoaderError::NoChain { holder: found, alone: found_alone, .. }
+                if found == holder && found_alone == alone),
+            "{error}"
+        );
+        let text = error.to_string();
+        assert!(text.contains(&format!("program {alone} was loaded without a dispatcher")));
+        assert!(!text.contains("compat_test"), "{text}");
+    };
+    refused(member, "eth0", alone);
+    refused(alone, "eth0", alone);
+    // It does not join a chain either.
+    bench.attach(member, xdp("eth1", 50));
+    refused(alone, "eth1", member);
+    bench.detach(link);
+    bench.attach(member, xdp("eth0", 50));
+    bench.unload(alone);
+    bench.unload(member);
+    bench.assert_agreement("unloaded");
+}

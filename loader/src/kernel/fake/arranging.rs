@@ -109,6 +109,12 @@ impl FakeKernel {
         self.world.borrow_mut().refuse_extensions = refuse;
     }
 
+    /// Has the verifier refuse these functions as EXT programs.
+    pub fn refuse_as_members(&self, functions: &[&str]) {
+        let functions = functions.iter().map(|name| (*name).to_owned());
+        self.world.borrow_mut().only_alone = functions.collect();
+    }
+
     /// Refuses these modes of XDP, as drivers do (and the kernel, in the place of those without an XDP hook).
     pub fn refuse_modes(&self, modes: &[XdpMode]) {
         self.world.borrow_mut().refused_modes = modes.to_vec();

@@ -36,6 +36,8 @@ pub(super) struct World {
     /// Binaries of user space: the name asked for → path.
     pub(super) binaries: BTreeMap<String, PathBuf>,
     pub(super) refuse_extensions: bool,
+    /// Functions that the verifier takes as they are and not as EXT programs.
+    pub(super) only_alone: BTreeSet<String>,
     pub(super) refused_modes: Vec<XdpMode>,
     pub(super) refuse_updates: Option<i32>,
     pub(super) refuse_mounts: bool,

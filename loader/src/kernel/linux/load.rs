@@ -9,6 +9,7 @@ use aya_obj::generated::{BPF_F_XDP_HAS_FRAGS, bpf_prog_type};
 use bytecode_object::{ByteOrder, Section};
 
 use super::parsed::Parsed;
+use super::program_btf::{Joining, ProgramBtf, Records};
 use super::program_types::{self, Kind};
 use super::version::Version;
 use super::{KernelError, LinuxKernel, externs, failed, links, maps, needs, probes, programs, sys};
@@ -53,6 +54,8 @@ struct Wanted<'a> {
     frags: bool,
     /// BTF id of the function to attach to, and the program that has it (`None`: the kernel).
     target: Option<(u32, Option<BorrowedFd<'a>>)>,
+    /// The struct that a member of a chain gets a pointer to.
+    context: Option<&'static str>,
 }
 
 pub(super) fn load(
@@ -102,10 +105,15 @@ pub(super) fn load_with(
             parsed.set(variable, value);
         }
     }
-    let needs_btf = parsed.needs_kernel_btf()
-        || !resolved.is_empty()
-        || all.iter().any(|wanted| wanted.target.is_some());
-    let (btf, btf_bytes) = load_btf(kernel, &mut parsed, needs_btf)?.unzip();
+    let joining: Vec<Joining<'_>> = wanted
+        .iter()
+        .filter_map(|wanted| {
+            let function = wanted.function;
+            wanted.context.map(|context| Joining { function, context })
+        })
+        .collect();
+    // The kernel finds an exception callback by the object's BTF only.
+    let btf = ProgramBtf::load(kernel, &mut parsed, &joining, !needs.callbacks.is_empty())?;
     if parsed.needs_kernel_btf() {
         match Object::parse(&copy)?.kernel_types()? {
             KernelTypes::Named(names) => {
@@ -115,20 +123,22 @@ pub(super) fn load_with(
         }
     }
     let entries = object.entries()?;
+    let (map_btf, sections) = btf.of_maps()?.unzip();
     let making = maps::Making {
         shared: &spec.shared_maps,
-        btf: btf.as_ref().map(AsFd::as_fd),
+        btf: map_btf,
+        sections: &sections.unwrap_or_default(),
         used: &needs.maps,
         extra: &object.map_extra()?,
         version: kernel.version,
     };
     let maps = maps::make(parsed.take_maps(), &making)?;
     maps::fill_with_maps(&maps, &entries, &spec.shared_maps)?;
-    parsed.relocate(&maps)?;
+    parsed.relocate(&maps, &needs.callbacks)?;
 
     let mut loaded = Vec::with_capacity(wanted.len());
     for (program, asked) in wanted.iter().zip(&spec.programs) {
-        let handle = load_program(kernel, &parsed, program, btf.as_ref())?;
+        let handle = load_program(kernel, &parsed, program, &btf)?;
         let mut can_return = Results::ANY;
         if let LoadAs::Extension { target, function } = &asked.load_as {
             if !LINKS_EXTENSIONS {
@@ -149,7 +159,7 @@ pub(super) fn load_with(
     fill_with_programs(
         kernel,
         &parsed,
-        btf.as_ref(),
+        &btf,
         &targets,
         &loaded,
         &maps,
@@ -178,7 +188,7 @@ pub(super) fn load_with(
         programs: loaded,
         maps: held,
     };
-    Ok((loaded, btf_bytes))
+    Ok((loaded, btf.into_bytes()))
 }
 
 /// The programs that those asked for jump to: loaded as they are, so that one array takes them both.
@@ -214,6 +224,7 @@ fn jump_targets<'a>(
             kind,
             frags: section == Section::Xdp { frags: true },
             target: from.target.filter(|(_, program)| program.is_none()),
+            context: None,
         });
     }
     Ok(targets)
@@ -230,7 +241,7 @@ struct Filling<'a> {
 fn fill_with_programs(
     kernel: &LinuxKernel,
     parsed: &Parsed,
-    btf: Option<&OwnedFd>,
+    btf: &ProgramBtf,
     targets: &[Wanted<'_>],
     loaded: &[LoadedProgram<OwnedFd>],
     maps: &maps::Made,
@@ -306,34 +317,18 @@ fn want<'a>(
         kind,
         frags: section == Section::Xdp { frags: true },
         target,
+        context: match program.load_as {
+            LoadAs::Extension { .. } => Some(program_types::context(program.program_type)),
+            LoadAs::Plain => None,
+        },
     })
-}
-
-/// Loads the object's own BTF. Where nothing depends on it, a kernel that refuses it is no reason to stop: programs
-/// then run without names and lines.
-fn load_btf(
-    kernel: &LinuxKernel,
-    parsed: &mut Parsed,
-    needed: bool,
-) -> Result<Option<(OwnedFd, Vec<u8>)>, KernelError> {
-    let Some(bytes) = parsed.btf(&kernel.version.btf_features())? else {
-        return Ok(None);
-    };
-    match sys::btf_load(&bytes) {
-        Ok(btf) => Ok(Some((btf, bytes))),
-        Err(error) if needed => Err(failed(|| "loading the object's BTF".to_owned())(error)),
-        Err(error) => {
-            log::warn!("the kernel refuses the object's BTF: {error}");
-            Ok(None)
-        }
-    }
 }
 
 fn load_program(
     kernel: &LinuxKernel,
     parsed: &Parsed,
     wanted: &Wanted<'_>,
-    btf: Option<&OwnedFd>,
+    btf: &ProgramBtf,
 ) -> Result<OwnedFd, KernelError> {
     let name = wanted.function;
     let (program, function) = parsed
@@ -342,10 +337,7 @@ fn load_program(
             function: name.to_owned(),
             available: Vec::new(),
         })?;
-    let functions = function.func_info.func_info_bytes();
-    let lines = function.line_info.line_info_bytes();
-    let record =
-        |bytes: &[u8], records: usize| bytes.len().checked_div(records).unwrap_or_default() as u32;
+    let records = btf.records(function);
     let attributes = sys::ProgramAttributes {
         program_type: wanted.kind.program_type,
         attach_type: wanted.kind.attach_type,
@@ -354,13 +346,7 @@ fn load_program(
         license: &program.license,
         kernel_version: program.kernel_version.unwrap_or_default(),
         instructions: &function.instructions,
-        btf: btf.map(|btf| sys::Info {
-            btf: btf.as_fd(),
-            functions_record: record(&functions, function.func_info.len()),
-            functions: &functions,
-            lines_record: record(&lines, function.line_info.len()),
-            lines: &lines,
-        }),
+        btf: records.as_ref().map(Records::info),
         target: wanted.target,
     };
     // Without a log first: writing it costs the verifier more than its work.
@@ -459,6 +445,7 @@ mod tests {
                 kind,
                 frags: false,
                 target: None,
+                context: None,
             };
             let source = io::Error::from_raw_os_error(errno);
             match super::refusal(&wanted, Version(6, 1), source, log.to_owned()) {

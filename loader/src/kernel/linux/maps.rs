@@ -26,6 +26,8 @@ pub(super) type Made = Vec<(String, OwnedFd, Map)>;
 pub(super) struct Making<'a> {
     pub(super) shared: &'a BTreeMap<String, PathBuf>,
     pub(super) btf: Option<BorrowedFd<'a>>,
+    /// Numbers of the data sections in it, by name.
+    pub(super) sections: &'a BTreeMap<String, u32>,
     /// Those that the programs use. A map that is refused and not among them is left out.
     pub(super) used: &'a BTreeSet<String>,
     /// `map_extra` by map, where aya did not read it.
@@ -140,27 +142,30 @@ fn ring_bytes(bytes: u32, page: u32) -> u32 {
 }
 
 fn create(name: &str, map: &Map, extra: u64, making: &Making<'_>) -> Result<OwnedFd, KernelError> {
-    let refused = |source| KernelError::MapRefused {
-        map: name.to_owned(),
-        map_type: type_name(map.map_type()).into(),
-        need: needs::map(map.map_type(), making.version)
-            .filter(|need| may_be_why(&source, *need))
-            .map(Box::new),
-        source,
+    let refused = |map_type, inner| {
+        move |source| KernelError::MapRefused {
+            map: name.to_owned(),
+            inner,
+            map_type: type_name(map_type).into(),
+            need: needs::map(map_type, making.version)
+                .filter(|need| may_be_why(&source, *need))
+                .map(Box::new),
+            source,
+        }
     };
-    let btf = making.btf;
     let inner = match map.inner() {
-        Some(inner) => {
-            let attributes = attributes("inner", &inner, inner.map_extra(), btf);
-            Some(sys::map_create(&attributes).map_err(refused)?)
+        Some(mut inner) => {
+            fit(&mut inner)?;
+            let attributes = attributes("inner", &inner, inner.map_extra(), making);
+            Some(create_any(&attributes).map_err(refused(inner.map_type(), true))?)
         }
         None => None,
     };
     let attributes = sys::MapAttributes {
         inner: inner.as_ref().map(AsFd::as_fd),
-        ..attributes(name, map, extra, btf)
+        ..attributes(name, map, extra, making)
     };
-    let fd = sys::map_create(&attributes).map_err(refused)?;
+    let fd = create_any(&attributes).map_err(refused(map.map_type(), false))?;
     if map.map_type() == BPF_MAP_TYPE_ARENA as u32 && extra == 0 {
         let bytes = (map.max_entries() as usize).saturating_mul(rustix::param::page_size());
         sys::arena_place(fd.as_fd(), bytes)
@@ -180,6 +185,24 @@ fn create(name: &str, map: &Map, extra: u64, making: &Making<'_>) -> Result<Owne
     Ok(fd)
 }
 
+/// Makes a map with its types, or without them where the kernel refuses it with them: a program that needs them is
+/// refused later, with the verifier's reason. libbpf does the same.
+fn create_any(attributes: &sys::MapAttributes<'_>) -> io::Result<OwnedFd> {
+    match sys::map_create(attributes) {
+        Err(error) if attributes.btf.is_some() => {
+            log::info!(
+                "map `{}` is made without its types, which the kernel refuses: {error}",
+                attributes.name
+            );
+            sys::map_create(&sys::MapAttributes {
+                btf: None,
+                ..*attributes
+            })
+        }
+        made => made,
+    }
+}
+
 /// Whether a refusal can come from what a kernel lacks: a version always, an option only where the type is not known.
 fn may_be_why(error: &io::Error, need: Need) -> bool {
     matches!(need, Need::Kernel { .. })
@@ -197,9 +220,11 @@ fn attributes<'a>(
     name: &'a str,
     map: &Map,
     extra: u64,
-    btf: Option<BorrowedFd<'a>>,
+    making: &Making<'a>,
 ) -> sys::MapAttributes<'a> {
     let types = match map {
+        // A data section has no key.
+        _ if is_data(map) => making.sections.get(name).map(|section| (0, *section)),
         Map::Btf(map) => types(
             map.def.btf_key_type_id,
             map.def.btf_value_type_id,
@@ -216,7 +241,10 @@ fn attributes<'a>(
         extra,
         name,
         inner: None,
-        btf: btf.zip(types).map(|(btf, (key, value))| (btf, key, value)),
+        btf: making
+            .btf
+            .zip(types)
+            .map(|(btf, (key, value))| (btf, key, value)),
     }
 }
 

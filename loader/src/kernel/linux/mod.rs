@@ -19,6 +19,7 @@ mod netlink;
 mod netns;
 mod parsed;
 mod probes;
+mod program_btf;
 mod program_types;
 mod programs;
 mod sys;

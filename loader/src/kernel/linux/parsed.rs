@@ -66,7 +66,14 @@ impl Parsed {
     }
 
     /// Puts the descriptors of maps and the addresses of functions into the instructions.
-    pub(super) fn relocate(&mut self, maps: &[(String, OwnedFd, Map)]) -> Result<(), KernelError> {
+    ///
+    /// `callbacks` are the exception callbacks of programs, which no instruction refers to: each is put behind its
+    /// program, with what it calls.
+    pub(super) fn relocate(
+        &mut self,
+        maps: &[(String, OwnedFd, Map)],
+        callbacks: &BTreeMap<String, String>,
+    ) -> Result<(), KernelError> {
         let text = self
             .0
             .functions
@@ -77,7 +84,62 @@ impl Parsed {
             .iter()
             .map(|(name, fd, map)| (name.as_str(), fd.as_raw_fd(), map));
         guarded("tying it to its maps", || self.0.relocate_maps(maps, &text))?;
-        guarded("joining its functions", || self.0.relocate_calls(&text))
+        let places = self.callbacks_as_programs(callbacks);
+        guarded("joining its functions", || self.0.relocate_calls(&text))?;
+        for (program, place) in places {
+            self.0
+                .programs
+                .retain(|_, known| known.function_key() != place);
+            let callback = self.0.functions.remove(&place);
+            let key = self.0.programs.get(program).map(Program::function_key);
+            let program = key.and_then(|key| self.0.functions.get_mut(&key));
+            if let (Some(program), Some(callback)) = (program, callback) {
+                append(program, &callback);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes callbacks programs of their own, so that what they call is put behind them. Gives their places.
+    fn callbacks_as_programs<'c>(
+        &mut self,
+        callbacks: &'c BTreeMap<String, String>,
+    ) -> Vec<(&'c str, (usize, u64))> {
+        let mut places = Vec::with_capacity(callbacks.len());
+        // No object has that many sections.
+        for ((program, callback), section) in callbacks.iter().zip(1_usize << 32..) {
+            let is_program = |key: (usize, u64)| {
+                let mut programs = self.0.programs.values();
+                programs.any(|program| program.function_key() == key)
+            };
+            let mut functions = self.0.functions.iter();
+            let found =
+                functions.find(|(key, found)| found.name == *callback && !is_program(**key));
+            let (Some((_, found)), Some(of)) = (found, self.0.programs.get(program)) else {
+                continue;
+            };
+            let mut function = found.clone();
+            for record in &mut function.func_info.func_info {
+                record.insn_off = 0;
+            }
+            let start = function.line_info.line_info.first();
+            let start = start.map(|line| line.insn_off).unwrap_or_default();
+            for line in &mut function.line_info.line_info {
+                line.insn_off = line.insn_off.saturating_sub(start);
+            }
+            let of = Program {
+                section_index: section,
+                address: function.address,
+                ..of.clone()
+            };
+            let place = of.function_key();
+            // Not a name that any symbol has.
+            let name = format!("{callback} of {program}");
+            self.0.programs.insert(name, of);
+            self.0.functions.insert(place, function);
+            places.push((program.as_str(), place));
+        }
+        places
     }
 
     /// A program and its instructions.
@@ -85,6 +147,24 @@ impl Parsed {
         let program = self.0.programs.get(name)?;
         Some((program, self.0.functions.get(&program.function_key())?))
     }
+}
+
+/// Puts a linked function behind a linked program.
+fn append(program: &mut Function, function: &Function) {
+    let start = u32::try_from(program.instructions.len()).unwrap_or(u32::MAX);
+    program.instructions.extend(&function.instructions);
+    for record in &function.func_info.func_info {
+        let mut record = *record;
+        record.insn_off = record.insn_off.saturating_add(start);
+        program.func_info.func_info.push(record);
+    }
+    program.func_info.num_info = u32::try_from(program.func_info.len()).unwrap_or(u32::MAX);
+    for line in &function.line_info.line_info {
+        let mut line = *line;
+        line.insn_off = line.insn_off.saturating_add(start);
+        program.line_info.line_info.push(line);
+    }
+    program.line_info.num_info = u32::try_from(program.line_info.len()).unwrap_or(u32::MAX);
 }
 
 fn guarded<T, E>(doing: &'static str, work: impl FnOnce() -> Result<T, E>) -> Result<T, KernelError>

@@ -99,6 +99,14 @@ pub(super) fn kind(program_type: ProgramType, section: &Section) -> Option<Kind>
     })
 }
 
+/// The struct that the function of a dispatcher for that type gets a pointer to.
+pub(super) fn context(program_type: ProgramType) -> &'static str {
+    match program_type {
+        ProgramType::Xdp => "xdp_md",
+        _ => "__sk_buff",
+    }
+}
+
 /// Member of a dispatcher: neither attach type nor frags flag, the dispatcher has both (libxdp's protocol).
 pub(super) const EXTENSION: Kind = Kind {
     program_type: bpf_prog_type::BPF_PROG_TYPE_EXT,
