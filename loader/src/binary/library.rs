@@ -1,8 +1,12 @@
 //! Names of shared libraries.
 
 /// Whether a file of that name is the library `wanted`: the same name (`libc.so.6`), the name without what follows
-/// `.so` (`libc`, `libc.so`), or the old style with a version before it (`libc-2.31.so`).
+/// `.so` (`libc`, `libc.so`), or the old style with a version before it (`libc-2.31.so`). musl's C library is its dynamic
+/// linker: `libc` is `ld-musl-x86_64.so.1`, too, and the link to it, `libc.musl-x86_64.so.1`.
 pub fn fits(file: &str, wanted: &str) -> bool {
+    if matches!(wanted, "libc" | "libc.so") && is_musl(file) {
+        return true;
+    }
     let Some(rest) = file.strip_prefix(wanted) else {
         return false;
     };
@@ -19,6 +23,14 @@ pub fn fits(file: &str, wanted: &str) -> bool {
     };
     let numbers = version.chars().all(|c| c.is_ascii_digit() || c == '.');
     numbers && (end == ".so" || end.starts_with(".so."))
+}
+
+fn is_musl(file: &str) -> bool {
+    let rest = file
+        .strip_prefix("ld-musl-")
+        .or_else(|| file.strip_prefix("libc.musl-"));
+    let arch = rest.and_then(|rest| rest.strip_suffix(".so.1"));
+    arch.is_some_and(|arch| !arch.is_empty() && !arch.contains(['.', '/']))
 }
 
 /// Whether a target can be a library's name: not a path.
@@ -54,6 +66,13 @@ mod tests {
             ("libc.so.6", "libc.so.6.1", false),
             ("libc.so.6", "", false),
             ("ld-linux-x86-64.so.2", "ld-linux-x86-64", true),
+            ("ld-musl-x86_64.so.1", "libc", true),
+            ("libc.musl-aarch64.so.1", "libc", true),
+            ("libc.musl-aarch64.so.1", "libc.so", true),
+            ("ld-musl-x86_64.so.1", "libc.so.6", false),
+            ("ld-musl-x86_64.so.1", "libm", false),
+            ("ld-musl-x86_64.path", "libc", false),
+            ("ld-musl-.so.1", "libc", false),
         ] {
             assert_eq!(fits(file, wanted), expected, "{file} {wanted}");
         }

@@ -4,7 +4,10 @@
 //! files are opened in `kernel::linux`.
 
 mod budget;
+pub mod debug_file;
 pub mod ld_so_cache;
 pub mod library;
 pub mod process_maps;
+pub mod run_path;
+mod segments;
 pub mod symbol;

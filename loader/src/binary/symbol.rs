@@ -2,12 +2,11 @@
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::StringTable;
-use object::read::elf::{
-    FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym, VersionTable,
-};
+use object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym, VersionTable};
 use object::{Endianness, FileKind, ReadRef, SymbolIndex};
 
 use super::budget::{Budget, Capped};
+use super::segments::CodeSegments;
 use crate::near::nearest;
 
 /// Bytes of a symbol table, and of its strings, that are read: 128 MiB, more than a browser with all its symbols has.
@@ -54,9 +53,16 @@ pub enum SymbolError {
         /// Bytes that are read.
         limit: u64,
     },
-    /// Neither `.dynsym` nor `.symtab`.
-    #[error("it has no symbols (it was stripped)")]
-    Stripped,
+    /// No `.symtab`, or one without functions: only exported functions are known, if any.
+    #[error("{}", stripped(.function, *.exported))]
+    Stripped {
+        /// Name asked for.
+        function: String,
+        /// Whether it has exported functions (`.dynsym`).
+        exported: bool,
+        /// The exported one that was most likely meant.
+        near: Option<String>,
+    },
     /// No function of that name.
     #[error("it has no function `{function}`")]
     NoSuchFunction {
@@ -85,6 +91,16 @@ pub enum SymbolError {
         /// Name asked for.
         function: String,
     },
+    /// Symbols of a debug file whose segments are not those of the file it should describe.
+    #[error("its segments differ from those of the file")]
+    OtherSegments,
+}
+
+fn stripped(function: &str, exported: bool) -> String {
+    match exported {
+        true => format!("it is stripped: it has no exported function `{function}`"),
+        false => "it is stripped: it has no symbols".to_owned(),
+    }
 }
 
 /// A symbol that has the name.
@@ -105,14 +121,55 @@ struct Candidate {
 ///
 /// When the file is no ELF file or a damaged one, or has no function, or not one, of that name.
 pub fn find<'data, R: ReadRef<'data>>(data: R, name: &str) -> Result<Function, SymbolError> {
+    let (segments, symbol) = lookup(data, name)?;
+    place(&segments, symbol, name)
+}
+
+/// Looks up a function of `file` in a debug file: one that has the symbols and not the code.
+///
+/// The symbols' addresses are those that the file had when it was linked. The place comes from the segments of the file
+/// itself: a debug file has none of their bytes, and prelink(8) may have moved the file since.
+///
+/// # Errors
+///
+/// As [`find`]; [`SymbolError::OtherSegments`] when the two are not of one build.
+pub fn find_by_debug_file<'data, 'debug, R, D>(
+    file: R,
+    debug: D,
+    name: &str,
+) -> Result<Function, SymbolError>
+where
+    R: ReadRef<'data>,
+    D: ReadRef<'debug>,
+{
+    let segments = CodeSegments::read(file)?;
+    let (linked, symbol) = lookup(debug, name)?;
+    let moved = segments.moved_from(&linked)?;
+    let address = symbol.address.wrapping_add(moved);
+    place(&segments, Candidate { address, ..symbol }, name)
+}
+
+/// Finds a symbol, in a file of either class.
+fn lookup<'data, R: ReadRef<'data>>(
+    data: R,
+    name: &str,
+) -> Result<(CodeSegments, Candidate), SymbolError> {
+    with_budget(data, |data, kind| match kind {
+        FileKind::Elf32 => lookup_in::<FileHeader32<Endianness>, _>(data, name),
+        FileKind::Elf64 => lookup_in::<FileHeader64<Endianness>, _>(data, name),
+        _ => Err(SymbolError::NotElf),
+    })
+}
+
+/// Reads a file of which at most [`MAX_BYTES`] are read in all.
+pub(super) fn with_budget<'data, R: ReadRef<'data>, T>(
+    data: R,
+    read: impl FnOnce(Capped<'_, R>, FileKind) -> Result<T, SymbolError>,
+) -> Result<T, SymbolError> {
     let budget = Budget::new(MAX_BYTES);
     let data = Capped::new(data, &budget);
-    let found = match FileKind::parse(data) {
-        Ok(FileKind::Elf32) => find_in::<FileHeader32<Endianness>, _>(data, name),
-        Ok(FileKind::Elf64) => find_in::<FileHeader64<Endianness>, _>(data, name),
-        _ => Err(SymbolError::NotElf),
-    };
-    match (found, budget.refused()) {
+    let kind = FileKind::parse(data).map_err(|_| SymbolError::NotElf)?;
+    match (read(data, kind), budget.refused()) {
         (Err(SymbolError::Damaged { what, .. }), Some(found)) => Err(SymbolError::TooLarge {
             what,
             found,
@@ -122,7 +179,7 @@ pub fn find<'data, R: ReadRef<'data>>(data: R, name: &str) -> Result<Function, S
     }
 }
 
-fn find_in<'data, Elf, R>(data: R, name: &str) -> Result<Function, SymbolError>
+fn lookup_in<'data, Elf, R>(data: R, name: &str) -> Result<(CodeSegments, Candidate), SymbolError>
 where
     Elf: FileHeader<Endian = Endianness>,
     R: ReadRef<'data>,
@@ -135,7 +192,7 @@ where
     // Sections are known by their types; nobody needs their names.
     let sections = SectionTable::<Elf, R>::new(sections, StringTable::default());
     let (base, version) = split_version(name);
-    let mut tables = Vec::new();
+    let mut tables: Vec<Table<'data, Elf>> = Vec::new();
     for kind in [elf::SHT_DYNSYM, elf::SHT_SYMTAB] {
         let mut of_kind = sections
             .iter()
@@ -154,7 +211,7 @@ where
         let strings = strings
             .data(endian, data)
             .map_err(damaged("the names of its symbols"))?;
-        tables.push((symbols, strings));
+        tables.push((kind, symbols, strings));
         // Only the exported ones have a table of versions.
         let versions = if kind == elf::SHT_DYNSYM {
             sections
@@ -198,23 +255,42 @@ where
             });
         }
         if let Some(best) = choose(candidates, name)? {
-            return place(header, endian, data, best, name);
+            return Ok((CodeSegments::of(header, data)?, best));
         }
     }
-    if tables.is_empty() {
-        return Err(SymbolError::Stripped);
-    }
-    let names = tables.into_iter().flat_map(|(symbols, strings)| {
+    let has_functions = |kind| {
+        let functions = |(_, symbols, strings): &Table<'data, Elf>| {
+            let mut symbols = symbols.iter();
+            symbols.any(|symbol| defined_function::<Elf>(endian, symbol, strings).is_some())
+        };
+        tables.iter().filter(|table| table.0 == kind).any(functions)
+    };
+    let stripped = !has_functions(elf::SHT_SYMTAB);
+    let exported = stripped && has_functions(elf::SHT_DYNSYM);
+    let names = tables.into_iter().flat_map(|(_, symbols, strings)| {
         let functions = symbols.iter();
         functions.filter_map(move |symbol| defined_function::<Elf>(endian, symbol, strings))
     });
     let names = names.map(|text| split_version(text).0);
     let names = names.filter(|other| *other != base);
-    Err(SymbolError::NoSuchFunction {
-        function: name.to_owned(),
-        near: nearest(base, names).map(str::to_owned),
+    let near = nearest(base, names).map(str::to_owned);
+    let function = name.to_owned();
+    Err(match stripped {
+        true => SymbolError::Stripped {
+            function,
+            exported,
+            near,
+        },
+        false => SymbolError::NoSuchFunction { function, near },
     })
 }
+
+/// A table of symbols: its kind, its rows, the names.
+type Table<'data, Elf> = (
+    elf::SectionType,
+    &'data [<Elf as FileHeader>::Sym],
+    &'data [u8],
+);
 
 /// The name of a symbol that is defined here and can be a function.
 fn defined_function<'data, Elf: FileHeader<Endian = Endianness>>(
@@ -283,33 +359,12 @@ fn choose(mut candidates: Vec<Candidate>, name: &str) -> Result<Option<Candidate
 }
 
 /// From an address to the place in the file, by the segments that are loaded.
-fn place<'data, Elf, R>(
-    header: &Elf,
-    endian: Endianness,
-    data: R,
-    symbol: Candidate,
-    name: &str,
-) -> Result<Function, SymbolError>
-where
-    Elf: FileHeader<Endian = Endianness>,
-    R: ReadRef<'data>,
-{
-    let segments = header
-        .program_headers(endian, data)
-        .map_err(damaged("its program headers"))?;
-    let place = segments.iter().find_map(|segment| {
-        if segment.p_type(endian) != elf::PT_LOAD || !segment.p_flags(endian).contains(elf::PF_X) {
-            return None;
-        }
-        let into = symbol.address.checked_sub(segment.p_vaddr(endian).into())?;
-        if into >= segment.p_filesz(endian).into() {
-            return None;
-        }
-        into.checked_add(segment.p_offset(endian).into())
-    });
-    let offset = place.ok_or_else(|| SymbolError::NotCode {
-        function: name.to_owned(),
-    })?;
+fn place(segments: &CodeSegments, symbol: Candidate, name: &str) -> Result<Function, SymbolError> {
+    let offset = segments
+        .offset(symbol.address)
+        .ok_or_else(|| SymbolError::NotCode {
+            function: name.to_owned(),
+        })?;
     Ok(Function {
         offset,
         size: symbol.size,
@@ -327,7 +382,7 @@ fn check_size(what: &'static str, found: u64) -> Result<(), SymbolError> {
     Ok(())
 }
 
-fn damaged(what: &'static str) -> impl FnOnce(object::Error) -> SymbolError {
+pub(super) fn damaged(what: &'static str) -> impl FnOnce(object::Error) -> SymbolError {
     move |source| SymbolError::Damaged { what, source }
 }
 

@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::KernelError;
+use crate::binary::debug_file::DebugSearch;
 use crate::binary::ld_so_cache::CacheError;
 use crate::binary::symbol::SymbolError;
 
@@ -63,12 +64,14 @@ pub enum ProbeError {
         path: PathBuf,
     },
     /// The place asked for is not in the file.
-    #[error("looking for the place in {}: {source}", .path.display())]
+    #[error("looking for the place in {}: {source}{debug}", .path.display())]
     Symbol {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         source: SymbolError,
+        /// Where its debug file was looked for.
+        debug: DebugSearch,
     },
     /// An offset that leads out of what it counts from.
     #[error("offset {offset} is not in {what}, which has {size} bytes")]
@@ -138,7 +141,7 @@ impl ProbeError {
                 "give the absolute path, or the name of a library: libc, libc.so.6"
             }
             Self::NoLibrary { .. } => "give the absolute path",
-            Self::Symbol { source, .. } => return symbol_hint(source),
+            Self::Symbol { source, debug, .. } => return symbol_hint(source, debug),
             Self::ProcessRefused { .. } => {
                 "it takes CAP_SYS_PTRACE to look into processes of others"
             }
@@ -148,17 +151,30 @@ impl ProbeError {
     }
 }
 
-fn symbol_hint(error: &SymbolError) -> Option<String> {
+fn symbol_hint(error: &SymbolError, debug: &DebugSearch) -> Option<String> {
     let text = match error {
         SymbolError::NoSuchFunction {
             near: Some(near), ..
         } => return Some(format!("did you mean `{near}`?")),
+        SymbolError::Stripped { near, .. } => {
+            let near = near
+                .as_ref()
+                .map(|near| format!("did you mean `{near}`? Else "));
+            // The first place is the one that goes by the build ID, where there is one.
+            let place = debug
+                .absent
+                .first()
+                .map(|path| format!(" ({})", path.display()));
+            return Some(format!(
+                "{}install its debug symbols{}, or give its place in the file: --offset without --fn-name",
+                near.unwrap_or_default(),
+                place.unwrap_or_default()
+            ));
+        }
         SymbolError::NoSuchFunction { .. } => {
             "`nm` and `nm -D` list its functions; C++ and Rust names are mangled there"
         }
-        SymbolError::Stripped | SymbolError::Several { .. } => {
-            "give its place in the file: --offset without --fn-name"
-        }
+        SymbolError::Several { .. } => "give its place in the file: --offset without --fn-name",
         SymbolError::Indirect { .. } => {
             "name the implementation that is chosen on this machine (`nm` lists them), or its place with --offset"
         }

@@ -207,10 +207,91 @@ fn files_without_symbols_and_other_files_are_told_apart() {
     let cases: [(&[u8], SymbolError); 3] = [
         (b"#!/bin/sh\necho", SymbolError::NotElf),
         (b"", SymbolError::NotElf),
-        (&library(&[]), SymbolError::Stripped),
+        (
+            &library(&[]),
+            SymbolError::Stripped {
+                function: "f".to_owned(),
+                exported: false,
+                near: None,
+            },
+        ),
     ];
     for (file, expected) in cases {
         assert_eq!(find(file, "f"), Err(expected));
+    }
+}
+
+#[test]
+fn a_file_with_exported_functions_only_is_called_stripped() {
+    let exported: &[Symbol] = &[function("exported", ADDRESS)];
+    let stripped = |exported: bool, near: Option<&str>| {
+        Err(SymbolError::Stripped {
+            function: "exportd".to_owned(),
+            exported,
+            near: near.map(str::to_owned),
+        })
+    };
+    let near = Some("exported");
+    let file = library(&[(SHT_DYNSYM, exported)]);
+    assert_eq!(find(file.as_slice(), "exportd"), stripped(true, near));
+    // A table that is left without functions is as good as none.
+    let file = library(&[(SHT_DYNSYM, exported), (SHT_SYMTAB, &[])]);
+    assert_eq!(find(file.as_slice(), "exportd"), stripped(true, near));
+    let file = library(&[(SHT_DYNSYM, &[]), (SHT_SYMTAB, &[])]);
+    assert_eq!(find(file.as_slice(), "exportd"), stripped(false, None));
+    let file = library(&[(SHT_DYNSYM, exported), (SHT_SYMTAB, exported)]);
+    assert!(matches!(
+        find(file.as_slice(), "exportd"),
+        Err(SymbolError::NoSuchFunction { .. })
+    ));
+}
+
+#[test]
+fn symbols_of_a_debug_file_are_placed_by_the_segments_of_the_file() {
+    /// Place, address and size of the one segment.
+    fn with_segment(mut file: Vec<u8>, place: u64, address: u64, size: u64) -> Vec<u8> {
+        for (at, value) in [(8, place), (16, address), (24, address), (32, size)] {
+            file[64 + at..][..8].copy_from_slice(&value.to_le_bytes());
+        }
+        file
+    }
+    let stripped = library(&[]);
+    let symbols: &[Symbol] = &[
+        function("f", ADDRESS + 0x10),
+        function("far", ADDRESS + 0x1000),
+    ];
+    let debug = library(&[(SHT_SYMTAB, symbols)]);
+    let by = |file: &[u8], debug: &[u8], name| find_by_debug_file(file, debug, name);
+    assert_eq!(by(&stripped, &debug, "f"), found(0x10));
+    assert!(matches!(
+        by(&stripped, &debug, "far"),
+        Err(SymbolError::NotCode { .. })
+    ));
+    assert!(matches!(
+        by(&stripped, &debug, "g"),
+        Err(SymbolError::NoSuchFunction { .. })
+    ));
+    // A debug file has none of the code: its own places and sizes mean nothing.
+    let empty = with_segment(debug.clone(), 0, ADDRESS, 0);
+    assert_eq!(by(&stripped, &empty, "f"), found(0x10));
+    // The file was moved in memory since (prelink).
+    let moved = with_segment(stripped.clone(), PLACE, ADDRESS + 0x10_0000, 0x1000);
+    assert_eq!(by(&moved, &empty, "f"), found(0x10));
+    let moved = with_segment(stripped.clone(), PLACE, ADDRESS - 0x10_0000, 0x1000);
+    assert_eq!(by(&moved, &empty, "f"), found(0x10));
+    // Without program headers the addresses are those of the file.
+    let mut bare = debug.clone();
+    bare[56..58].fill(0);
+    assert_eq!(by(&stripped, &bare, "f"), found(0x10));
+    // Another machine, or no code in the file.
+    let mut other = debug.clone();
+    other[18] = 183;
+    assert_eq!(by(&stripped, &other, "f"), Err(SymbolError::OtherSegments));
+    let mut no_code = stripped.clone();
+    no_code[64 + 4] = PF_R.0 as u8;
+    assert_eq!(by(&no_code, &debug, "f"), Err(SymbolError::OtherSegments));
+    for (file, debug) in [(&b"no"[..], &debug[..]), (&stripped, b"no")] {
+        assert_eq!(by(file, debug, "f"), Err(SymbolError::NotElf));
     }
 }
 
@@ -241,8 +322,12 @@ fn versions_of_exported_functions_are_known() {
     let plain = find(file.as_slice(), "malloc").unwrap();
     assert!(plain.offset > 0 && plain.offset < file.len() as u64);
     let missing = find(file.as_slice(), "malloc@NEVER_1");
+    // Distributions strip it.
     assert!(
-        matches!(missing, Err(SymbolError::NoSuchFunction { .. })),
+        matches!(
+            missing,
+            Err(SymbolError::NoSuchFunction { .. } | SymbolError::Stripped { .. })
+        ),
         "{missing:?}"
     );
     if cfg!(target_arch = "x86_64") {
@@ -325,6 +410,9 @@ fn names_without_an_end_are_none() {
     file[name.unwrap() + 8] = b'x';
     assert!(matches!(
         find(file.as_slice(), "exportedx"),
-        Err(SymbolError::NoSuchFunction { .. })
+        Err(SymbolError::Stripped {
+            exported: false,
+            ..
+        })
     ));
 }

@@ -11,28 +11,35 @@ use std::path::{Path, PathBuf};
 use object::read::ReadCache;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
-use super::{KernelError, failed};
+use super::{KernelError, debug_files, failed, libraries};
 use crate::UprobePoint;
-use crate::binary::{ld_so_cache, library, process_maps, symbol};
+use crate::binary::{library, process_maps};
 use crate::kernel::{ProbeError, UprobePlace};
 
-const LD_SO_CACHE: &str = "/etc/ld.so.cache";
+/// Names in a folder that are looked at: 65536; Debian's largest folder of libraries has some 5000.
+const MAX_FOLDER_ENTRIES: usize = 1 << 16;
 
 /// A file that was found.
-struct Found {
-    file: OwnedFd,
+pub(super) struct Found {
+    pub(super) file: OwnedFd,
     /// Its path in the file system where it was looked up.
-    path: PathBuf,
+    pub(super) path: PathBuf,
+    /// That file system.
+    pub(super) root: Root,
 }
 
 /// Where paths begin.
-enum Root {
+pub(super) enum Root {
     Ours,
-    Container(OwnedFd),
+    Container {
+        folder: OwnedFd,
+        /// Its path as this process sees it: what the kernel's paths of files in a chroot begin with.
+        path: PathBuf,
+    },
 }
 
 pub(super) fn place(point: &UprobePoint) -> Result<UprobePlace<OwnedFd>, KernelError> {
-    let Found { file, path } = find(point)?;
+    let Found { file, path, root } = find(point)?;
     let file = File::from(file);
     let size = file
         .metadata()
@@ -41,10 +48,7 @@ pub(super) fn place(point: &UprobePoint) -> Result<UprobePlace<OwnedFd>, KernelE
     let offset = match &point.function {
         Some(name) => {
             let cache = ReadCache::new(&file);
-            let function = symbol::find(&cache, name).map_err(|source| ProbeError::Symbol {
-                path: path.clone(),
-                source,
-            })?;
+            let function = debug_files::find(&file, &cache, &path, &root, name)?;
             if function.size != 0 && point.offset >= function.size {
                 return Err(outside(point.offset, format!("`{name}`"), function.size));
             }
@@ -76,7 +80,7 @@ fn find(point: &UprobePoint) -> Result<Found, KernelError> {
     if target.starts_with('/') {
         let path = PathBuf::from(target);
         return match root.open(&path)? {
-            Some(file) => Ok(Found { file, path }),
+            Some(file) => Ok(Found { file, path, root }),
             None => Err(ProbeError::NoBinary { path }.into()),
         };
     }
@@ -84,50 +88,72 @@ fn find(point: &UprobePoint) -> Result<Found, KernelError> {
         let target = target.to_owned();
         return Err(ProbeError::BinaryName { target }.into());
     }
-    let mut looked = Vec::new();
-    if let Some(pid) = point.pid {
-        if let Some(found) = mapped(pid, target)? {
-            return Ok(found);
-        }
-        looked.push(format!("/proc/{pid}/maps"));
-    }
-    if let Some(found) = cached(&root, target)? {
-        return Ok(found);
-    }
-    looked.push(match point.container_pid {
-        Some(pid) => format!("{LD_SO_CACHE} of process {pid}'s container"),
-        None => LD_SO_CACHE.to_owned(),
-    });
-    let name = target.to_owned();
-    Err(ProbeError::NoLibrary { name, looked }.into())
+    libraries::find(point, root, target)
 }
 
 impl Root {
-    fn of(container: Option<u32>) -> Result<Self, KernelError> {
+    pub(super) fn of(container: Option<u32>) -> Result<Self, KernelError> {
         let Some(pid) = container else {
             return Ok(Self::Ours);
         };
-        let folder = process(pid)?;
+        let process = process(pid)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(&folder, "root", flags, Mode::empty());
-        root.map(Self::Container)
-            .map_err(|error| refused(pid, error.into()))
+        let folder = rustix::fs::openat(&process, "root", flags, Mode::empty())
+            .map_err(|error| refused(pid, error.into()))?;
+        let path = read_link(&process, "root").unwrap_or_else(|| PathBuf::from("/"));
+        Ok(Self::Container { folder, path })
+    }
+
+    /// A path as the kernel tells it to this process, as it is below this root.
+    pub(super) fn below(&self, path: PathBuf) -> PathBuf {
+        match self {
+            Self::Ours => path,
+            Self::Container { path: root, .. } => match path.strip_prefix(root) {
+                Ok(rest) => Path::new("/").join(rest),
+                Err(_) => path,
+            },
+        }
+    }
+
+    /// The path of an open file, with all links followed.
+    pub(super) fn path_of(&self, file: &impl AsFd) -> Option<PathBuf> {
+        let path = rustix::fs::readlinkat(CWD, descriptor_path(file), Vec::new()).ok()?;
+        let path = PathBuf::from(path.into_string().ok()?);
+        path.is_absolute().then(|| self.below(path))
+    }
+
+    /// The names in a folder, and whether each is a folder itself; none where it cannot be read.
+    pub(super) fn names(&self, folder: &Path) -> Vec<(String, bool)> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(folder) = self.open_path(folder, flags) else {
+            return Vec::new();
+        };
+        let entries = std::fs::read_dir(descriptor_path(&folder));
+        let entries = entries.into_iter().flatten().flatten();
+        let name = |entry: std::fs::DirEntry| {
+            let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            Some((entry.file_name().into_string().ok()?, folder))
+        };
+        entries.take(MAX_FOLDER_ENTRIES).filter_map(name).collect()
+    }
+
+    fn open_path(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let found = match self {
+            Self::Ours => rustix::fs::open(path, flags, Mode::empty()),
+            // Symlinks with absolute paths, too, lead to what the container sees (kernel 5.6).
+            Self::Container { folder, .. } => {
+                let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+                rustix::fs::openat2(folder, path, flags, Mode::empty(), resolve)
+            }
+        };
+        Ok(found?)
     }
 
     /// Opens a regular file; `None` when nothing is at the path. Nothing else is opened, not even for a moment: a
     /// container may have pipes and devices at its paths.
-    fn open(&self, path: &Path) -> Result<Option<OwnedFd>, KernelError> {
+    pub(super) fn open(&self, path: &Path) -> Result<Option<OwnedFd>, KernelError> {
         let call = || format!("opening {}", path.display());
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let found = match self {
-            Self::Ours => rustix::fs::open(path, flags, Mode::empty()),
-            // Symlinks with absolute paths, too, lead to what the container sees (kernel 5.6).
-            Self::Container(root) => {
-                let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-                rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
-            }
-        };
-        match found.map_err(io::Error::from) {
+        match self.open_path(path, OFlags::PATH | OFlags::CLOEXEC) {
             Ok(found) => reopen(&found, path).map(Some),
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
@@ -139,8 +165,14 @@ impl Root {
     }
 }
 
+/// A link's target.
+pub(super) fn read_link(folder: &impl AsFd, name: &str) -> Option<PathBuf> {
+    let path = rustix::fs::readlinkat(folder, name, Vec::new()).ok()?;
+    Some(PathBuf::from(path.into_string().ok()?))
+}
+
 /// From a descriptor that only names a file to one that reads it.
-fn reopen(found: &OwnedFd, path: &Path) -> Result<OwnedFd, KernelError> {
+pub(super) fn reopen(found: &OwnedFd, path: &Path) -> Result<OwnedFd, KernelError> {
     let call = || format!("opening {}", path.display());
     let status = rustix::fs::fstat(found).map_err(failed(call))?;
     if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
@@ -157,7 +189,7 @@ pub(super) fn descriptor_path(file: &impl AsFd) -> String {
 }
 
 /// `/proc/<pid>`, held: another process that gets the number does not take its place.
-fn process(pid: u32) -> Result<OwnedFd, KernelError> {
+pub(super) fn process(pid: u32) -> Result<OwnedFd, KernelError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rustix::fs::openat(CWD, format!("/proc/{pid}"), flags, Mode::empty()) {
         Ok(folder) => Ok(folder),
@@ -174,7 +206,7 @@ fn refused(pid: u32, source: io::Error) -> KernelError {
 }
 
 /// A library that a process has mapped: the very file, even where its path leads elsewhere by now.
-fn mapped(pid: u32, name: &str) -> Result<Option<Found>, KernelError> {
+pub(super) fn mapped(pid: u32, name: &str) -> Result<Option<Found>, KernelError> {
     let folder = process(pid)?;
     let read = OFlags::RDONLY | OFlags::CLOEXEC;
     let maps = rustix::fs::openat(&folder, "maps", read, Mode::empty())
@@ -185,71 +217,25 @@ fn mapped(pid: u32, name: &str) -> Result<Option<Found>, KernelError> {
     let Some(mapping) = process_maps::find(&maps, name) else {
         return Ok(None);
     };
-    let path = PathBuf::from(mapping.path);
+    let root = Root::of(Some(pid))?;
+    let path = root.below(PathBuf::from(mapping.path));
     let link = format!("map_files/{:x}-{:x}", mapping.start, mapping.end);
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     match rustix::fs::openat(&folder, link, flags, Mode::empty()) {
         Ok(found) => {
             let file = reopen(&found, &path)?;
-            Ok(Some(Found { file, path }))
+            Ok(Some(Found { file, path, root }))
         }
         // `map_files` takes CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE (kernel 5.9), the path only the right to look.
         Err(_) => {
-            let file = Root::of(Some(pid))?.open(&path)?;
-            Ok(file.map(|file| Found { file, path }))
+            let file = root.open(&path)?;
+            Ok(file.map(|file| Found { file, path, root }))
         }
     }
-}
-
-/// A library by the cache of the dynamic linker: the first for this machine's architecture, else the first that is
-/// there.
-fn cached(root: &Root, name: &str) -> Result<Option<Found>, KernelError> {
-    let path = Path::new(LD_SO_CACHE);
-    let Some(cache) = root.open(path)? else {
-        return Ok(None);
-    };
-    let cache = read_capped(cache, ld_so_cache::MAX_BYTES)
-        .map_err(failed(|| format!("reading {}", path.display())))?;
-    let paths = ld_so_cache::find(&cache, name).map_err(|source| ProbeError::LdSoCache {
-        path: path.to_owned(),
-        source,
-    })?;
-    let mut first = None;
-    for path in paths {
-        let path = PathBuf::from(path);
-        let Some(file) = root.open(&path)? else {
-            continue;
-        };
-        let found = Found { file, path };
-        if is_native(&found.file) {
-            return Ok(Some(found));
-        }
-        first = first.or(Some(found));
-    }
-    Ok(first)
-}
-
-/// Whether a file has the ELF class and machine of this program itself.
-fn is_native(file: &OwnedFd) -> bool {
-    let ours = rustix::fs::open("/proc/self/exe", OFlags::RDONLY, Mode::empty());
-    let Ok(ours) = ours else { return false };
-    let ours = kind(&ours);
-    ours.is_some() && ours == kind(file)
-}
-
-/// Class and machine (`e_ident[EI_CLASS]`, `e_machine`) of an ELF file.
-fn kind(file: &OwnedFd) -> Option<(u8, [u8; 2])> {
-    let mut header = [0_u8; 20];
-    let read = rustix::io::pread(file, &mut header, 0).ok()?;
-    let header = header.get(..read)?;
-    if !header.starts_with(b"\x7fELF") {
-        return None;
-    }
-    Some((*header.get(4)?, *header.get(18..)?.first_chunk()?))
 }
 
 /// Reads up to a limit; more than that is an error (`FileTooLarge`).
-fn read_capped(file: OwnedFd, limit: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_capped(file: OwnedFd, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::from(file).take(limit + 1).read_to_end(&mut bytes)?;
     if read as u64 > limit {

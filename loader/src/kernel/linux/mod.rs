@@ -7,9 +7,11 @@
 mod binary;
 mod bpffs;
 mod capabilities;
+mod debug_files;
 mod describe;
 mod dispatcher;
 mod externs;
+mod libraries;
 mod links;
 mod load;
 mod maps;
