@@ -205,11 +205,14 @@ where
         return Err(SymbolError::Stripped);
     }
     let names = tables.into_iter().flat_map(|(symbols, strings)| {
-        let functions = symbols.iter();
+        // One that the dynamic linker chooses is refused, and parts of functions (`.cold`) are not what was meant.
+        let functions = symbols
+            .iter()
+            .filter(|symbol| symbol.st_type() != elf::STT_GNU_IFUNC);
         functions.filter_map(move |symbol| defined_function::<Elf>(endian, symbol, strings))
     });
     let names = names.map(|text| split_version(text).0);
-    let names = names.filter(|other| *other != base);
+    let names = names.filter(|other| *other != base && !other.contains('.'));
     Err(SymbolError::NoSuchFunction {
         function: name.to_owned(),
         near: nearest(base, names).map(str::to_owned),
