@@ -103,6 +103,25 @@ pub(crate) enum Error {
     Json(#[source] serde_json::Error),
     #[error("writing to standard output")]
     Print(#[source] std::io::Error),
+    #[error("cannot print the result: {} loaded and stay{} loaded", programs(.ids), if ids.len() == 1 { "s" } else { "" })]
+    LoadedUnprinted { ids: Vec<u32>, source: Box<Self> },
+    #[error(
+        "cannot print the result: link {id} of program {program} is attached and stays attached"
+    )]
+    AttachedUnprinted {
+        id: u32,
+        program: u32,
+        source: Box<Self>,
+    },
+}
+
+/// `program 7 is`, `programs 7, 8 are`.
+fn programs(ids: &[u32]) -> String {
+    let words: Vec<_> = ids.iter().map(u32::to_string).collect();
+    match words.as_slice() {
+        [id] => format!("program {id} is"),
+        words => format!("programs {} are", words.join(", ")),
+    }
 }
 
 /// Why nothing is proven about an image that may be used.
@@ -235,6 +254,17 @@ impl Error {
                     .to_owned(),
             ),
             Self::Man { .. } => Some("name a folder that can be written".to_owned()),
+            Self::LoadedUnprinted { ids, .. } => match ids.as_slice() {
+                [id] => Some(format!(
+                    "`bpfman get program {id}` shows it, `bpfman unload {id}` removes it"
+                )),
+                _ => Some(
+                    "`bpfman list programs` shows them, `bpfman unload` removes each".to_owned(),
+                ),
+            },
+            Self::AttachedUnprinted { id, .. } => Some(format!(
+                "`bpfman get link {id}` shows it, `bpfman detach {id}` removes it"
+            )),
             Self::RegistryAuth(_) => Some("printf %s USERNAME:PASSWORD | base64".to_owned()),
             _ => None,
         }

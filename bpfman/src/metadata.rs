@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use loader::LoaderError;
+
 use crate::args::KeyValue;
 use crate::error::Error;
 
@@ -30,6 +32,8 @@ pub(crate) fn collect(
             _ => metadata.insert(key, value),
         };
     }
+    // Before anything is read or fetched.
+    loader::metadata::check(&metadata).map_err(LoaderError::from)?;
     Ok(metadata)
 }
 
@@ -54,6 +58,8 @@ mod tests {
         assert!(
             matches!(collect(pairs(&["a=b", "a=c"]), None), Err(Error::TwoValues { key, .. }) if key == "a")
         );
+        let long = collect(Vec::new(), Some("a".repeat(4097))).unwrap_err();
+        assert!(long.to_string().contains("`bpfman_application`"), "{long}");
         let both = collect(pairs(&["bpfman_application=x"]), Some("y".into()));
         assert!(matches!(both, Err(Error::TwoValues { .. })));
     }

@@ -16,7 +16,7 @@ pub mod limits;
 pub mod manifest;
 mod near;
 pub mod platform;
-mod printable;
+pub mod printable;
 mod progress;
 pub mod pull;
 pub mod reference;

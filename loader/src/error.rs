@@ -1,15 +1,16 @@
 mod hint;
 
-pub(crate) use hint::within;
+pub(crate) use hint::{quoted, within};
 
 use std::fmt;
 use std::path::PathBuf;
 
 use bytecode_object::{ByteOrder, KernelBtfUse, ObjectError, ProgramType, section_family};
 
-use crate::TcDirection;
 use crate::kernel::KernelError;
+use crate::metadata::MetadataError;
 use crate::state::StateError;
+use crate::{TcDirection, XdpMode};
 
 /// A hook of an interface, as a message names it: `eth0`, `eth0 ingress`, `eth0 ingress in /run/netns/blue`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +144,9 @@ pub enum LoaderError {
         /// The one of them that was most likely meant.
         near: Option<String>,
     },
+    /// Metadata that is longer than its cap, or damaged.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     /// A function asked for twice in one load.
     #[error("loading {from}: program `{function}` was asked for twice")]
     AskedTwice {
@@ -278,6 +282,8 @@ pub enum LoaderError {
         place: Box<HookPlace>,
         /// Id of the program there.
         foreign: u32,
+        /// Mode in which it runs.
+        mode: XdpMode,
     },
     /// The ingress place of an interface has a qdisc that takes no filters for both directions.
     #[error(

@@ -17,6 +17,7 @@ pub mod kernel;
 mod link;
 mod load;
 mod loader;
+pub mod metadata;
 mod near;
 pub mod object;
 mod paths;
@@ -27,11 +28,12 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod unload;
+mod whereabouts;
 
 pub use config::Config;
 pub use doctor::{Diagnosis, Finding, FindingKind, Outcome, Remedy};
 pub use error::{HookPlace, LoaderError};
-pub use link::{Attachment, Link};
+pub use link::{Attachment, Link, LinkInterface};
 pub use loader::{Loader, ReadGuard};
 pub use program::{KernelState, ManagedState, ManagedSummary, Program, ProgramSummary};
 pub use request::{

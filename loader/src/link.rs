@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use bytecode_object::ProgramType;
 
-use crate::{TcDirection, UprobePoint};
+use crate::{TcDirection, UprobePoint, XdpMode};
 
 /// A link as it is shown.
 #[derive(Debug, Clone)]
@@ -22,6 +22,21 @@ pub struct Link {
     pub metadata: BTreeMap<String, String>,
     /// It leads nowhere any more: its interface or namespace is gone, or somebody took away what ran there.
     pub gone: bool,
+    /// Its interface, for XDP, TC and TCX. Name and namespace of today are in [`Link::attachment`].
+    pub interface: Option<LinkInterface>,
+}
+
+/// The interface of a link, as it is now; of a link that is gone, as it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkInterface {
+    /// Index in its namespace.
+    pub ifindex: u32,
+    /// Inode of its network namespace; `None` when it was moved to one that cannot be found.
+    pub nsid: Option<u64>,
+    /// The name that it had when the link was recorded.
+    pub recorded_name: String,
+    /// Mode in which the kernel runs an XDP link.
+    pub mode: Option<XdpMode>,
 }
 
 /// Where a link is attached.
@@ -29,7 +44,7 @@ pub struct Link {
 pub enum Attachment {
     /// XDP on an interface.
     Xdp {
-        /// Interface name.
+        /// Name of the interface now.
         iface: String,
         /// 1 to 1000.
         priority: u32,
@@ -37,12 +52,12 @@ pub enum Attachment {
         position: u32,
         /// Words after which the chain goes on, in the kernel's order of their codes.
         proceed_on: Vec<String>,
-        /// Network namespace, `None` for ours.
+        /// A path that leads to its network namespace, `None` for ours.
         netns: Option<PathBuf>,
     },
     /// TC on one direction of an interface.
     Tc {
-        /// Interface name.
+        /// Name of the interface now.
         iface: String,
         /// Direction.
         direction: TcDirection,
@@ -52,20 +67,20 @@ pub enum Attachment {
         position: u32,
         /// Words after which the chain goes on, in the kernel's order of their codes.
         proceed_on: Vec<String>,
-        /// Network namespace, `None` for ours.
+        /// A path that leads to its network namespace, `None` for ours.
         netns: Option<PathBuf>,
     },
     /// TCX on one direction of an interface.
     Tcx {
-        /// Interface name.
+        /// Name of the interface now.
         iface: String,
         /// Direction.
         direction: TcDirection,
         /// 1 to 1000.
         priority: u32,
-        /// Place among our TCX links there, from 0.
+        /// Place among all TCX links there, those of others included, from 0.
         position: u32,
-        /// Network namespace, `None` for ours.
+        /// A path that leads to its network namespace, `None` for ours.
         netns: Option<PathBuf>,
     },
     /// A kernel tracepoint.

@@ -15,6 +15,7 @@ use crate::paths::can_be_pinned;
 use crate::state::{Guard, HexBytes, Hook, Key, MemberRecord, ProgramRecord};
 use crate::{
     KernelState, LoadRequest, Loader, LoaderError, Program, ProgramRequest, Source, TcDirection,
+    metadata,
 };
 
 /// Function of a dispatcher whose signature its members must have.
@@ -55,6 +56,7 @@ impl<K: Kernel> Loader<K> {
         guard: &mut Guard,
         request: LoadRequest,
     ) -> Result<Vec<Program>, LoaderError> {
+        metadata::check(&request.metadata)?;
         let from = describe(&request.source);
         let object = ObjectInfo::parse(&request.object).map_err(|source| LoaderError::Object {
             from: from.clone(),
@@ -257,7 +259,7 @@ impl<K: Kernel> Loader<K> {
         match source {
             KernelError::NoKernelFunction { ref function } => {
                 let function = function.clone();
-                self.no_function(what, &function, source)
+                self.no_function(what, &function, true, source)
             }
             source => LoaderError::Kernel {
                 what: what.to_owned(),
@@ -479,7 +481,10 @@ fn check(object: &ObjectInfo, programs: &[ProgramRequest], from: &str) -> Result
     for asked in programs {
         let function = asked.function.clone();
         let Some(found) = object.programs.get(&function) else {
-            let near = nearest(&function, object.programs.keys().map(String::as_str));
+            // Only those that can be loaded as what is asked for.
+            let fit = object.programs.iter();
+            let fit = fit.filter(|(_, program)| asked.program_type.fits(&program.section));
+            let near = nearest(&function, fit.map(|(name, _)| name.as_str()));
             return Err(LoaderError::FunctionNotFound {
                 from: from.to_owned(),
                 near: near.map(str::to_owned),

@@ -63,6 +63,23 @@ pub enum XdpMode {
     Hardware,
 }
 
+impl XdpMode {
+    /// The word for it, as `--mode` takes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Driver => "drv",
+            Self::Skb => "skb",
+            Self::Hardware => "hw",
+        }
+    }
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Which packets a TC or TCX program sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use log::{debug, warn};
+use log::warn;
 
 use crate::dispatcher::action;
-use crate::dispatcher::chain::{self, Pulse};
 use crate::error::Doing;
 use crate::kernel::{Kernel, ProgramBrief};
 use crate::state::{
     ChainKey, Guard, Hook, LinkRecord, PlaceRecord, ProgramRecord, Records, SourceRecord,
 };
 use crate::{
-    Attachment, KernelState, Link, LinkFilter, Loader, LoaderError, ManagedState, ManagedSummary,
-    Program, ProgramFilter, ProgramSummary, Source, UprobePoint,
+    Attachment, KernelState, Link, LinkFilter, LinkInterface, Loader, LoaderError, ManagedState,
+    ManagedSummary, Program, ProgramFilter, ProgramSummary, Source, UprobePoint,
 };
 
 impl<K: Kernel> Loader<K> {
@@ -78,8 +77,7 @@ impl<K: Kernel> Loader<K> {
             return Ok(Vec::new());
         };
         let recorded = records.links()?;
-        let places = places(&recorded);
-        let mut links = links(recorded, &records.programs()?);
+        let mut links = links(&recorded, &records.programs()?);
         links.retain(|link| {
             let kernel_type = link.program_type.kernel_type();
             filter
@@ -91,48 +89,8 @@ impl<K: Kernel> Loader<K> {
                     .iter()
                     .all(|(key, value)| link.metadata.get(key) == Some(value))
         });
-        self.mark_gone(records, &places, &mut links);
+        self.locate(records, &recorded, &mut links);
         Ok(links)
-    }
-
-    /// Says of links of interfaces whether they lead anywhere. What cannot be told is not said to be gone.
-    fn mark_gone(&self, records: &Records, places: &BTreeMap<u32, ChainKey>, links: &mut [Link]) {
-        let mut chains = BTreeMap::new();
-        for link in links {
-            let Some(place) = places.get(&link.id) else {
-                continue;
-            };
-            let found = match place.hook {
-                Hook::Tcx(_) => self.is_tcx_gone(link.id),
-                // The links of a chain go together.
-                Hook::Xdp | Hook::Tc(_) => match chains.get(place) {
-                    Some(gone) => Ok(*gone),
-                    None => self.is_chain_gone(records, *place),
-                },
-            };
-            link.gone = found.unwrap_or_else(|error| {
-                debug!("looking for what link {} leads to: {error}", link.id);
-                false
-            });
-            chains.insert(*place, link.gone);
-        }
-    }
-
-    fn is_chain_gone(&self, records: &Records, key: ChainKey) -> Result<bool, LoaderError> {
-        let Some(found) = records.chain(key)? else {
-            return Ok(true);
-        };
-        let pulse = chain::pulse(&self.kernel, &self.pins(), key, &found)?;
-        Ok(pulse != Pulse::Runs)
-    }
-
-    fn is_tcx_gone(&self, link: u32) -> Result<bool, LoaderError> {
-        let what = || format!("opening link {link}");
-        let Some(link) = self.kernel.open_pin(&self.pins().link(link)).doing(what)? else {
-            return Ok(true);
-        };
-        let interface = self.kernel.link_interface(&link).doing(what)?;
-        Ok(interface.is_none())
     }
 
     /// One program, ours or not.
@@ -153,10 +111,9 @@ impl<K: Kernel> Loader<K> {
         match (state, records, record) {
             (Some(kernel), Some(records), Some(record)) => {
                 let recorded = records.links()?;
-                let places = places(&recorded);
                 let only = BTreeMap::from([(id, record.clone())]);
-                let mut links = links(recorded, &only);
-                self.mark_gone(records, &places, &mut links);
+                let mut links = links(&recorded, &only);
+                self.locate(records, &recorded, &mut links);
                 Ok(self.view(id, record, kernel, &records.maps_folders()?, links))
             }
             (Some(kernel), _, _) => Ok(Program {
@@ -284,18 +241,13 @@ fn matches(program: &ProgramSummary, filter: &ProgramFilter) -> bool {
             .all(|(key, value)| has(key) == Some(value))
 }
 
-/// Where those of interfaces are.
-fn places(links: &BTreeMap<u32, LinkRecord>) -> BTreeMap<u32, ChainKey> {
-    let places = links.iter();
-    places
-        .filter_map(|(id, link)| Some((*id, link.order()?.0)))
-        .collect()
-}
-
 /// Every link of these programs as it is shown, by program and then in the order they were made.
-fn links(records: BTreeMap<u32, LinkRecord>, programs: &BTreeMap<u32, ProgramRecord>) -> Vec<Link> {
+fn links(
+    records: &BTreeMap<u32, LinkRecord>,
+    programs: &BTreeMap<u32, ProgramRecord>,
+) -> Vec<Link> {
     let mut chains: BTreeMap<ChainKey, Vec<(u32, u64, u32)>> = BTreeMap::new();
-    for (id, link) in &records {
+    for (id, link) in records {
         if let Some((key, priority)) = link.order() {
             chains
                 .entry(key)
@@ -313,15 +265,15 @@ fn links(records: BTreeMap<u32, LinkRecord>, programs: &BTreeMap<u32, ProgramRec
                 .map(|(position, (_, _, id))| (id, position)),
         );
     }
-    let mut ordered: Vec<_> = records.into_iter().collect();
+    let mut ordered: Vec<_> = records.iter().collect();
     ordered.sort_by_key(|(_, link)| (link.program_id, link.sequence));
-    let view = |(id, record): (u32, LinkRecord)| {
+    let view = |(id, record): (&u32, &LinkRecord)| {
         let program = programs.get(&record.program_id)?;
         Some(link(
-            id,
-            record,
+            *id,
+            record.clone(),
             program,
-            positions.get(&id).copied().unwrap_or(0),
+            positions.get(id).copied().unwrap_or(0),
         ))
     };
     ordered.into_iter().filter_map(view).collect()
@@ -330,6 +282,13 @@ fn links(records: BTreeMap<u32, LinkRecord>, programs: &BTreeMap<u32, ProgramRec
 /// A link as it is shown.
 pub(crate) fn link(id: u32, record: LinkRecord, program: &ProgramRecord, position: usize) -> Link {
     let mut metadata = program.metadata.clone();
+    let interface = record.order().zip(record.hook());
+    let interface = interface.map(|((key, _), hook)| LinkInterface {
+        ifindex: key.ifindex,
+        nsid: Some(key.nsid),
+        recorded_name: hook.iface,
+        mode: None,
+    });
     metadata.extend(record.metadata);
     // Ten places in a chain; TCX has room for 64 programs (`BPF_MPROG_MAX`).
     let position = u32::try_from(position).unwrap_or(u32::MAX);
@@ -413,6 +372,7 @@ pub(crate) fn link(id: u32, record: LinkRecord, program: &ProgramRecord, positio
         },
         metadata,
         gone: false,
+        interface,
     }
 }
 

@@ -20,7 +20,7 @@ use bytecode_object::ProgramType;
 use loader::XdpMode;
 use loader::kernel::linux::LinuxKernel;
 use loader::kernel::{
-    DispatcherConfig, Interface, Kernel, KernelError, LinkSpec, LoadAs, LoadSpec, Loaded,
+    Device, DispatcherConfig, Interface, Kernel, KernelError, LinkSpec, LoadAs, LoadSpec, Loaded,
     ProgramSpec, XdpDispatcherConfig,
 };
 
@@ -96,15 +96,28 @@ fn slot(
 fn on(
     kernel: &LinuxKernel,
     program: &OwnedFd,
-    interface: Interface,
+    interface: &Interface,
     netns: Option<&Path>,
 ) -> Result<OwnedFd, KernelError> {
     kernel.link(&LinkSpec::Xdp {
         program,
-        ifindex: interface.ifindex,
+        device: &device(interface, netns),
         mode: XdpMode::Driver,
-        netns,
     })
+}
+
+fn device(interface: &Interface, netns: Option<&Path>) -> Device {
+    Device {
+        ifindex: interface.ifindex,
+        nsid: interface.nsid,
+        netns: netns.map(Path::to_owned),
+    }
+}
+
+/// Id of the XDP program on an interface.
+fn runs_on(kernel: &LinuxKernel, interface: &Interface, netns: Option<&Path>) -> Option<u32> {
+    let state = kernel.interface_state(&device(interface, netns)).unwrap();
+    state.xdp.first().map(|(_, id)| *id)
 }
 
 /// Packets that a program counted.
@@ -155,10 +168,7 @@ fn a_chain_runs_in_order_and_is_swapped_in_one_step() {
     let kernel = LinuxKernel::new();
     let object = objects::object("xdp_count").unwrap();
     let interface = kernel.interface("veth0", None).unwrap();
-    assert_eq!(
-        kernel.xdp_program_on(interface.ifindex, None).unwrap(),
-        None
-    );
+    assert_eq!(runs_on(&kernel, &interface, None), None);
 
     let first = dispatcher(&kernel, 2, &[PASS, RETURN], false);
     let (one, two) = (
@@ -176,12 +186,9 @@ fn a_chain_runs_in_order_and_is_swapped_in_one_step() {
         slot(&kernel, &one, &first, "prog0").unwrap(),
         slot(&kernel, &two, &first, "prog1").unwrap(),
     ];
-    let link = on(&kernel, &first, interface, None).unwrap();
+    let link = on(&kernel, &first, &interface, None).unwrap();
     let id = kernel.program_state(&first).unwrap().id;
-    assert_eq!(
-        kernel.xdp_program_on(interface.ifindex, None).unwrap(),
-        Some(id)
-    );
+    assert_eq!(runs_on(&kernel, &interface, None), Some(id));
     assert!(ping(5));
     // Packets of others (neighbour discovery) may come in between.
     let (first_count, second_count) = (packets(&one), packets(&two));
@@ -191,7 +198,7 @@ fn a_chain_runs_in_order_and_is_swapped_in_one_step() {
     );
 
     // Another program on the same interface is refused, whoever's the first is.
-    let error = on(&kernel, &first, interface, None).unwrap_err();
+    let error = on(&kernel, &first, &interface, None).unwrap_err();
     assert_eq!(errno(&error), Some(libc::EBUSY), "{error:?}");
 
     // The second revision has a third program in front, which ends the chain.
@@ -212,10 +219,7 @@ fn a_chain_runs_in_order_and_is_swapped_in_one_step() {
     let before = packets(&one);
     assert!(ping(2) && packets(&one) >= before + 2);
     drop(link);
-    assert_eq!(
-        kernel.xdp_program_on(interface.ifindex, None).unwrap(),
-        None
-    );
+    assert_eq!(runs_on(&kernel, &interface, None), None);
 }
 
 #[test]
@@ -237,7 +241,7 @@ fn ten_slots_and_the_masks_between_them() {
     }
     let error = slot(&kernel, &held[0], &ten, "prog10").unwrap_err();
     assert!(matches!(error, KernelError::NoSlot { .. }), "{error:?}");
-    links.push(on(&kernel, &ten, interface, None).unwrap());
+    links.push(on(&kernel, &ten, &interface, None).unwrap());
     assert!(ping(3));
     drop(links);
     let counts: Vec<u64> = held.iter().map(packets).collect();
@@ -280,9 +284,9 @@ fn another_namespace_is_entered_for_its_interfaces_only() {
     assert_ne!(there.nsid, here.nsid);
     assert!(kernel.interface("veth1", None).is_err());
     let loaded = load(&kernel, &object, program("xdp_count", LoadAs::Plain), None).unwrap();
-    let link = on(&kernel, &loaded.programs[0].handle, there, Some(netns)).unwrap();
+    let link = on(&kernel, &loaded.programs[0].handle, &there, Some(netns)).unwrap();
     assert_eq!(
-        kernel.xdp_program_on(there.ifindex, Some(netns)).unwrap(),
+        runs_on(&kernel, &there, Some(netns)),
         Some(loaded.programs[0].id)
     );
     assert!(ping(2) && packets(&loaded) >= 2);
@@ -290,17 +294,16 @@ fn another_namespace_is_entered_for_its_interfaces_only() {
     // Each mode, where a veth has it; the hook of a card it has not, and what has no driver has only the generic one.
     let loopback = kernel.interface("lo", None).unwrap();
     for (interface, mode, expected) in [
-        (here, XdpMode::Driver, None),
-        (here, XdpMode::Skb, None),
-        (here, XdpMode::Hardware, Some(libc::EINVAL)),
-        (loopback, XdpMode::Driver, Some(libc::EOPNOTSUPP)),
-        (loopback, XdpMode::Skb, None),
+        (&here, XdpMode::Driver, None),
+        (&here, XdpMode::Skb, None),
+        (&here, XdpMode::Hardware, Some(libc::EINVAL)),
+        (&loopback, XdpMode::Driver, Some(libc::EOPNOTSUPP)),
+        (&loopback, XdpMode::Skb, None),
     ] {
         let spec = LinkSpec::Xdp {
             program: &loaded.programs[0].handle,
-            ifindex: interface.ifindex,
+            device: &device(interface, None),
             mode,
-            netns: None,
         };
         let found = kernel.link(&spec).err();
         assert_eq!(
@@ -357,7 +360,7 @@ fn what_the_kernel_makes_of_extensions() {
     );
     let interface = kernel.interface("veth0", None).unwrap();
     assert_eq!(
-        refused(on(&kernel, &one.programs[0].handle, interface, None)),
+        refused(on(&kernel, &one.programs[0].handle, &interface, None)),
         Some(libc::EINVAL)
     );
 

@@ -13,9 +13,11 @@ use std::process::Command;
 
 use bpfman_tests::lanes;
 use bytecode_object::ProgramType;
+use loader::TcDirection;
 use loader::kernel::linux::LinuxKernel;
 use loader::kernel::{
-    DispatcherConfig, Kernel, KernelError, LinkSpec, LoadSpec, Loaded, XdpDispatcherConfig,
+    Device, DispatcherConfig, IngressQdisc, Kernel, KernelError, LinkSpec, LoadSpec, Loaded,
+    XdpDispatcherConfig,
 };
 
 use objects::object;
@@ -356,8 +358,28 @@ fn what_cannot_be_loaded_says_why() {
         "{error:?}"
     );
     assert_eq!(kernel.interface("lo", None).unwrap().ifindex, 1);
-    assert_eq!(kernel.xdp_program_on(1, None).unwrap(), None);
-    assert!(kernel.xdp_program_on(u32::MAX >> 1, None).is_err());
+    let lo = kernel.interface("lo", None).unwrap();
+    let device = |ifindex| Device {
+        ifindex,
+        nsid: lo.nsid,
+        netns: None,
+    };
+    let state = kernel.interface_state(&device(1)).unwrap();
+    assert_eq!((state.name.as_str(), state.xdp.len()), ("lo", 0));
+    // ENODEV; what dumps say of such an interface is nothing.
+    let gone = device(u32::MAX >> 1);
+    assert!(matches!(
+        kernel.interface_state(&gone),
+        Err(KernelError::InterfaceGone { .. })
+    ));
+    assert_eq!(kernel.ingress_qdisc(&gone).unwrap(), IngressQdisc::None);
+    for direction in [TcDirection::Ingress, TcDirection::Egress] {
+        assert_eq!(kernel.tc_filters(&gone, direction).unwrap(), []);
+    }
+    assert!(matches!(
+        kernel.add_clsact(&gone),
+        Err(KernelError::InterfaceGone { .. })
+    ));
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) fn run(args: AttachArgs) -> Result<(), Error> {
     let mut guard = loader.lock()?;
     check_links(&loader, &guard, |links| to_join(&request.point, links))?;
     let link = loader.attach(&mut guard, args.program_id, request)?;
-    Printer::new(format).link(&link)
+    Printer::new(format).attached(&link)
 }
 
 type Parts = (AttachPoint, Vec<KeyValue>, OutputFormat);

@@ -196,6 +196,7 @@ mod tests {
             },
             metadata: BTreeMap::new(),
             gone: false,
+            interface: None,
         }
     }
 

@@ -1,9 +1,9 @@
 //! `doctor`.
 
+use bytecode_image::printable::escaped;
 use loader::{Diagnosis, Outcome, Remedy};
 use serde::Serialize;
 
-use super::table::printable;
 use crate::error::with_causes;
 
 /// A line a difference: what, expected, found, and what is or was done about it.
@@ -26,7 +26,7 @@ fn line(diagnosis: &Diagnosis) -> String {
         "{}: expected {}, found {}; {end}",
         finding.place, finding.expected, finding.found
     );
-    format!("{}\n", printable(&text))
+    format!("{}\n", escaped(&text))
 }
 
 #[derive(Debug, Serialize)]

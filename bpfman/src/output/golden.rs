@@ -17,8 +17,9 @@ use bytecode_image::verify::{
 use bytecode_object::ProgramType;
 use jiff::Timestamp;
 use loader::{
-    Attachment, Diagnosis, Finding, FindingKind, KernelState, Link, LoaderError, ManagedState,
-    ManagedSummary, Outcome, Program, ProgramSummary, Remedy, Source, TcDirection, UprobePoint,
+    Attachment, Diagnosis, Finding, FindingKind, KernelState, Link, LinkInterface, LoaderError,
+    ManagedState, ManagedSummary, Outcome, Program, ProgramSummary, Remedy, Source, TcDirection,
+    UprobePoint, XdpMode,
 };
 
 use super::doctor::DiagnosisJson;
@@ -103,6 +104,15 @@ fn image_source() -> Source {
     }
 }
 
+fn interface(name: &str, mode: Option<XdpMode>) -> Option<LinkInterface> {
+    Some(LinkInterface {
+        ifindex: 3,
+        nsid: Some(4_026_531_840),
+        recorded_name: name.to_owned(),
+        mode,
+    })
+}
+
 fn xdp_link(id: u32, iface: &str) -> Link {
     Link {
         id,
@@ -118,6 +128,7 @@ fn xdp_link(id: u32, iface: &str) -> Link {
         },
         metadata: application("XdpPassProgram"),
         gone: false,
+        interface: interface(iface, Some(XdpMode::Driver)),
     }
 }
 
@@ -140,6 +151,7 @@ fn tc_link() -> Link {
         },
         metadata: application("TcGlobal"),
         gone: false,
+        interface: interface("enp1s0", None),
     }
 }
 
@@ -158,6 +170,10 @@ fn tcx_link() -> Link {
         },
         metadata: application("go-app"),
         gone: false,
+        interface: Some(LinkInterface {
+            recorded_name: "eth7".to_owned(),
+            ..interface("eno3", None).unwrap()
+        }),
     }
 }
 
@@ -172,6 +188,7 @@ fn tracepoint_link() -> Link {
         },
         metadata: pairs(&[]),
         gone: false,
+        interface: None,
     }
 }
 
@@ -185,6 +202,7 @@ fn probe_links() -> Vec<Link> {
         attachment,
         metadata: pairs(&[]),
         gone: false,
+        interface: None,
     };
     let kprobe = |function: &str, offset, retprobe| Attachment::Kprobe {
         function: function.to_owned(),

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytecode_image::pull::BytecodeImage;
-use loader::{Attachment, KernelState, Link, ManagedState, Program, ProgramSummary, Source};
+use loader::{
+    Attachment, KernelState, Link, LinkInterface, ManagedState, Program, ProgramSummary, Source,
+    XdpMode,
+};
 use serde::Serialize;
 
 use super::programs::{hex_lower, hex_upper};
@@ -170,7 +173,7 @@ impl<'a> From<&'a Link> for LinkJson<'a> {
             bpf_function: &link.function,
             program_type: link.program_type.as_str(),
             application: application(&link.metadata),
-            attachment: AttachmentJson::from(&link.attachment),
+            attachment: AttachmentJson::from(link),
             metadata: &link.metadata,
             gone: link.gone,
         }
@@ -182,6 +185,9 @@ impl<'a> From<&'a Link> for LinkJson<'a> {
 enum AttachmentJson<'a> {
     Xdp {
         interface: &'a str,
+        #[serde(flatten)]
+        recorded: Option<InterfaceJson<'a>>,
+        mode: Option<&'static str>,
         priority: u32,
         position: u32,
         proceed_on: &'a [String],
@@ -189,6 +195,8 @@ enum AttachmentJson<'a> {
     },
     Tc {
         interface: &'a str,
+        #[serde(flatten)]
+        recorded: Option<InterfaceJson<'a>>,
         direction: &'static str,
         priority: u32,
         position: u32,
@@ -197,6 +205,8 @@ enum AttachmentJson<'a> {
     },
     Tcx {
         interface: &'a str,
+        #[serde(flatten)]
+        recorded: Option<InterfaceJson<'a>>,
         direction: &'static str,
         priority: u32,
         position: u32,
@@ -227,9 +237,29 @@ enum AttachmentJson<'a> {
     },
 }
 
-impl<'a> From<&'a Attachment> for AttachmentJson<'a> {
-    fn from(attachment: &'a Attachment) -> Self {
-        match attachment {
+/// Numbers of an interface, and its name of before.
+#[derive(Debug, Serialize)]
+struct InterfaceJson<'a> {
+    ifindex: u32,
+    interface_at_attach: &'a str,
+    network_namespace_inode: Option<u64>,
+}
+
+impl<'a> From<&'a LinkInterface> for InterfaceJson<'a> {
+    fn from(interface: &'a LinkInterface) -> Self {
+        Self {
+            ifindex: interface.ifindex,
+            interface_at_attach: &interface.recorded_name,
+            network_namespace_inode: interface.nsid,
+        }
+    }
+}
+
+impl<'a> From<&'a Link> for AttachmentJson<'a> {
+    fn from(link: &'a Link) -> Self {
+        let interface = link.interface.as_ref();
+        let recorded = interface.map(InterfaceJson::from);
+        match &link.attachment {
             Attachment::Xdp {
                 iface,
                 priority,
@@ -238,6 +268,10 @@ impl<'a> From<&'a Attachment> for AttachmentJson<'a> {
                 netns,
             } => Self::Xdp {
                 interface: iface,
+                recorded,
+                mode: interface
+                    .and_then(|interface| interface.mode)
+                    .map(XdpMode::as_str),
                 priority: *priority,
                 position: *position,
                 proceed_on,
@@ -252,6 +286,7 @@ impl<'a> From<&'a Attachment> for AttachmentJson<'a> {
                 netns,
             } => Self::Tc {
                 interface: iface,
+                recorded,
                 direction: direction.as_str(),
                 priority: *priority,
                 position: *position,
@@ -266,6 +301,7 @@ impl<'a> From<&'a Attachment> for AttachmentJson<'a> {
                 netns,
             } => Self::Tcx {
                 interface: iface,
+                recorded,
                 direction: direction.as_str(),
                 priority: *priority,
                 position: *position,

@@ -25,6 +25,10 @@ pub(super) fn details(link: &Link) -> String {
             .row("Priority:", priority)
             .row("Position:", position)
             .row("Proceed On:", proceed_on.join(", "))
+            .row(
+                "XDP Mode:",
+                or_none(link.interface.as_ref().and_then(|found| found.mode)),
+            )
             .row("Network Namespace:", namespace(netns.as_deref())),
         Attachment::Tc {
             iface,
@@ -79,6 +83,15 @@ pub(super) fn details(link: &Link) -> String {
     };
     let section = if link.gone {
         section.row("State:", "gone, with its interface or what ran there")
+    } else if link
+        .interface
+        .as_ref()
+        .is_some_and(|found| found.nsid.is_none())
+    {
+        section.row(
+            "State:",
+            "moved with its interface to a network namespace that cannot be found",
+        )
     } else {
         section
     };

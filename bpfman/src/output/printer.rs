@@ -1,6 +1,8 @@
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use bytecode_image::archive::{Exported, Imported};
+use bytecode_image::printable::{escaped, escaped_json, escaped_lines};
 use bytecode_image::pull::BytecodeImage;
 use bytecode_image::store::Freed;
 use loader::{Diagnosis, Link, Program, ProgramSummary};
@@ -11,7 +13,6 @@ use super::images_json::StoredImageJson;
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
 use super::progress::without_bar;
 use super::proof::{self, Proven, ProvenJson};
-use super::table::printable;
 use super::{doctor, images, links, programs};
 use crate::args::OutputFormat;
 use crate::error::Error;
@@ -27,13 +28,20 @@ impl Printer {
         Self { format }
     }
 
-    /// Text that is the same in every format.
+    /// Text that is the same in every format. What a terminal would obey in it is escaped.
     pub(crate) fn text(self, text: &str) -> Result<(), Error> {
-        self.bytes(text.as_bytes())
+        self.raw(escaped_lines(text).as_bytes())
     }
 
-    /// Text that may hold a path, whose bytes are any.
+    /// Text that may hold a path, whose bytes are any: as they are for a program, escaped for a terminal.
     pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), Error> {
+        if io::stdout().is_terminal() {
+            return self.text(&String::from_utf8_lossy(bytes));
+        }
+        self.raw(bytes)
+    }
+
+    fn raw(self, bytes: &[u8]) -> Result<(), Error> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Print(error)),
@@ -41,8 +49,19 @@ impl Printer {
         }
     }
 
-    /// `load`: one program in full, several as a list. JSON has them all in full.
+    /// `load`: one program in full, several as a list. JSON has them all in full. Programs stay loaded when that cannot be
+    /// printed, which the error says.
     pub(crate) fn loaded(self, programs: &[Program]) -> Result<(), Error> {
+        self.print_loaded(programs).map_err(|source| {
+            let ids: Vec<_> = programs.iter().map(|program| program.kernel.id).collect();
+            Error::LoadedUnprinted {
+                ids,
+                source: Box::new(source),
+            }
+        })
+    }
+
+    fn print_loaded(self, programs: &[Program]) -> Result<(), Error> {
         match self.format {
             OutputFormat::Json => {
                 self.json(&programs.iter().map(ProgramJson::from).collect::<Vec<_>>())
@@ -75,7 +94,16 @@ impl Printer {
         }
     }
 
-    /// `attach` and `get link`.
+    /// `attach`. The link stays when it cannot be printed, which the error says.
+    pub(crate) fn attached(self, link: &Link) -> Result<(), Error> {
+        self.link(link).map_err(|source| Error::AttachedUnprinted {
+            id: link.id,
+            program: link.program_id,
+            source: Box::new(source),
+        })
+    }
+
+    /// `get link`.
     pub(crate) fn link(self, link: &Link) -> Result<(), Error> {
         match self.format {
             OutputFormat::Json => self.json(&LinkJson::from(link)),
@@ -152,7 +180,8 @@ impl Printer {
     }
 
     fn json(self, value: &impl serde::Serialize) -> Result<(), Error> {
-        self.text(&json::render(value).map_err(Error::Json)?)
+        let text = json::render(value).map_err(Error::Json)?;
+        self.raw(escaped_json(&text).as_bytes())
     }
 }
 
@@ -163,7 +192,7 @@ pub(crate) struct Stderr;
 impl Stderr {
     /// `label: text` on a line of its own.
     pub(crate) fn labelled(label: &str, text: &str) {
-        let text = printable(text);
+        let text = escaped(text);
         let colour = match label {
             "error" => "\x1b[1;31m",
             "warning" => "\x1b[1;33m",
@@ -192,11 +221,11 @@ impl Stderr {
             };
             Self::labelled("verifier log", &which);
             for line in log {
-                Self::write(&format!("  {}\n", printable(line)));
+                Self::write(&format!("  {}\n", escaped(line)));
             }
         }
         for line in error.diff() {
-            Self::write(&format!("  {}\n", printable(&line)));
+            Self::write(&format!("  {}\n", escaped(&line)));
         }
         if let Some(hint) = error.hint() {
             Self::labelled("hint", &hint);
@@ -210,24 +239,21 @@ impl Stderr {
     }
 }
 
-/// What clap has to say: help and version on stdout, wrong usage on stderr.
+/// What clap has to say: help and version on stdout, wrong usage on stderr, with the words of the user in it.
 pub(crate) fn clap_message(message: &clap::Error) -> Result<(), Error> {
     let text = message.render();
+    let plain = text.to_string();
+    let safe = escaped_lines(&plain);
+    let render = |colour: bool| match &safe {
+        Cow::Borrowed(_) if colour => text.ansi().to_string(),
+        // Colours cannot be told from what the user typed.
+        safe => safe.clone().into_owned(),
+    };
     if message.use_stderr() {
-        let text = if coloured(&io::stderr()) {
-            text.ansi().to_string()
-        } else {
-            text.to_string()
-        };
-        Stderr::write(&text);
+        Stderr::write(&render(coloured(&io::stderr())));
         Ok(())
     } else {
-        let text = if coloured(&io::stdout()) {
-            text.ansi().to_string()
-        } else {
-            text.to_string()
-        };
-        Printer::default().text(&text)
+        Printer::default().raw(render(coloured(&io::stdout())).as_bytes())
     }
 }
 

@@ -1,6 +1,11 @@
 //! The two shapes of the guide's tables, as pure functions from cells to text.
 
-use std::fmt::Write;
+use bytecode_image::printable::escaped;
+
+/// Characters of a value in a list of labels and values: a path (`PATH_MAX`) is whole.
+const VALUE_CHARS: usize = 4096;
+/// Characters of a cell in a table.
+const LISTED_CHARS: usize = 256;
 
 /// A titled list of labels and values: "Bpfman State" and "Kernel State".
 #[derive(Debug)]
@@ -19,7 +24,8 @@ impl Section {
 
     /// A row with one value.
     pub(super) fn row(mut self, label: &'static str, value: impl ToString) -> Self {
-        self.rows.push((label, printable(&value.to_string())));
+        self.rows
+            .push((label, cell(&value.to_string(), VALUE_CHARS)));
         self
     }
 
@@ -32,7 +38,7 @@ impl Section {
         let before = self.rows.len();
         for value in values {
             let label = if self.rows.len() == before { label } else { "" };
-            self.rows.push((label, printable(&value)));
+            self.rows.push((label, cell(&value, VALUE_CHARS)));
         }
         if self.rows.len() == before {
             self.row(label, "None")
@@ -48,9 +54,15 @@ impl Section {
         let mut text = String::new();
         // A space before and behind each of the two columns.
         let title_width = labels + values + 2;
-        let _ = writeln!(text, " {:<title_width$} ", self.title);
+        text.push(' ');
+        pad(&mut text, self.title, title_width);
+        text.push_str(" \n");
         for (label, value) in &self.rows {
-            let _ = writeln!(text, " {label:<labels$}  {value:<values$} ");
+            text.push(' ');
+            pad(&mut text, label, labels);
+            text.push_str("  ");
+            pad(&mut text, value, values);
+            text.push_str(" \n");
         }
         text
     }
@@ -70,7 +82,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     }
 
     pub(super) fn push(&mut self, row: [String; COLUMNS]) {
-        self.rows.push(row.map(|cell| printable(&cell)));
+        self.rows.push(row.map(|text| cell(&text, LISTED_CHARS)));
     }
 
     /// Column names and rows, each cell padded to its column.
@@ -84,7 +96,9 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         let mut text = String::new();
         for row in &self.rows {
             for (width, cell) in widths.into_iter().zip(row) {
-                let _ = write!(text, " {cell:<width$} ");
+                text.push(' ');
+                pad(&mut text, cell, width);
+                text.push(' ');
             }
             text.push('\n');
         }
@@ -96,21 +110,26 @@ fn widest<'a>(cells: impl Iterator<Item = &'a str>) -> usize {
     cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
 }
 
-/// Names and metadata come from images and other people's programs: control characters in them must not reach a
-/// terminal.
-pub(super) fn printable(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_owned();
+/// What marks a cell that is cut.
+const CUT: char = '…';
+
+/// A text of at most `limit` characters, fit for a terminal: names and metadata come from images and other people's
+/// programs. What is cut is whole in JSON.
+fn cell(text: &str, limit: usize) -> String {
+    if text.chars().nth(limit).is_none() {
+        return escaped(text).into_owned();
     }
-    text.chars()
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect::<Vec<_>>()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
+    let start: String = text.chars().take(limit.saturating_sub(1)).collect();
+    let mut cut = escaped(&start).into_owned();
+    cut.push(CUT);
+    cut
+}
+
+/// Writes a text and fills it up with blanks. (`{:<width$}` takes no width above `u16::MAX`.)
+fn pad(out: &mut String, text: &str, width: usize) {
+    out.push_str(text);
+    let blanks = width.saturating_sub(text.chars().count());
+    out.extend(std::iter::repeat_n(' ', blanks));
 }
 
 #[cfg(test)]
@@ -138,7 +157,31 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_escaped() {
-        assert_eq!(printable("a\u{1b}[31mb\nc\té"), "a\\u{1b}[31mb\\nc\\té");
+    fn hidden_characters_are_escaped() {
+        let text = Section::new("Image")
+            .row("Name:", "a\u{1b}[31mb\u{9b}\u{202e}c")
+            .render();
+        assert!(text.contains("a\\u{1b}[31mb\\u{9b}\\u{202e}c"), "{text}");
+    }
+
+    #[test]
+    fn cells_of_any_length_are_cut_with_a_mark() {
+        for length in [0, 1, 255, 256, 257, 4096, 4097, 65_535, 65_536, 200_000] {
+            let long = "ä".repeat(length);
+            let mut table = Table::new(["Name", "Next"]);
+            table.push([long.clone(), "x".to_owned()]);
+            let widest = length.clamp(4, LISTED_CHARS);
+            let text = table.render();
+            for line in text.lines() {
+                assert_eq!(line.chars().count(), widest + 2 + 6, "{length}");
+            }
+            assert_eq!(text.contains(CUT), length > LISTED_CHARS, "{length}");
+            let text = Section::new("Image").row("Name:", &long).render();
+            assert_eq!(text.contains(CUT), length > VALUE_CHARS, "{length}");
+            // Each of these characters is written as eight.
+            let hidden = "\u{202e}".repeat(length);
+            let text = Section::new("Image").row("Name:", hidden).render();
+            assert!(text.lines().all(|line| line.len() <= 9 + 8 * VALUE_CHARS));
+        }
     }
 }

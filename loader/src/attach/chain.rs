@@ -7,7 +7,7 @@ use crate::dispatcher::action;
 use crate::dispatcher::chain::{self, Pulse};
 use crate::dispatcher::plan::{self, MAX_MEMBERS, Member};
 use crate::error::{Doing, HookPlace};
-use crate::kernel::{Device, Kernel};
+use crate::kernel::{Device, Kernel, KernelError};
 use crate::show;
 use crate::state::{
     ChainKey, ChainRecord, CommitStep, Guard, Hook, Key, LinkRecord, ModeRecord, PlaceRecord, Put,
@@ -28,7 +28,10 @@ pub(super) struct Joining {
 
 /// An interface's hook and the link to be made on it.
 pub(super) struct Place<'a> {
+    /// As it was asked for.
     pub(super) name: Box<HookPlace>,
+    /// The interface's own name.
+    pub(super) iface: String,
     pub(super) key: ChainKey,
     pub(super) device: Device,
     pub(super) program_id: u32,
@@ -64,17 +67,21 @@ impl<K: Kernel> Loader<K> {
         super::check_priority(id, &name, joining.priority)?;
         let proceed_on = action::mask(joining.hook, joining.proceed_on.as_ref())?;
         let what = format!("attaching program {id} to {name}");
-        let device = self.device(&what, &joining.iface, joining.netns.as_deref())?;
+        let (device, iface) = self.device(&what, &joining.iface, joining.netns.as_deref())?;
         let key = ChainKey {
             hook: joining.hook,
             nsid: device.nsid,
             ifindex: device.ifindex,
         };
+        let mut attaching = attaching;
+        if self.follow(guard, &what, key, &device, &iface)? {
+            attaching.links = guard.records_of_change()?.links()?;
+        }
         let record = LinkRecord {
             program_id: id,
             sequence: attaching.sequence,
             metadata: attaching.metadata,
-            place: place(&joining, key, proceed_on),
+            place: place(&joining, &iface, key, proceed_on),
         };
         let loaded = attaching.program.member.unwrap_or_default();
         let mut chain = guard.records_of_change()?.chain(key)?;
@@ -118,6 +125,7 @@ impl<K: Kernel> Loader<K> {
 
         let place = Place {
             name,
+            iface,
             key,
             device,
             program_id: id,
@@ -129,12 +137,13 @@ impl<K: Kernel> Loader<K> {
             Some(chain) => self.grow(change, &place, &chain, &members),
             None => self.found(change, &place, joining.mode, &members, loaded.extension),
         })?;
-        Ok(show::link(
+        let link = show::link(
             attaching.link_id,
-            record,
+            record.clone(),
             &attaching.program,
             position,
-        ))
+        );
+        self.located(guard, link, &record)
     }
 
     /// The first program on a hook.
@@ -238,27 +247,33 @@ impl<K: Kernel> Loader<K> {
         if key.hook != Hook::Xdp {
             return Ok(false);
         }
-        let there = self
-            .kernel
-            .xdp_program_on(key.ifindex, device.netns.as_deref());
-        let there = there.doing(|| format!("looking at interface {}", key.ifindex))?;
-        Ok(there == Some(chain.program_id))
+        Ok(self.xdp_programs(device)?.contains(&chain.program_id))
     }
 
-    /// Looks an interface up.
+    /// Ids of the XDP programs on an interface; none on one that is gone.
+    pub(super) fn xdp_programs(&self, device: &Device) -> Result<Vec<u32>, LoaderError> {
+        match self.kernel.interface_state(device) {
+            Ok(state) => Ok(state.xdp.into_iter().map(|(_, id)| id).collect()),
+            Err(KernelError::InterfaceGone { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error).doing(|| format!("looking at interface {}", device.ifindex)),
+        }
+    }
+
+    /// Looks an interface up by any of its names, and gives its own one as well.
     pub(super) fn device(
         &self,
         what: &str,
         iface: &str,
         netns: Option<&Path>,
-    ) -> Result<Device, LoaderError> {
+    ) -> Result<(Device, String), LoaderError> {
         let found = self.kernel.interface(iface, netns);
         let found = found.doing(|| what.to_owned())?;
-        Ok(Device {
+        let device = Device {
             ifindex: found.ifindex,
             nsid: found.nsid,
             netns: netns.map(Path::to_owned),
-        })
+        };
+        Ok((device, found.name))
     }
 }
 
@@ -302,13 +317,13 @@ fn join(
     Ok(())
 }
 
-fn place(joining: &Joining, key: ChainKey, proceed_on: u32) -> PlaceRecord {
+fn place(joining: &Joining, iface: &str, key: ChainKey, proceed_on: u32) -> PlaceRecord {
     let ChainKey {
         hook,
         nsid,
         ifindex,
     } = key;
-    let iface = joining.iface.clone();
+    let iface = iface.to_owned();
     let priority = joining.priority;
     let netns = joining.netns.clone();
     match hook {

@@ -36,7 +36,7 @@ impl<K: Kernel> Loader<K> {
             };
             match self.kernel.link(&spec) {
                 Err(source @ KernelError::NoKernelFunction { .. }) => {
-                    Err(self.no_function(&what, &function, source))
+                    Err(self.no_function(&what, &function, false, source))
                 }
                 link => link.doing(|| what.clone()),
             }
@@ -48,11 +48,12 @@ impl<K: Kernel> Loader<K> {
         &self,
         what: &str,
         function: &str,
+        tracing: bool,
         source: KernelError,
     ) -> LoaderError {
         LoaderError::NotInKernel {
             what: what.to_owned(),
-            near: self.kernel.near_function(function),
+            near: self.kernel.near_function(function, tracing),
             source: Box::new(source),
         }
     }

@@ -4,6 +4,7 @@ mod chain;
 mod fentry;
 mod fexit;
 mod kprobe;
+mod moved;
 mod rebuild;
 mod single;
 mod tc;
@@ -20,7 +21,7 @@ use bytecode_object::ProgramType;
 use crate::error::HookPlace;
 use crate::kernel::{Kernel, KernelError};
 use crate::state::{Guard, Hook, LinkRecord, ProgramRecord};
-use crate::{AttachPoint, AttachRequest, Link, Loader, LoaderError};
+use crate::{AttachPoint, AttachRequest, Link, Loader, LoaderError, metadata};
 
 /// A program that is to be attached, and what its link will be.
 struct Attaching {
@@ -45,6 +46,7 @@ impl<K: Kernel> Loader<K> {
         program_id: u32,
         request: AttachRequest,
     ) -> Result<Link, LoaderError> {
+        metadata::check(&request.metadata)?;
         let program = self.managed(guard, program_id)?;
         let hook = match request.point {
             AttachPoint::Xdp { .. } => ProgramType::Xdp,

@@ -1,11 +1,12 @@
 //! Putting a chain as it is recorded onto its hook again.
 
 use crate::change::{self, Change};
-use crate::dispatcher::chain::{self, Pulse};
+use crate::dispatcher::chain;
 use crate::dispatcher::plan::Member;
 use crate::error::Doing;
 use crate::kernel::{Description, Kernel, KernelError};
 use crate::state::{ChainKey, ChainRecord, CommitStep, Guard, Hook, Key, Put};
+use crate::whereabouts::{self, Whereabouts};
 use crate::{Loader, LoaderError};
 
 use super::chain::Place;
@@ -40,15 +41,37 @@ impl<K: Kernel> Loader<K> {
         let Some((first, record, name)) = first else {
             return Ok(());
         };
+        let names = chain::recorded_names(&links, key);
         let what = format!("building the chain on {name} anew");
-        let device = self.device(&what, &name.iface, chain.netns.as_deref())?;
-        if (device.nsid, device.ifindex) != (key.nsid, key.ifindex) {
-            let ChainKey { ifindex, nsid, .. } = key;
-            return Err(KernelError::InterfaceGone { ifindex, nsid }).doing(|| what);
-        }
+        let found = whereabouts::of_chain(&self.kernel, &self.pins(), key, &chain)?;
+        let (device, iface) = match &found {
+            Whereabouts::On(place) => (place.device.clone(), place.name.clone()),
+            // What runs is replaced by its link, wherever that is.
+            Whereabouts::Hidden { .. } => (chain.device(key), name.iface.clone()),
+            Whereabouts::Gone | Whereabouts::Unpinned => {
+                let device = chain.device(key);
+                let state = self
+                    .kernel
+                    .interface_state(&device)
+                    .doing(|| what.clone())?;
+                // Numbers are given out again: an interface of another name is taken for another one.
+                if !names.contains(&state.name) {
+                    let ChainKey { ifindex, nsid, .. } = key;
+                    return Err(KernelError::InterfaceGone { ifindex, nsid }).doing(|| what);
+                }
+                (device, state.name)
+            }
+        };
+        let runs = match key.hook {
+            Hook::Xdp => matches!(found, Whereabouts::On(_) | Whereabouts::Hidden { .. }),
+            Hook::Tc(direction) | Hook::Tcx(direction) => {
+                chain::has_filter(&self.kernel, key, direction, &chain)?
+            }
+        };
         let rebuilding = Rebuilding {
             place: Place {
                 name: Box::new(name),
+                iface,
                 key,
                 device,
                 program_id: first.program_id,
@@ -58,7 +81,7 @@ impl<K: Kernel> Loader<K> {
             chain,
             members,
         };
-        if self.is_on_hook(&rebuilding)? {
+        if runs {
             change::run(&self.kernel, guard, &what, |change| {
                 self.replace(change, &rebuilding)
             })
@@ -67,19 +90,6 @@ impl<K: Kernel> Loader<K> {
             change::run(&self.kernel, guard, &what, |change| {
                 self.found_again(change, &rebuilding)
             })
-        }
-    }
-
-    fn is_on_hook(&self, rebuilding: &Rebuilding<'_>) -> Result<bool, LoaderError> {
-        let (key, chain) = (rebuilding.place.key, &rebuilding.chain);
-        match key.hook {
-            Hook::Xdp => {
-                let pulse = chain::pulse(&self.kernel, &self.pins(), key, chain)?;
-                Ok(pulse == Pulse::Runs)
-            }
-            Hook::Tc(direction) | Hook::Tcx(direction) => {
-                chain::has_filter(&self.kernel, key, direction, chain)
-            }
         }
     }
 

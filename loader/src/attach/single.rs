@@ -55,6 +55,7 @@ impl<K: Kernel> Loader<K> {
             let put = change.records()?.put(Key::Link(link_id), Some(&record))?;
             change.record(vec![put])
         })?;
-        Ok(show::link(link_id, record, &program, position))
+        let link = show::link(link_id, record.clone(), &program, position);
+        self.located(guard, link, &record)
     }
 }

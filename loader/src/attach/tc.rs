@@ -53,7 +53,8 @@ impl<K: Kernel> Loader<K> {
             IngressQdisc::None => {
                 change.add_clsact(&place.device)?;
                 let made = ClsactRecord {
-                    iface: place.name.iface.clone(),
+                    iface: place.iface.clone(),
+                    netns: place.device.netns.clone(),
                 };
                 let key = Key::Clsact {
                     nsid: place.key.nsid,

@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use log::debug;
+
 use crate::error::{Doing, HookPlace};
-use crate::kernel::{Kernel, LinkSpec, Side};
+use crate::kernel::{Device, Kernel, KernelError, LinkSpec, Side, TcxMember};
 use crate::state::{ChainKey, Guard, Hook, LinkRecord, PlaceRecord};
 use crate::{Link, Loader, LoaderError, TcDirection};
 
@@ -41,13 +43,13 @@ impl<K: Kernel> Loader<K> {
         };
         super::check_priority(id, &name, asked.priority)?;
         let what = format!("attaching program {id} to {name}");
-        let device = self.device(&what, &asked.iface, asked.netns.as_deref())?;
+        let (device, iface) = self.device(&what, &asked.iface, asked.netns.as_deref())?;
         let key = ChainKey {
             hook: Hook::Tcx(asked.direction),
             nsid: device.nsid,
             ifindex: device.ifindex,
         };
-        let (neighbours, twice) = self.neighbours(guard, &attaching, key, &name)?;
+        let (neighbours, twice) = self.neighbours(guard, &attaching, (key, &device), &name)?;
         let function = attaching.program.function.clone();
         let refused = |link| LoaderError::TcxTwice {
             id,
@@ -70,7 +72,7 @@ impl<K: Kernel> Loader<K> {
             None => neighbours.last().map(|last| (Side::After, &last.handle)),
         };
         let place = PlaceRecord::Tcx {
-            iface: asked.iface.clone(),
+            iface,
             direction: asked.direction,
             nsid: key.nsid,
             ifindex: key.ifindex,
@@ -80,10 +82,9 @@ impl<K: Kernel> Loader<K> {
         let link = |program: &K::Handle| {
             let spec = LinkSpec::Tcx {
                 program,
-                ifindex: key.ifindex,
+                device: &device,
                 direction: asked.direction,
                 beside,
-                netns: asked.netns.as_deref(),
             };
             match self.kernel.link(&spec) {
                 // Somebody else attached it.
@@ -94,15 +95,30 @@ impl<K: Kernel> Loader<K> {
         self.attach_single_at(guard, attaching, place, &what, position, link)
     }
 
-    /// Our links on the hook. Those that lead nowhere any more are forgotten.
+    /// Our links on the hook, those that came there with their interface included. Those that lead nowhere any more are
+    /// forgotten.
     fn neighbours(
         &self,
         guard: &mut Guard,
         attaching: &Attaching,
-        key: ChainKey,
+        (key, device): (ChainKey, &Device),
         name: &HookPlace,
     ) -> Result<Neighbours<K::Handle>, LoaderError> {
+        let Hook::Tcx(direction) = key.hook else {
+            return Ok((Vec::new(), None));
+        };
         let pins = self.pins();
+        let members = match self.kernel.tcx_members(device, direction) {
+            Ok(members) => members,
+            Err(error @ KernelError::InterfaceGone { .. }) => {
+                return Err(error).doing(|| format!("looking for TCX links on {name}"));
+            }
+            // A kernel without TCX, which says so when the link is made.
+            Err(error) => {
+                debug!("looking for TCX links on {name}: {error}");
+                Vec::new()
+            }
+        };
         let mut neighbours = Vec::new();
         let mut stale: BTreeMap<u32, LinkRecord> = BTreeMap::new();
         let mut twice = None;
@@ -110,7 +126,8 @@ impl<K: Kernel> Loader<K> {
             let Some((found, priority)) = link.order() else {
                 continue;
             };
-            if found != key {
+            let runs = |member: &TcxMember| member.program_id == link.program_id;
+            if found.hook != key.hook || (found != key && !members.iter().any(runs)) {
                 continue;
             }
             let path = pins.link(*link_id);
@@ -121,9 +138,16 @@ impl<K: Kernel> Loader<K> {
                 None => None,
             };
             let (Some(handle), Some(_)) = (handle, on) else {
-                stale.insert(*link_id, link.clone());
+                if found == key {
+                    stale.insert(*link_id, link.clone());
+                }
                 continue;
             };
+            let id = self.kernel.link_id(&handle).doing(what)?;
+            if !members.iter().any(|member| member.link_id == id) {
+                // Its interface was moved away.
+                continue;
+            }
             if link.program_id == attaching.program_id {
                 twice = Some(*link_id);
             }

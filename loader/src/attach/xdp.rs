@@ -10,14 +10,15 @@ use super::chain::{Founded, Place};
 
 impl<K: Kernel> Loader<K> {
     pub(super) fn refuse_foreign_xdp(&self, place: &Place<'_>) -> Result<(), LoaderError> {
-        let netns = place.device.netns.as_deref();
-        let there = self.kernel.xdp_program_on(place.key.ifindex, netns);
-        match there.doing(|| format!("looking for XDP programs on {}", place.name))? {
+        let state = self.kernel.interface_state(&place.device);
+        let state = state.doing(|| format!("looking for XDP programs on {}", place.name))?;
+        match state.xdp.first() {
             None => Ok(()),
-            Some(foreign) => Err(LoaderError::ForeignXdp {
+            Some((mode, foreign)) => Err(LoaderError::ForeignXdp {
                 id: place.program_id,
                 place: place.name.clone(),
-                foreign,
+                foreign: *foreign,
+                mode: *mode,
             }),
         }
     }
@@ -30,7 +31,9 @@ impl<K: Kernel> Loader<K> {
         program: &K::Handle,
         mode: Option<XdpMode>,
     ) -> Result<Founded, LoaderError> {
-        let configured = self.config.xdp_modes.get(&place.name.iface);
+        let modes = &self.config.xdp_modes;
+        let configured = modes.get(&place.name.iface);
+        let configured = configured.or_else(|| modes.get(&place.iface));
         let mode = mode.or_else(|| configured.copied());
         let (link, mode) = self.link_in_mode(place, program, mode)?;
         change.pin(&link, &self.pins().xdp_link(place.key))?;
@@ -50,9 +53,8 @@ impl<K: Kernel> Loader<K> {
         let attempt = |mode| {
             let link = self.kernel.link(&LinkSpec::Xdp {
                 program,
-                ifindex: place.key.ifindex,
+                device: &place.device,
                 mode,
-                netns: place.device.netns.as_deref(),
             });
             link.map(|link| (link, mode))
         };

@@ -268,11 +268,15 @@ where
     let stripped = !has_functions(elf::SHT_SYMTAB);
     let exported = stripped && has_functions(elf::SHT_DYNSYM);
     let names = tables.into_iter().flat_map(|(_, symbols, strings)| {
-        let functions = symbols.iter();
+        // An indirect function is resolved by the dynamic linker and refused here; suffixed parts of
+        // functions (`.cold`) are not what was meant.
+        let functions = symbols
+            .iter()
+            .filter(|symbol| symbol.st_type() != elf::STT_GNU_IFUNC);
         functions.filter_map(move |symbol| defined_function::<Elf>(endian, symbol, strings))
     });
     let names = names.map(|text| split_version(text).0);
-    let names = names.filter(|other| *other != base);
+    let names = names.filter(|other| *other != base && !other.contains('.'));
     let near = nearest(base, names).map(str::to_owned);
     let function = name.to_owned();
     Err(match stripped {

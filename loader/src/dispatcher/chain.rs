@@ -1,6 +1,6 @@
 //! Building, replacing and removing the revisions of a chain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use log::warn;
@@ -38,6 +38,15 @@ pub(crate) fn members(
     }
     plan::sort(&mut members);
     Ok(members)
+}
+
+/// Names that the interface of a chain had when its links were recorded.
+pub(crate) fn recorded_names(links: &BTreeMap<u32, LinkRecord>, key: ChainKey) -> BTreeSet<String> {
+    let of_chain = links.values().filter(|link| link.chain() == Some(key));
+    of_chain
+        .filter_map(LinkRecord::hook)
+        .map(|hook| hook.iface)
+        .collect()
 }
 
 /// A link as a member of its chain; `None` when it is in none.

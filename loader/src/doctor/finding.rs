@@ -76,6 +76,8 @@ pub enum FindingKind {
     LinkGone,
     /// A link leads nowhere: its interface is gone, or somebody detached it.
     LinkStopped,
+    /// It cannot be told where a link is.
+    LinkUnread,
     /// Links in a chain that has no record.
     LinkWithoutChain,
     /// A chain that has no links.
@@ -117,6 +119,7 @@ impl FindingKind {
             Self::LinkWithoutProgram => "link_without_program",
             Self::LinkGone => "link_gone",
             Self::LinkStopped => "link_stopped",
+            Self::LinkUnread => "link_unread",
             Self::LinkWithoutChain => "link_without_chain",
             Self::ChainWithoutLinks => "chain_without_links",
             Self::ChainStopped => "chain_stopped",

@@ -11,6 +11,7 @@ use crate::kernel::{
 };
 use crate::paths::Pins;
 use crate::state::{ChainKey, ChainRecord, Hook};
+use crate::whereabouts::Survey;
 use crate::{LoaderError, TcDirection};
 
 /// What there is.
@@ -24,6 +25,10 @@ pub(super) struct Found {
     pub(super) programs: BTreeMap<u32, Living>,
     /// The hooks of chains of the records.
     pub(super) hooks: BTreeMap<ChainKey, OnHook>,
+    /// Hooks of links of interfaces, by the names of today.
+    pub(super) places: BTreeMap<u32, HookPlace>,
+    /// Links of which it cannot be told where they are, and why.
+    pub(super) unplaced: BTreeMap<u32, String>,
     /// TC filters at our preference and with our name, in our namespace and those of the records.
     pub(super) filters: Vec<Filter>,
     /// Where such filters could not be looked for, and why.
@@ -62,8 +67,13 @@ pub(super) struct Living {
 pub(super) enum OnHook {
     /// The interface is gone.
     Gone,
-    /// The programs there: the one of XDP, or those of TC filters at our preference.
-    Runs(Vec<u32>),
+    /// An interface with that index is there.
+    There {
+        /// Its name.
+        name: String,
+        /// The programs there: those of XDP, or of TC filters at our preference.
+        programs: Vec<u32>,
+    },
     /// Why that cannot be told.
     Unknown(String),
 }
@@ -82,6 +92,20 @@ pub(super) fn look<K: Kernel>(
     };
     if found.mounted {
         found.entries = entries(kernel, pins.fs())?;
+    }
+    let mut survey = Survey::new(kernel, pins);
+    for (id, link) in &recorded.links {
+        let chain = |key| Ok(recorded.chains.get(&key).cloned());
+        let whereabouts = match survey.find(*id, link, chain) {
+            Some(Err(error)) => {
+                found.unplaced.insert(*id, with_causes(&error));
+                None
+            }
+            whereabouts => whereabouts.and_then(Result::ok),
+        };
+        if let Some(place) = link.hook_at(whereabouts.as_ref()) {
+            found.places.insert(*id, place);
+        }
     }
     for id in recorded.programs.keys() {
         if let Some(living) = living(kernel, *id)? {
@@ -232,17 +256,18 @@ fn on_hook<K: Kernel>(
 ) -> Result<OnHook, LoaderError> {
     let device = chain.device(key);
     let doing = || format!("looking at interface {}", key.ifindex);
-    match kernel.ingress_qdisc(&device) {
+    // What dumps say of an interface that is gone is nothing: only this tells.
+    let state = match kernel.interface_state(&device) {
         Err(KernelError::InterfaceGone { .. }) => return Ok(OnHook::Gone),
-        qdisc => qdisc.doing(doing)?,
+        state => state.doing(doing)?,
     };
     let programs = match key.hook {
-        Hook::Xdp => {
-            let there = kernel.xdp_program_on(key.ifindex, device.netns.as_deref());
-            there.doing(doing)?.into_iter().collect()
-        }
+        Hook::Xdp => state.xdp.into_iter().map(|(_, id)| id).collect(),
         Hook::Tc(direction) | Hook::Tcx(direction) => {
-            let filters = kernel.tc_filters(&device, direction).doing(doing)?;
+            let filters = match kernel.tc_filters(&device, direction) {
+                Err(KernelError::InterfaceGone { .. }) => return Ok(OnHook::Gone),
+                filters => filters.doing(doing)?,
+            };
             filters
                 .into_iter()
                 .filter(|filter| filter.preference == TC_PREFERENCE)
@@ -250,5 +275,8 @@ fn on_hook<K: Kernel>(
                 .collect()
         }
     };
-    Ok(OnHook::Runs(programs))
+    Ok(OnHook::There {
+        name: state.name,
+        programs,
+    })
 }

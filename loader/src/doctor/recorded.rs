@@ -58,13 +58,13 @@ impl Recorded {
         members
     }
 
-    /// A chain's hook, by the names that its links have for it.
-    pub(super) fn hook(&self, key: ChainKey) -> Place {
+    /// A chain's hook, by the names that its links have for it today.
+    pub(super) fn hook(&self, key: ChainKey, places: &BTreeMap<u32, HookPlace>) -> Place {
         let mut links = self
             .links
-            .values()
-            .filter(|link| link.chain() == Some(key))
-            .filter_map(LinkRecord::hook);
+            .iter()
+            .filter(|(_, link)| link.chain() == Some(key))
+            .filter_map(|(id, link)| places.get(id).cloned().or_else(|| link.hook()));
         match links.next() {
             Some(place) => Place::Hook(key.hook, place),
             None => Place::Key(key),

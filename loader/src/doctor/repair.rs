@@ -170,18 +170,19 @@ impl<K: Kernel> Loader<K> {
         ifindex: u32,
         iface: &str,
     ) -> Result<(), LoaderError> {
+        let clsact = change.records()?.clsact(nsid, ifindex)?;
+        let netns = clsact.and_then(|clsact| clsact.netns);
         let put = change.records()?.remove(Key::Clsact { nsid, ifindex })?;
         let mut steps = Vec::new();
+        let device = Device {
+            ifindex,
+            nsid,
+            netns,
+        };
         // Numbers are given out again: only an interface of the same name is taken for the same.
-        if let Ok(found) = self.kernel.interface(iface, None)
-            && (found.nsid, found.ifindex) == (nsid, ifindex)
-        {
-            let device = Device {
-                ifindex,
-                nsid,
-                netns: None,
-            };
-            steps.push(CommitStep::RemoveClsact { device });
+        match self.kernel.interface_state(&device) {
+            Ok(state) if state.name == iface => steps.push(CommitStep::RemoveClsact { device }),
+            _ => {}
         }
         steps.push(CommitStep::Records { puts: vec![put] });
         change.commit(steps)

@@ -1,16 +1,23 @@
 //! What to do about an error.
 
-use bytecode_object::ObjectError;
+use std::borrow::Cow;
+use std::error::Error;
+use std::io;
+
+use bytecode_object::{ObjectError, ProgramType};
 
 use super::{HookPlace, LoaderError};
-use crate::TcDirection;
 use crate::globals::GlobalError;
 use crate::kernel::{KernelError, advice};
 use crate::state::StateError;
+use crate::{TcDirection, XdpMode};
 
 impl LoaderError {
     /// What to do about it, where that is known: one sentence.
     pub fn hint(&self) -> Option<String> {
+        if let Some(hint) = hint_of_resources(self) {
+            return Some(hint.to_owned());
+        }
         match self {
             Self::NoSuchProgram { .. } | Self::NotOurs { .. } | Self::NoSuchMapOwner { .. } => {
                 Some("`bpfman list programs` shows the programs that bpfman loaded".to_owned())
@@ -34,9 +41,13 @@ impl LoaderError {
             Self::FunctionNotFound { near, .. } => {
                 near.as_ref().map(|name| format!("did you mean `{name}`?"))
             }
-            Self::TypeMismatch { function, fits, .. } => fits
-                .first()
-                .map(|kind| format!("ask for `{kind}:{function}`")),
+            Self::TypeMismatch { function, fits, .. } => fits.first().map(|kind| match kind {
+                // Their function is part of the word.
+                ProgramType::Fentry | ProgramType::Fexit => {
+                    format!("ask for `{kind}:{function}:<kernel function>`")
+                }
+                _ => format!("ask for `{kind}:{function}`"),
+            }),
             Self::NoAttachFunction {
                 function,
                 program_type,
@@ -49,23 +60,34 @@ impl LoaderError {
             Self::ChainFull { .. } => {
                 Some("detach one of them first: `bpfman list links`".to_owned())
             }
-            Self::ForeignXdp { place, foreign, .. } => Some(format!(
+            Self::ForeignXdp {
+                place,
+                foreign,
+                mode,
+                ..
+            } => Some(format!(
                 "see `bpftool prog show id {foreign}` and detach it with the tool that attached it, \
-                 or with `{}ip link set dev {} xdp off` (`bpftool link detach id …` where `bpftool link` shows a link of it)",
+                 or with `{}ip link set dev {} {} off` (`bpftool link detach id …` where `bpftool link` shows a link of it)",
                 within(place),
-                place.iface
+                quoted(&place.iface),
+                // Without a mode, only what the driver runs is taken off where it has a hook.
+                match mode {
+                    XdpMode::Driver => "xdpdrv",
+                    XdpMode::Skb => "xdpgeneric",
+                    XdpMode::Hardware => "xdpoffload",
+                }
             )),
             Self::ForeignQdisc { place, kind, .. } => Some(format!(
                 "remove it with the tool that made it, or with `{}tc qdisc del dev {} {kind}`; TCX needs no qdisc",
                 within(place),
-                place.iface
+                quoted(&place.iface)
             )),
             Self::ForeignFilter {
                 place, preference, ..
             } => Some(format!(
                 "move them to another preference: `{}tc filter show dev {} {} pref {preference}`",
                 within(place),
-                place.iface,
+                quoted(&place.iface),
                 place.direction.map_or("", TcDirection::as_str)
             )),
             Self::TcxTwice { .. } | Self::TracepointTwice { .. } => Some(
@@ -84,7 +106,12 @@ impl LoaderError {
                 "packets longer than a page need every program of the chain from SEC(\"xdp.frags\"): compile it so, or lower the interface's MTU"
                     .to_owned(),
             ),
+            // The generic hook is the last resort: where that is refused, none is left.
+            Self::ModeRefused { mode, .. } if *mode == "skb" => None,
             Self::ModeRefused { .. } => Some("try --mode skb, or leave --mode out".to_owned()),
+            Self::Metadata(_) => Some(
+                "keep what is long in a file, and its name or digest in the metadata".to_owned(),
+            ),
             Self::Recovery { .. } | Self::InTheWay { .. } => Some(DOCTOR.to_owned()),
             Self::State(error) => hint_of_state(error),
             Self::NoKernelTypes { plain, .. } => {
@@ -188,8 +215,43 @@ fn hint_of_state(error: &StateError) -> Option<String> {
 /// What commands for an interface begin with.
 pub(crate) fn within(place: &HookPlace) -> String {
     place.netns.as_ref().map_or_else(String::new, |path| {
-        format!("nsenter --net={} ", path.display())
+        format!("nsenter --net={} ", quoted(&path.display().to_string()))
     })
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,=".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', "'\\''")))
+}
+
+/// What to do where the kernel refuses for want of a resource, whatever was being done.
+fn hint_of_resources(error: &LoaderError) -> Option<&'static str> {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(code) = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+        {
+            return match code {
+                libc::EMFILE => Some(
+                    "this process may open too few files: raise its limit (`ulimit -n`, LimitNOFILE=)",
+                ),
+                libc::ENFILE => Some(
+                    "the host has too many open files: raise fs.file-max, or end what holds them",
+                ),
+                libc::ENOMEM => Some(
+                    "the host, the cgroup (memory.max) or a limit of the process (`ulimit -v`, `ulimit -l`) leaves too little memory",
+                ),
+                _ => None,
+            };
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// What to do about a file that is no object to be loaded.
@@ -247,6 +309,13 @@ fn hint_of(error: &KernelError) -> Option<String> {
         KernelError::ModuleFunction { .. } => Some(
             "write it as a kprobe, which reaches functions of modules: SEC(\"kprobe\")".to_owned(),
         ),
+        KernelError::Full { .. } => Some(
+            "detach one of them first: `bpfman list links`, `bpftool net show` and `bpftool link` show them"
+                .to_owned(),
+        ),
+        KernelError::TooManyInstructions { .. } => Some(
+            "split the program: tail calls and global functions are verified one by one".to_owned(),
+        ),
         KernelError::NoTracefs => {
             Some("mount it: mount -t tracefs tracefs /sys/kernel/tracing".to_owned())
         }
@@ -299,11 +368,83 @@ mod tests {
                 netns: netns.map(Into::into),
             }),
             foreign: 8,
+            mode: XdpMode::Skb,
         };
         let hint = foreign(None).hint().unwrap();
-        assert!(hint.contains("`ip link set dev eth0 xdp off`"), "{hint}");
+        assert!(
+            hint.contains("`ip link set dev eth0 xdpgeneric off`"),
+            "{hint}"
+        );
         let hint = foreign(Some("/run/netns/blue")).hint().unwrap();
-        let command = "`nsenter --net=/run/netns/blue ip link set dev eth0 xdp off`";
+        let command = "`nsenter --net=/run/netns/blue ip link set dev eth0 xdpgeneric off`";
         assert!(hint.contains(command), "{hint}");
+    }
+
+    #[test]
+    fn want_of_a_resource_has_a_hint_of_its_own() {
+        let source = |code| io::Error::from_raw_os_error(code);
+        let refused = |source| KernelError::ProgramRefused {
+            function: "pass".to_owned(),
+            need: None,
+            source,
+        };
+        let namespace = |source| KernelError::NoNamespace {
+            path: "/run/netns/blue".into(),
+            source,
+        };
+        for (error, expected) in [
+            (refused(source(libc::EMFILE)), "ulimit -n"),
+            (refused(source(libc::ENFILE)), "fs.file-max"),
+            (refused(source(libc::ENOMEM)), "memory"),
+            (namespace(source(libc::EMFILE)), "ulimit -n"),
+            (namespace(source(libc::ENOENT)), "/run/netns/<name>"),
+        ] {
+            let error = LoaderError::Kernel {
+                what: "loading prog.o".to_owned(),
+                source: error,
+            };
+            let hint = error.hint().unwrap();
+            assert!(hint.contains(expected), "{hint}");
+        }
+    }
+
+    #[test]
+    fn no_hint_leads_to_the_same_refusal() {
+        let refused = |mode| LoaderError::ModeRefused {
+            id: 7,
+            place: Box::new(HookPlace {
+                iface: "eth0".to_owned(),
+                direction: None,
+                netns: None,
+            }),
+            mode,
+            source: KernelError::NoTracefs,
+        };
+        assert_eq!(refused("skb").hint(), None);
+        assert!(refused("drv").hint().unwrap().contains("--mode skb"));
+        let mismatch = |fits| LoaderError::TypeMismatch {
+            from: "prog.o".to_owned(),
+            function: "f".to_owned(),
+            asked: ProgramType::Xdp,
+            section: "s".to_owned(),
+            fits,
+        };
+        let hint = mismatch(vec![ProgramType::Fentry]).hint().unwrap();
+        assert!(hint.contains("`fentry:f:<kernel function>`"), "{hint}");
+        assert_eq!(mismatch(Vec::new()).hint(), None);
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell_where_they_have_to_be() {
+        for (word, expected) in [
+            ("eth0", "eth0"),
+            ("/run/netns/blue", "/run/netns/blue"),
+            ("a b", "'a b'"),
+            ("a;reboot", "'a;reboot'"),
+            ("it's", "'it'\\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
     }
 }

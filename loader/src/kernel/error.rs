@@ -48,6 +48,20 @@ pub enum KernelError {
         /// Errno of `BPF_PROG_LOAD`.
         source: std::io::Error,
     },
+    /// A program with more instructions than a kernel looks at.
+    #[error(
+        "loading program `{function}`: it has {found} instructions, the most is {limit}: {source}"
+    )]
+    TooManyInstructions {
+        /// Program.
+        function: String,
+        /// Its instructions.
+        found: usize,
+        /// `BPF_COMPLEXITY_LIMIT_INSNS`, or `BPF_MAXINSNS` without CAP_BPF.
+        limit: usize,
+        /// Errno of `BPF_PROG_LOAD`.
+        source: std::io::Error,
+    },
     /// A map was refused.
     #[error("making {}map `{map}` (of type {map_type}): {source}", if *.inner { "the inner map of " } else { "" })]
     MapRefused {
@@ -270,6 +284,18 @@ pub enum KernelError {
         /// Release of this one.
         running: String,
         /// What it said.
+        source: std::io::Error,
+    },
+    /// A hook with as many programs as a kernel takes there.
+    #[error("{what} has {limit} programs, the most that the kernel takes ({constant}): {source}")]
+    Full {
+        /// Hook.
+        what: String,
+        /// How many.
+        limit: u32,
+        /// The kernel's name for the limit.
+        constant: &'static str,
+        /// Errno.
         source: std::io::Error,
     },
     /// A function that is not in a dispatcher.

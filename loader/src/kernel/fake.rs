@@ -20,16 +20,17 @@ use std::rc::{Rc, Weak};
 use bytecode_object::ObjectInfo;
 
 use super::{
-    Description, Device, DirEntry, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError,
-    LinkSpec, LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProbeError, ProgramBrief,
-    TcDispatcherConfig, TcFilter, UprobePlace, XdpDispatcherConfig, kept_name,
+    Description, Device, DirEntry, DispatcherConfig, IngressQdisc, Interface, InterfaceState,
+    Kernel, KernelError, LinkPlace, LinkSpec, LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram,
+    ProbeError, ProgramBrief, TcDispatcherConfig, TcFilter, TcxMember, UprobePlace,
+    XdpDispatcherConfig, kept_name,
 };
 use crate::near::nearest;
 use crate::object::Results;
 use crate::{KernelState, TcDirection, UprobePoint, XdpMode};
 
 pub use object::{Crash, Object};
-use object::{Map, Program};
+use object::{LinkObject, Map, Program};
 use world::World;
 
 /// Number of our network namespace.
@@ -324,7 +325,50 @@ impl Kernel for FakeKernel {
         })
     }
 
-    fn near_function(&self, name: &str) -> Option<String> {
+    fn link_place(&self, link: &Object, known: &Device) -> Result<LinkPlace, KernelError> {
+        let world = self.call("link place")?;
+        let Object::Link(link) = link else {
+            return Err(errno("link place", libc::EINVAL));
+        };
+        let (Some(iface), mode) = link.on()? else {
+            return Ok(LinkPlace::Gone);
+        };
+        let (nsid, ifindex) = iface;
+        let known = known.netns.as_deref().filter(|_| known.nsid == nsid);
+        let (Ok(netns), Some(name)) = (world.path_of(nsid, known), world.name(iface)) else {
+            return Ok(LinkPlace::Hidden { ifindex });
+        };
+        let device = Device {
+            ifindex,
+            nsid,
+            netns,
+        };
+        Ok(LinkPlace::On { device, name, mode })
+    }
+
+    fn link_id(&self, link: &Object) -> Result<u32, KernelError> {
+        let _world = self.call("link id")?;
+        match link {
+            Object::Link(link) => Ok(link.id()),
+            _ => Err(errno("link id", libc::EINVAL)),
+        }
+    }
+
+    fn tcx_members(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+    ) -> Result<Vec<TcxMember>, KernelError> {
+        let world = self.call("tcx members")?;
+        let links = world.tcx(world.reach(device)?, direction);
+        let member = |link: &Rc<LinkObject>| TcxMember {
+            program_id: link.program().id,
+            link_id: link.id(),
+        };
+        Ok(links.iter().map(member).collect())
+    }
+
+    fn near_function(&self, name: &str, _tracing: bool) -> Option<String> {
         let world = self.world.borrow();
         let functions = world.functions.iter().map(String::as_str);
         nearest(name, functions).map(str::to_owned)
@@ -346,7 +390,8 @@ impl Kernel for FakeKernel {
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError> {
         let world = self.call("interface")?;
         let nsid = world.namespace(netns)?;
-        let found = world.interfaces.get(&(nsid, name.to_owned()));
+        let real = world.alternatives.get(name).map_or(name, String::as_str);
+        let found = world.interfaces.get(&(nsid, real.to_owned()));
         let ifindex = found.ok_or_else(|| {
             let there = world.interfaces.keys().filter(|(ns, _)| *ns == nsid);
             KernelError::NoInterface {
@@ -355,19 +400,24 @@ impl Kernel for FakeKernel {
             }
         })?;
         Ok(Interface {
+            name: real.to_owned(),
             ifindex: *ifindex,
             nsid,
         })
     }
 
-    fn xdp_program_on(
-        &self,
-        ifindex: u32,
-        netns: Option<&Path>,
-    ) -> Result<Option<u32>, KernelError> {
-        let world = self.call("xdp program on")?;
-        world.namespace(netns)?;
-        Ok(world.xdp_link(ifindex).map(|link| link.program().id))
+    fn interface_state(&self, device: &Device) -> Result<InterfaceState, KernelError> {
+        let world = self.call("interface state")?;
+        let iface = world.reach(device)?;
+        let link = world.xdp_link(iface);
+        let xdp = link.and_then(|link| Some((link.on().ok()?.1?, link.program().id)));
+        Ok(InterfaceState {
+            name: world.name(iface).unwrap_or_default(),
+            netns: world
+                .path_of(device.nsid, device.netns.as_deref())
+                .unwrap_or_default(),
+            xdp: xdp.into_iter().collect(),
+        })
     }
 
     fn ingress_qdisc(&self, device: &Device) -> Result<IngressQdisc, KernelError> {

@@ -7,6 +7,7 @@
 mod error;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod interface;
 pub mod linux;
 mod probe;
 mod refusal;
@@ -18,9 +19,9 @@ use crate::object::Results;
 use crate::program::KernelState;
 use crate::request::{TcDirection, UprobePoint, XdpMode};
 use bytecode_object::ProgramType;
-use serde::{Deserialize, Serialize};
 
 pub use error::KernelError;
+pub use interface::{Device, Interface, InterfaceState, LinkPlace, TCX_PROGRAMS, TcxMember};
 pub use probe::{ProbeError, UprobePlace};
 
 pub(crate) use refusal::advice;
@@ -164,13 +165,11 @@ pub enum LinkSpec<'a, H> {
     Xdp {
         /// Program (a dispatcher, or a plain XDP program).
         program: &'a H,
-        /// Interface index in that namespace.
-        ifindex: u32,
+        /// Interface.
+        device: &'a Device,
         /// Mode. There is always one: without its flag the kernel takes the generic hook where the driver has none,
         /// and does not say so.
         mode: XdpMode,
-        /// Network namespace, `None` for ours.
-        netns: Option<&'a Path>,
     },
     /// `BPF_LINK_CREATE` of an EXT program in place of a function of a dispatcher (kernel 5.10).
     Extension {
@@ -185,14 +184,12 @@ pub enum LinkSpec<'a, H> {
     Tcx {
         /// Classifier.
         program: &'a H,
-        /// Interface index in that namespace.
-        ifindex: u32,
+        /// Interface.
+        device: &'a Device,
         /// Direction.
         direction: TcDirection,
         /// Another TCX link there, and on which side of it; `None`: behind all that are there.
         beside: Option<(Side, &'a H)>,
-        /// Network namespace, `None` for ours.
-        netns: Option<&'a Path>,
     },
     /// Perf event of a tracepoint with a BPF link on it (kernel 5.15).
     Tracepoint {
@@ -242,26 +239,6 @@ pub enum Side {
     Before,
     /// `BPF_F_AFTER`.
     After,
-}
-
-/// An interface in a network namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Interface {
-    /// Index in its namespace.
-    pub ifindex: u32,
-    /// Inode of the namespace.
-    pub nsid: u64,
-}
-
-/// An interface that was found, as it is found again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
-    /// Index in its namespace.
-    pub ifindex: u32,
-    /// Inode of the namespace.
-    pub nsid: u64,
-    /// Path that the namespace was found at, `None` for ours.
-    pub netns: Option<PathBuf>,
 }
 
 /// The qdisc in an interface's ingress place, which is the place of clsact, too.
@@ -404,30 +381,38 @@ pub trait Kernel {
     fn update_link(&self, link: &Self::Handle, program: &Self::Handle) -> Result<(), KernelError>;
     /// Index of the interface that an XDP or TCX link is on; `None` once that is gone, or the link was detached.
     fn link_interface(&self, link: &Self::Handle) -> Result<Option<u32>, KernelError>;
+    /// Where the interface of an XDP or TCX link is now: at `known`, or in whatever namespace it was moved to.
+    fn link_place(&self, link: &Self::Handle, known: &Device) -> Result<LinkPlace, KernelError>;
+    /// The kernel's id of a link.
+    fn link_id(&self, link: &Self::Handle) -> Result<u32, KernelError>;
+    /// What runs on a TCX hook, in order, links of others included.
+    fn tcx_members(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+    ) -> Result<Vec<TcxMember>, KernelError>;
     /// Opens the binary that is asked for, and finds the place in it.
     fn uprobe_place(&self, point: &UprobePoint) -> Result<UprobePlace<Self::Handle>, KernelError>;
-    /// The function of the kernel whose name is nearest to one that there is not; `None` when none is near or it
-    /// cannot be told.
-    fn near_function(&self, name: &str) -> Option<String>;
+    /// The function of the kernel whose name is nearest to one that there is not, and that takes a probe (`tracing`:
+    /// fentry and fexit); `None` when none is near or it cannot be told.
+    fn near_function(&self, name: &str, tracing: bool) -> Option<String>;
     /// The tracepoint, `category/name`, that is nearest to one that there is not.
     fn near_tracepoint(&self, tracepoint: &str) -> Option<String>;
     /// Names of all interfaces.
     fn interfaces(&self, netns: Option<&Path>) -> Result<Vec<String>, KernelError>;
-    /// Looks an interface up.
+    /// Looks an interface up by its name or an alternative one.
     fn interface(&self, name: &str, netns: Option<&Path>) -> Result<Interface, KernelError>;
-    /// Id of the XDP program on an interface (`IFLA_XDP_PROG_ID`), for the message when it is not ours.
-    fn xdp_program_on(
-        &self,
-        ifindex: u32,
-        netns: Option<&Path>,
-    ) -> Result<Option<u32>, KernelError>;
-    /// The qdisc in the ingress place of an interface.
+    /// Name of an interface and XDP programs on it, now. [`KernelError::InterfaceGone`] when there is none with that
+    /// index.
+    fn interface_state(&self, device: &Device) -> Result<InterfaceState, KernelError>;
+    /// The qdisc in the ingress place of an interface; none for an interface that is gone, as the kernel's dump says.
     fn ingress_qdisc(&self, device: &Device) -> Result<IngressQdisc, KernelError>;
     /// Puts clsact on an interface that has no qdisc in that place.
     fn add_clsact(&self, device: &Device) -> Result<(), KernelError>;
     /// Removes clsact unless there is a filter on it. Whether it was removed: nothing there to remove is no error.
     fn remove_unused_clsact(&self, device: &Device) -> Result<bool, KernelError>;
-    /// The filters of one direction; none where there is no clsact.
+    /// The filters of one direction; none where there is no clsact, or no interface: the kernel's dump of an interface
+    /// that is gone is empty (`tc_dump_tfilter` in net/sched/cls_api.c).
     fn tc_filters(
         &self,
         device: &Device,

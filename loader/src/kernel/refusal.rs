@@ -117,6 +117,10 @@ pub(crate) fn advice(log: &str) -> Option<&'static str> {
             "this kernel does not have that helper, or not for programs of this type: a newer kernel may",
         ),
         (
+            "BPF program is too large",
+            "the verifier looks at a million instructions at most: bound its loops, or split it by tail calls or global functions",
+        ),
+        (
             // map_value_or_null and its like (kernel/bpf/verifier.c, reg_type_str).
             "_or_null'",
             "a pointer that may be NULL is used: compare it with NULL first",

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::TcDirection;
 use crate::error::HookPlace;
+use crate::kernel::Device;
 
 /// The hooks on which programs stand in an order of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -227,7 +228,7 @@ pub(crate) struct LinkRecord {
     pub(crate) place: PlaceRecord,
 }
 
-/// Where a link is.
+/// Where a link is. Names, indices and namespaces of interfaces are those of the time when it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum PlaceRecord {
@@ -341,6 +342,38 @@ impl LinkRecord {
         })
     }
 
+    /// Puts it onto another hook of the same kind: its interface has other numbers now, and maybe another name.
+    pub(crate) fn rekey(&mut self, to: ChainKey, known: Option<(&str, &Device)>) {
+        if let PlaceRecord::Xdp {
+            iface,
+            nsid,
+            ifindex,
+            netns,
+            ..
+        }
+        | PlaceRecord::Tc {
+            iface,
+            nsid,
+            ifindex,
+            netns,
+            ..
+        }
+        | PlaceRecord::Tcx {
+            iface,
+            nsid,
+            ifindex,
+            netns,
+            ..
+        } = &mut self.place
+        {
+            (*nsid, *ifindex) = (to.nsid, to.ifindex);
+            if let Some((name, device)) = known {
+                name.clone_into(iface);
+                netns.clone_from(&device.netns);
+            }
+        }
+    }
+
     /// The dispatcher's chain it is in; TCX links have none.
     pub(crate) fn chain(&self) -> Option<ChainKey> {
         let (key, _) = self.order()?;
@@ -378,6 +411,9 @@ pub(crate) struct ChainRecord {
 pub(crate) struct ClsactRecord {
     /// Interface name.
     pub(crate) iface: String,
+    /// Path that the namespace was reached at, `None` for ours.
+    #[serde(default)]
+    pub(crate) netns: Option<PathBuf>,
 }
 
 /// A mode of XDP.

@@ -201,7 +201,7 @@ fn what_is_asked_wrongly_is_refused_before_anything_is_done() {
         error
             .hint()
             .unwrap()
-            .contains("ip link set dev eth1 xdp off")
+            .contains("ip link set dev eth1 xdpdrv off")
     );
     assert_eq!((bench.kernel.snapshot(), bench.records()), before);
     assert!(matches!(

@@ -187,7 +187,10 @@ fn in_the_middle_of_undoing() {
                 bench.kernel.fail_at(0);
                 drop(guard);
                 if !died {
-                    assert!(result.unwrap().is_err());
+                    // A call that only looked at what was done may fail.
+                    if result.unwrap().is_ok() {
+                        bench.assert_agreement(&format!("{name}, call {failing} failed"));
+                    }
                     break;
                 }
                 bench.assert_agreement(&format!(

@@ -320,6 +320,7 @@ const CASES: &[Case] = &[
             host.falsify(|records| {
                 let clsact = ClsactRecord {
                     iface: iface.clone(),
+                    netns: None,
                 };
                 vec![records.put(key, Some(&clsact)).unwrap()]
             });

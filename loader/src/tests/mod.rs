@@ -10,6 +10,7 @@ mod folders;
 pub(crate) mod kill;
 mod life;
 mod locking;
+mod moves;
 mod netns;
 mod probes;
 mod recovery;
@@ -163,8 +164,15 @@ impl Bench {
         })
     }
 
-    /// Link ids of those that have a position by `place`, in its order.
+    /// Link ids of those that have a position by `place`, in its order, which has no gaps.
     pub(crate) fn order(&self, place: impl Fn(&Attachment) -> Option<u32>) -> Vec<u32> {
+        let places = self.places(place);
+        assert!(places.keys().copied().eq(0..places.len() as u32));
+        places.into_values().collect()
+    }
+
+    /// Link ids by their positions.
+    pub(crate) fn places(&self, place: impl Fn(&Attachment) -> Option<u32>) -> BTreeMap<u32, u32> {
         let links = self.loader.links(&self.lock(), &LinkFilter::default());
         let mut places = BTreeMap::new();
         for link in links.unwrap() {
@@ -176,8 +184,7 @@ impl Bench {
                 );
             }
         }
-        assert!(places.keys().copied().eq(0..places.len() as u32));
-        places.into_values().collect()
+        places
     }
 
     /// Store, kernel and bpffs tell the same, and nothing is left over, not even a program that nothing pins.

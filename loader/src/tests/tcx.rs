@@ -6,14 +6,16 @@ use super::*;
 
 /// Link ids of ours on a hook, by position.
 fn ours(bench: &Bench, wanted: TcDirection) -> Vec<u32> {
-    bench.order(|attachment| match attachment {
+    // Those of others have positions, too.
+    let places = bench.places(|attachment| match attachment {
         Attachment::Tcx {
             direction,
             position,
             ..
         } if *direction == wanted => Some(*position),
         _ => None,
-    })
+    });
+    places.into_values().collect()
 }
 
 fn load(bench: &Bench, count: usize) -> Vec<u32> {

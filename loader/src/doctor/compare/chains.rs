@@ -1,12 +1,12 @@
 //! Chains and what they hang on.
 
-use super::programs::named;
 use super::{Comparison, Cure, FindingKind, move_away, words};
 use crate::TcDirection;
+use crate::dispatcher::chain::recorded_names;
 use crate::dispatcher::plan::{MAX_MEMBERS, Member};
 use crate::doctor::found::{Entry, OnHook};
 use crate::doctor::repair::Repair;
-use crate::error::{HookPlace, within};
+use crate::error::{HookPlace, quoted, within};
 use crate::kernel::{Description, LinkKind, TC_FILTER_NAME, TC_PREFERENCE};
 use crate::paths::slot_pin;
 use crate::state::{ChainKey, ChainRecord, Hook};
@@ -18,7 +18,8 @@ enum Condition {
     Differs(u32),
     /// Its interface is there, without it.
     Detached(String),
-    Gone,
+    /// Its interface is gone, in these words.
+    Gone(String),
     /// Something that nobody may touch.
     Strange(String, Cure),
 }
@@ -33,7 +34,7 @@ impl Comparison<'_> {
                 let links = [*id].into();
                 self.add(
                     FindingKind::LinkWithoutChain,
-                    named(*id, link),
+                    self.named(*id, link),
                     "a link in a chain",
                     "no record of the chain",
                     Cure::Repair(Repair::Forget { links }),
@@ -50,7 +51,7 @@ impl Comparison<'_> {
             self.claim(&self.pins.xdp_link(key));
         }
         let members = self.recorded.members(key);
-        let place = self.recorded.hook(key);
+        let place = self.recorded.hook(key, &self.found.places);
         if !chain.direct {
             let folder = self.pins.revision(key, chain.revision);
             self.claim(&folder);
@@ -87,10 +88,9 @@ impl Comparison<'_> {
                     rebuild(),
                 );
             }
-            Condition::Gone => {
+            Condition::Gone(found) => {
                 let links = members.iter().map(|member| member.link_id).collect();
                 let cure = Cure::Repair(Repair::Forget { links });
-                let found = "the interface is gone";
                 self.add(FindingKind::ChainStopped, place, expected, found, cure);
             }
             Condition::Strange(found, cure) => {
@@ -114,29 +114,40 @@ impl Comparison<'_> {
             _ => None,
         };
         if let Some((program, Some(on))) = link {
-            return if on != key.ifindex {
+            // The chain goes where its interface goes.
+            return if program == chain.program_id {
+                Condition::Runs
+            } else if on != key.ifindex {
                 let found = format!("{} holds a link on interface {on}", path.display());
                 Condition::Strange(found, move_away(&path))
-            } else if program == chain.program_id {
-                Condition::Runs
             } else {
                 Condition::Differs(program)
             };
         }
-        let there = match self.found.hooks.get(&key) {
-            None | Some(OnHook::Gone) => return Condition::Gone,
+        let (name, there) = match self.found.hooks.get(&key) {
+            None | Some(OnHook::Gone) => {
+                return Condition::Gone("the interface is gone".to_owned());
+            }
             Some(OnHook::Unknown(why)) => {
                 let cure = Cure::ByHand("see why it cannot be looked at".to_owned());
                 return Condition::Strange(why.clone(), cure);
             }
-            Some(OnHook::Runs(programs)) => programs,
+            Some(OnHook::There { name, programs }) => (name, programs),
         };
+        if key.hook != Hook::Xdp && there.contains(&chain.program_id) {
+            return Condition::Runs;
+        }
+        // Numbers are given out again. Nothing of ours is there: an interface of another name is another one.
+        let runs = pinned.is_none() && there.contains(&chain.program_id);
+        let names = recorded_names(&self.recorded.links, key);
+        if !names.contains(name) && !runs && (pinned.is_none() || link.is_some()) {
+            return Condition::Gone(format!(
+                "the interface is gone, and its number {} is that of {name} now",
+                key.ifindex
+            ));
+        }
         if key.hook != Hook::Xdp {
-            return if there.contains(&chain.program_id) {
-                Condition::Runs
-            } else {
-                Condition::Detached("no such filter".to_owned())
-            };
+            return Condition::Detached("no such filter".to_owned());
         }
         match (pinned, there.first()) {
             (Some(other), _) if link.is_none() => {
@@ -173,7 +184,10 @@ impl Comparison<'_> {
                 }
                 Some(other) => words(other),
             };
-            let place = format!("{}, position {position}", self.recorded.hook(key));
+            let place = format!(
+                "{}, position {position}",
+                self.recorded.hook(key, &self.found.places)
+            );
             let expected = format!("program {}", member.program_id);
             let cure = Cure::Repair(Repair::Rebuild { key });
             self.add(FindingKind::SlotDiffers, place, expected, found, cure);
@@ -191,6 +205,7 @@ impl Comparison<'_> {
                 iface, direction, ..
             } = &filter.place;
             let inside = within(&filter.place);
+            let iface = quoted(iface);
             let direction = direction.map_or("", TcDirection::as_str);
             let handle = filter.handle;
             self.add(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::{Comparison, Cure, FindingKind, move_away, words};
-use crate::doctor::found::{Entry, Living};
+use crate::doctor::found::{Entry, Living, OnHook};
 use crate::doctor::repair::Repair;
 use crate::kernel::{Description, LinkKind, kept_name};
 use crate::paths::can_be_pinned;
@@ -158,12 +158,13 @@ impl Comparison<'_> {
 
     pub(super) fn single_links(&mut self) {
         for (id, link) in &self.recorded.links {
-            let place = named(*id, link);
+            let place = self.named(*id, link);
             if !self.recorded.programs.contains_key(&link.program_id) {
                 let found = format!("no record of program {}", link.program_id);
                 let kind = FindingKind::LinkWithoutProgram;
                 self.add(kind, &place, "a link of a program", found, forget(*id));
             }
+            self.unplaced(*id, link);
             if link.chain().is_some() {
                 continue;
             }
@@ -205,9 +206,38 @@ fn of_programs(ids: &[u32]) -> String {
     format!("program{plural} {}", words.join(", "))
 }
 
-/// `link 5 (eth0 ingress)`.
-pub(super) fn named(id: u32, link: &LinkRecord) -> String {
-    let place = match &link.place {
+impl Comparison<'_> {
+    /// A link of which nobody knows where it is. Where that is so for its chain, it is said of that.
+    fn unplaced(&mut self, id: u32, link: &LinkRecord) {
+        let chain = link.chain().and_then(|key| self.found.hooks.get(&key));
+        if let Some(why) = self.found.unplaced.get(&id)
+            && !matches!(chain, Some(OnHook::Unknown(_)))
+        {
+            let cure = Cure::ByHand("see why it cannot be looked at".to_owned());
+            let place = self.named(id, link);
+            let found = why.clone();
+            self.add(
+                FindingKind::LinkUnread,
+                place,
+                "to be looked at",
+                found,
+                cure,
+            );
+        }
+    }
+
+    /// `link 5 (eth0 ingress)`.
+    pub(super) fn named(&self, id: u32, link: &LinkRecord) -> String {
+        let place = match self.found.places.get(&id) {
+            Some(place) => place.to_string(),
+            None => recorded_place(link),
+        };
+        format!("link {id} ({place})")
+    }
+}
+
+fn recorded_place(link: &LinkRecord) -> String {
+    match &link.place {
         PlaceRecord::Tracepoint { tracepoint } => tracepoint.clone(),
         PlaceRecord::Kprobe { function, .. } => function.clone(),
         PlaceRecord::Uprobe { target, .. } => target.clone(),
@@ -216,6 +246,5 @@ pub(super) fn named(id: u32, link: &LinkRecord) -> String {
         PlaceRecord::Xdp { .. } | PlaceRecord::Tc { .. } | PlaceRecord::Tcx { .. } => link
             .hook()
             .map_or_else(String::new, |hook| hook.to_string()),
-    };
-    format!("link {id} ({place})")
+    }
 }

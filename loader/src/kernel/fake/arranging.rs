@@ -47,15 +47,52 @@ impl FakeKernel {
         world.remove_interfaces(|(ns, known)| *ns == NSID && known == name);
     }
 
+    /// Adds an interface with an index that was another one's before.
+    pub fn add_interface_at(&self, name: &str, ifindex: u32) {
+        let mut world = self.world.borrow_mut();
+        world.interfaces.insert((NSID, name.to_owned()), ifindex);
+    }
+
+    /// Gives an interface of our namespace another name. Nothing else of it changes.
+    pub fn rename_interface(&self, from: &str, to: &str) {
+        let mut world = self.world.borrow_mut();
+        if let Some(ifindex) = world.interfaces.remove(&(NSID, from.to_owned())) {
+            world.interfaces.insert((NSID, to.to_owned()), ifindex);
+        }
+    }
+
+    /// Moves an interface to another namespace (`None`: ours), where it has this index.
+    pub fn move_interface(
+        &self,
+        (from, name): (Option<&str>, &str),
+        to: Option<&str>,
+        ifindex: u32,
+    ) {
+        let mut world = self.world.borrow_mut();
+        let inode = |path: Option<&str>| world.namespace(path.map(Path::new)).unwrap_or_default();
+        let (from, to) = (inode(from), inode(to));
+        if let Some(before) = world.interfaces.remove(&(from, name.to_owned())) {
+            world.interfaces.insert((to, name.to_owned()), ifindex);
+            world.move_interface((from, before), (to, ifindex));
+        }
+    }
+
+    /// Gives an interface of our namespace one more name.
+    pub fn add_alternative_name(&self, interface: &str, alternative: &str) {
+        let mut world = self.world.borrow_mut();
+        let names = (alternative.to_owned(), interface.to_owned());
+        world.alternatives.extend([names]);
+    }
+
     /// Puts somebody else's XDP program on an interface and returns its id.
     pub fn attach_foreign_xdp(&self, name: &str) -> Result<u32, KernelError> {
         let mut world = self.world.borrow_mut();
-        let ifindex = world
+        let iface = world
             .interface(name)
             .ok_or_else(|| errno("foreign", libc::ENODEV))?;
         let program = world.add_program(Program::new("foreign", "xdp"));
         let id = program.id;
-        let link = world.add_link(Place::Xdp(Some(ifindex)), program);
+        let link = world.add_link(Place::Xdp(Some(iface), XdpMode::Driver), program);
         world.foreign.push(link);
         Ok(id)
     }
@@ -184,12 +221,12 @@ impl FakeKernel {
         direction: TcDirection,
     ) -> Result<u32, KernelError> {
         let mut world = self.world.borrow_mut();
-        let ifindex = world
+        let iface = world
             .interface(interface)
             .ok_or_else(|| errno("foreign", libc::ENODEV))?;
         let program = world.add_program(Program::new("foreign", "tc"));
         let id = program.id;
-        if let Object::Link(link) = world.add_tcx(ifindex, direction, None, program)? {
+        if let Object::Link(link) = world.add_tcx(iface, direction, None, program)? {
             world.foreign.push(link);
         }
         Ok(id)
@@ -198,8 +235,8 @@ impl FakeKernel {
     /// The qdisc of somebody else in an interface's ingress place.
     pub fn set_qdisc(&self, interface: &str, kind: Option<&'static str>) {
         let mut world = self.world.borrow_mut();
-        if let Some(ifindex) = world.interface(interface) {
-            world.set_qdisc(ifindex, kind);
+        if let Some(iface) = world.interface(interface) {
+            world.set_qdisc(iface, kind);
         }
     }
 
@@ -212,16 +249,16 @@ impl FakeKernel {
         kind: &'static str,
     ) {
         let mut world = self.world.borrow_mut();
-        if let Some(ifindex) = world.interface(interface) {
-            world.add_foreign_filter(ifindex, direction, preference, kind);
+        if let Some(iface) = world.interface(interface) {
+            world.add_foreign_filter(iface, direction, preference, kind);
         }
     }
 
     /// Somebody takes the filters away that others than we put there.
     pub fn remove_foreign_filters(&self, interface: &str, direction: TcDirection) {
         let mut world = self.world.borrow_mut();
-        if let Some(ifindex) = world.interface(interface) {
-            world.remove_foreign_filters(ifindex, direction);
+        if let Some(iface) = world.interface(interface) {
+            world.remove_foreign_filters(iface, direction);
         }
     }
 }

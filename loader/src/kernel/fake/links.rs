@@ -8,21 +8,17 @@ pub(super) fn link(world: &mut World, spec: &LinkSpec<'_, Object>) -> Result<Obj
     let (place, program) = match spec {
         LinkSpec::Xdp {
             program,
-            ifindex,
+            device,
             mode,
-            netns,
         } => {
-            let nsid = world.namespace(*netns)?;
-            if !world.is_there(nsid, *ifindex) {
-                return Err(errno("link", libc::ENODEV));
-            }
-            if world.xdp_link(*ifindex).is_some() {
+            let iface = world.reach(device)?;
+            if world.xdp_link(iface).is_some() {
                 return Err(errno("link", libc::EBUSY));
             }
             if world.refused_modes.contains(mode) {
                 return Err(errno("link", libc::EOPNOTSUPP));
             }
-            (Place::Xdp(Some(*ifindex)), program.of_kind("xdp")?)
+            (Place::Xdp(Some(iface), *mode), program.of_kind("xdp")?)
         }
         LinkSpec::Extension {
             program,
@@ -41,17 +37,13 @@ pub(super) fn link(world: &mut World, spec: &LinkSpec<'_, Object>) -> Result<Obj
         }
         LinkSpec::Tcx {
             program,
-            ifindex,
+            device,
             direction,
             beside,
-            netns,
         } => {
-            let nsid = world.namespace(*netns)?;
-            if !world.is_there(nsid, *ifindex) {
-                return Err(errno("link", libc::ENODEV));
-            }
+            let iface = world.reach(device)?;
             let program = program.of_kind("tc")?;
-            return world.add_tcx(*ifindex, *direction, *beside, program);
+            return world.add_tcx(iface, *direction, *beside, program);
         }
         LinkSpec::Tracepoint {
             program,

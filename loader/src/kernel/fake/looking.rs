@@ -35,7 +35,7 @@ impl FakeKernel {
     /// Index of an interface of our namespace; 0 for one that there is not.
     pub fn index(&self, interface: &str) -> u32 {
         let world = self.world.borrow();
-        world.interface(interface).unwrap_or_default()
+        world.interface(interface).map_or(0, |(_, ifindex)| ifindex)
     }
 
     /// Ids of the programs that live, ascending, with their types.
@@ -68,14 +68,17 @@ impl FakeKernel {
 
     /// Id of the program that the XDP link of an interface runs, and the ids behind its slots in order.
     pub fn xdp_chain(&self, interface: &str) -> Option<(u32, Vec<u32>)> {
-        let ifindex = self.world.borrow().interface(interface)?;
+        let (_, ifindex) = self.world.borrow().interface(interface)?;
         self.xdp_chain_at(ifindex)
     }
 
-    /// As [`FakeKernel::xdp_chain`], by the interface's index.
+    /// As [`FakeKernel::xdp_chain`], by the interface's index: the first namespace's where several have it.
     pub fn xdp_chain_at(&self, ifindex: u32) -> Option<(u32, Vec<u32>)> {
         let world = self.world.borrow();
-        let program = world.xdp_link(ifindex)?.program();
+        let there = world.interfaces.iter();
+        let ifaces = there.filter(|(_, found)| **found == ifindex);
+        let mut links = ifaces.filter_map(|((nsid, _), _)| world.xdp_link((*nsid, ifindex)));
+        let program = links.next()?.program();
         Some((program.id, program.slots()))
     }
 
@@ -89,7 +92,7 @@ impl FakeKernel {
     /// The functions of the dispatcher in our filter on a hook that members stand in for.
     pub fn tc_functions(&self, interface: &str, direction: TcDirection) -> Option<Vec<String>> {
         let world = self.world.borrow();
-        let program = world.own_filter(NSID, world.interface(interface)?, direction)?;
+        let program = world.own_filter(NSID, world.interface(interface)?.1, direction)?;
         Some(program.replaced())
     }
 
@@ -121,7 +124,7 @@ impl FakeKernel {
     /// What the dispatcher in our filter on a hook was told.
     pub fn tc_config(&self, interface: &str, direction: TcDirection) -> Option<TcDispatcherConfig> {
         let world = self.world.borrow();
-        let program = world.own_filter(NSID, world.interface(interface)?, direction)?;
+        let program = world.own_filter(NSID, world.interface(interface)?.1, direction)?;
         match &program.config {
             Some(DispatcherConfig::Tc(config)) => Some(config.clone()),
             _ => None,
@@ -133,7 +136,7 @@ impl FakeKernel {
         let world = self.world.borrow();
         let links = world
             .interface(interface)
-            .map(|ifindex| world.tcx(ifindex, direction));
+            .map(|iface| world.tcx(iface, direction));
         let links = links.unwrap_or_default();
         links.iter().map(|link| link.program().id).collect()
     }

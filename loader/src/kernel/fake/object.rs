@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 
-use super::{Description, DispatcherConfig, KernelError, TcDirection, errno};
+use super::{Description, DispatcherConfig, KernelError, TcDirection, XdpMode, errno};
 use crate::kernel::{LinkKind, kept_name};
 
 /// What the unwinding carries that stands for the death of the process.
@@ -50,12 +50,15 @@ pub struct LinkObject {
     program: RefCell<Rc<Program>>,
 }
 
+/// An interface: inode of its namespace, and its index there.
+pub(super) type Iface = (u64, u32);
+
 #[derive(Debug)]
 pub(super) enum Place {
-    /// Interface index; `None` once the interface is gone.
-    Xdp(Option<u32>),
-    /// Interface index; `None` once the interface is gone.
-    Tcx(Option<u32>, TcDirection),
+    /// Interface and mode; `None` once the interface is gone.
+    Xdp(Option<Iface>, XdpMode),
+    /// Interface; `None` once it is gone.
+    Tcx(Option<Iface>, TcDirection),
     Slot {
         target: Rc<Program>,
         function: String,
@@ -202,35 +205,42 @@ impl LinkObject {
         }
     }
 
-    pub(super) fn is_on(&self, ifindex: u32) -> bool {
-        matches!(&*self.place.borrow(), Place::Xdp(Some(on)) if *on == ifindex)
+    pub(super) fn is_on(&self, iface: Iface) -> bool {
+        matches!(&*self.place.borrow(), Place::Xdp(Some(on), _) if *on == iface)
     }
 
-    pub(super) fn interface_gone(&self, ifindex: u32) {
+    /// The interface is another one now, or gone.
+    pub(super) fn interface_becomes(&self, iface: Iface, now: Option<Iface>) {
         let mut place = self.place.borrow_mut();
         match &mut *place {
-            Place::Xdp(on) | Place::Tcx(on, _) if *on == Some(ifindex) => *on = None,
+            Place::Xdp(on, _) | Place::Tcx(on, _) if *on == Some(iface) => *on = now,
             _ => {}
+        }
+    }
+
+    /// Interface of an XDP or TCX link, and the mode of XDP.
+    pub(super) fn on(&self) -> Result<(Option<Iface>, Option<XdpMode>), KernelError> {
+        match &*self.place.borrow() {
+            Place::Xdp(iface, mode) => Ok((*iface, Some(*mode))),
+            Place::Tcx(iface, _) => Ok((*iface, None)),
+            Place::Slot { .. } | Place::Tracepoint(_) | Place::Probe(_) => {
+                Err(errno("link interface", libc::EINVAL))
+            }
         }
     }
 
     pub(super) fn kind(&self) -> LinkKind {
         match &*self.place.borrow() {
-            Place::Xdp(ifindex) => LinkKind::Xdp(*ifindex),
-            Place::Tcx(ifindex, _) => LinkKind::Tcx(*ifindex),
+            Place::Xdp(iface, _) => LinkKind::Xdp(iface.map(|(_, ifindex)| ifindex)),
+            Place::Tcx(iface, _) => LinkKind::Tcx(iface.map(|(_, ifindex)| ifindex)),
             Place::Slot { target, .. } => LinkKind::Function(target.id),
             Place::Tracepoint(_) | Place::Probe(_) => LinkKind::Other,
         }
     }
 
-    /// Interface of an XDP or TCX link.
+    /// Index of the interface of an XDP or TCX link.
     pub(super) fn interface(&self) -> Result<Option<u32>, KernelError> {
-        match &*self.place.borrow() {
-            Place::Xdp(ifindex) | Place::Tcx(ifindex, _) => Ok(*ifindex),
-            Place::Slot { .. } | Place::Tracepoint(_) | Place::Probe(_) => {
-                Err(errno("link interface", libc::EINVAL))
-            }
-        }
+        Ok(self.on()?.0.map(|(_, ifindex)| ifindex))
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -240,8 +250,8 @@ impl LinkObject {
     /// `bpf_xdp_link_update` in net/core/dev.c.
     pub(super) fn replace(&self, program: Rc<Program>) -> Result<Rc<Program>, KernelError> {
         match &*self.place.borrow() {
-            Place::Xdp(Some(_)) => Ok(self.program.replace(program)),
-            Place::Xdp(None) => Err(errno("update link", libc::ENOLINK)),
+            Place::Xdp(Some(_), _) => Ok(self.program.replace(program)),
+            Place::Xdp(None, _) => Err(errno("update link", libc::ENOLINK)),
             Place::Tcx(..) | Place::Slot { .. } | Place::Tracepoint(_) | Place::Probe(_) => {
                 Err(errno("update link", libc::EINVAL))
             }
@@ -250,8 +260,8 @@ impl LinkObject {
 
     pub(super) fn describe(&self) -> String {
         let place = match &*self.place.borrow() {
-            Place::Xdp(ifindex) => format!("xdp on {ifindex:?}"),
-            Place::Tcx(ifindex, direction) => format!("tcx {direction} on {ifindex:?}"),
+            Place::Xdp(iface, _) => format!("xdp on {iface:?}"),
+            Place::Tcx(iface, direction) => format!("tcx {direction} on {iface:?}"),
             Place::Slot { target, function } => format!("{function} of {}", target.id),
             Place::Tracepoint(name) => format!("tracepoint {name}"),
             Place::Probe(place) => format!("probe at {place}"),

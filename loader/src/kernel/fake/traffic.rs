@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
-use super::object::{LinkObject, Object, Place, Program};
+use super::object::{Iface, LinkObject, Object, Place, Program};
 use super::world::World;
 use super::{KernelError, errno};
 use crate::TcDirection;
-use crate::kernel::{Device, IngressQdisc, Side, TC_FILTER_NAME, TC_PREFERENCE, TcFilter};
+use crate::kernel::{
+    Device, IngressQdisc, Side, TC_FILTER_NAME, TC_PREFERENCE, TCX_PROGRAMS, TcFilter,
+};
 
 /// Direction of an interface.
-type Hook = (u32, TcDirection);
+type Hook = (Iface, TcDirection);
 
-/// What hangs on interfaces, by their indices: they are never the same in two namespaces here, unless a test says so.
+/// What hangs on interfaces.
 #[derive(Debug, Default)]
 pub(super) struct Traffic {
-    qdiscs: BTreeMap<u32, &'static str>,
+    qdiscs: BTreeMap<Iface, &'static str>,
     filters: BTreeMap<Hook, Vec<Filter>>,
     tcx: BTreeMap<Hook, Vec<Weak<LinkObject>>>,
 }
@@ -29,49 +31,77 @@ struct Filter {
     program: Option<Rc<Program>>,
 }
 
+fn gone(device: &Device) -> KernelError {
+    KernelError::InterfaceGone {
+        ifindex: device.ifindex,
+        nsid: device.nsid,
+    }
+}
+
 impl World {
     pub(super) fn remove_interfaces(&mut self, gone: impl Fn(&(u64, String)) -> bool) {
-        let gone: Vec<u32> = self
+        let gone: Vec<Iface> = self
             .interfaces
             .extract_if(.., |key, _| gone(key))
-            .map(|(_, ifindex)| ifindex)
+            .map(|((nsid, _), ifindex)| (nsid, ifindex))
             .collect();
-        for ifindex in gone {
+        for iface in gone {
             for link in self.links.values().filter_map(Weak::upgrade) {
-                link.interface_gone(ifindex);
+                link.interface_becomes(iface, None);
             }
-            self.traffic.qdiscs.remove(&ifindex);
-            self.traffic.filters.retain(|(on, _), _| *on != ifindex);
-            self.traffic.tcx.retain(|(on, _), _| *on != ifindex);
+            self.drop_qdisc(iface);
+            self.traffic.tcx.retain(|(on, _), _| *on != iface);
         }
     }
 
-    fn reach(&self, device: &Device) -> Result<(), KernelError> {
-        let found = self.finds(device.nsid, device.netns.as_deref());
-        if found && self.is_there(device.nsid, device.ifindex) {
-            return Ok(());
+    /// An interface goes to another namespace: its qdisc and filters are lost, its XDP and TCX links are not
+    /// (`__dev_change_net_namespace` in net/core/dev.c).
+    pub(super) fn move_interface(&mut self, from: Iface, to: Iface) {
+        for link in self.links.values().filter_map(Weak::upgrade) {
+            link.interface_becomes(from, Some(to));
         }
-        Err(KernelError::InterfaceGone {
-            ifindex: device.ifindex,
-            nsid: device.nsid,
-        })
+        self.drop_qdisc(from);
+        for direction in [TcDirection::Ingress, TcDirection::Egress] {
+            if let Some(links) = self.traffic.tcx.remove(&(from, direction)) {
+                self.traffic.tcx.insert((to, direction), links);
+            }
+        }
     }
 
-    pub(super) fn set_qdisc(&mut self, ifindex: u32, kind: Option<&'static str>) {
+    fn drop_qdisc(&mut self, iface: Iface) {
+        self.traffic.qdiscs.remove(&iface);
+        self.traffic.filters.retain(|(on, _), _| *on != iface);
+    }
+
+    /// What changes an interface: it has to be there.
+    pub(super) fn reach(&self, device: &Device) -> Result<Iface, KernelError> {
+        let iface = self.enter(device)?;
+        if self.is_there(device.nsid, device.ifindex) {
+            return Ok(iface);
+        }
+        Err(gone(device))
+    }
+
+    /// What lists: the namespace has to be there. What is listed of an interface that is gone is nothing.
+    fn enter(&self, device: &Device) -> Result<Iface, KernelError> {
+        if self.finds(device.nsid, device.netns.as_deref()) {
+            return Ok((device.nsid, device.ifindex));
+        }
+        Err(gone(device))
+    }
+
+    pub(super) fn set_qdisc(&mut self, iface: Iface, kind: Option<&'static str>) {
         match kind {
             Some(kind) => {
-                self.traffic.qdiscs.insert(ifindex, kind);
+                self.traffic.qdiscs.insert(iface, kind);
             }
-            None => {
-                self.traffic.qdiscs.remove(&ifindex);
-                self.traffic.filters.retain(|(on, _), _| *on != ifindex);
-            }
+            None => self.drop_qdisc(iface),
         }
     }
 
     pub(super) fn ingress_qdisc(&self, device: &Device) -> Result<IngressQdisc, KernelError> {
-        self.reach(device)?;
-        Ok(match self.traffic.qdiscs.get(&device.ifindex) {
+        let iface = self.enter(device)?;
+        Ok(match self.traffic.qdiscs.get(&iface) {
             None => IngressQdisc::None,
             Some(&"clsact") => IngressQdisc::Clsact,
             Some(kind) => IngressQdisc::Other {
@@ -81,23 +111,24 @@ impl World {
     }
 
     pub(super) fn add_clsact(&mut self, device: &Device) -> Result<(), KernelError> {
-        self.reach(device)?;
-        if self.traffic.qdiscs.contains_key(&device.ifindex) {
+        let iface = self.reach(device)?;
+        if self.traffic.qdiscs.contains_key(&iface) {
             return Err(errno("add clsact", libc::EEXIST));
         }
-        self.traffic.qdiscs.insert(device.ifindex, "clsact");
+        self.traffic.qdiscs.insert(iface, "clsact");
         Ok(())
     }
 
     pub(super) fn remove_unused_clsact(&mut self, device: &Device) -> bool {
-        let used = |((on, _), filters): (&Hook, &Vec<Filter>)| {
-            *on == device.ifindex && !filters.is_empty()
+        let Ok(iface) = self.reach(device) else {
+            return false;
         };
-        let clsact = self.traffic.qdiscs.get(&device.ifindex) == Some(&"clsact");
-        if self.reach(device).is_err() || !clsact || self.traffic.filters.iter().any(used) {
+        let used = |((on, _), filters): (&Hook, &Vec<Filter>)| *on == iface && !filters.is_empty();
+        let clsact = self.traffic.qdiscs.get(&iface) == Some(&"clsact");
+        if !clsact || self.traffic.filters.iter().any(used) {
             return false;
         }
-        self.traffic.qdiscs.remove(&device.ifindex);
+        self.traffic.qdiscs.remove(&iface);
         true
     }
 
@@ -106,8 +137,8 @@ impl World {
         device: &Device,
         direction: TcDirection,
     ) -> Result<Vec<TcFilter>, KernelError> {
-        self.reach(device)?;
-        let filters = self.traffic.filters.get(&(device.ifindex, direction));
+        let iface = self.enter(device)?;
+        let filters = self.traffic.filters.get(&(iface, direction));
         let shown = |filter: &Filter| TcFilter {
             preference: filter.preference,
             protocol: 3,
@@ -122,12 +153,12 @@ impl World {
 
     pub(super) fn add_foreign_filter(
         &mut self,
-        ifindex: u32,
+        iface: Iface,
         direction: TcDirection,
         preference: u16,
         kind: &'static str,
     ) {
-        let filters = self.traffic.filters.entry((ifindex, direction));
+        let filters = self.traffic.filters.entry((iface, direction));
         filters.or_default().push(Filter {
             preference,
             kind,
@@ -137,8 +168,8 @@ impl World {
         });
     }
 
-    pub(super) fn remove_foreign_filters(&mut self, ifindex: u32, direction: TcDirection) {
-        if let Some(filters) = self.traffic.filters.get_mut(&(ifindex, direction)) {
+    pub(super) fn remove_foreign_filters(&mut self, iface: Iface, direction: TcDirection) {
+        if let Some(filters) = self.traffic.filters.get_mut(&(iface, direction)) {
             filters.retain(|filter| filter.program.is_some());
         }
     }
@@ -150,11 +181,11 @@ impl World {
         program: Rc<Program>,
         handle: Option<u32>,
     ) -> Result<(), KernelError> {
-        self.reach(device)?;
-        if self.traffic.qdiscs.get(&device.ifindex) != Some(&"clsact") {
+        let iface = self.reach(device)?;
+        if self.traffic.qdiscs.get(&iface) != Some(&"clsact") {
             return Err(errno("add filter", libc::EINVAL));
         }
-        let filters = self.traffic.filters.entry((device.ifindex, direction));
+        let filters = self.traffic.filters.entry((iface, direction));
         let filters = filters.or_default();
         let same = || filters.iter().filter(|it| it.preference == TC_PREFERENCE);
         if same().any(|filter| filter.kind != "bpf") {
@@ -184,8 +215,8 @@ impl World {
         direction: TcDirection,
         program: u32,
     ) -> Option<(&mut Vec<Filter>, usize)> {
-        self.reach(device).ok()?;
-        let filters = self.traffic.filters.get_mut(&(device.ifindex, direction))?;
+        let iface = self.reach(device).ok()?;
+        let filters = self.traffic.filters.get_mut(&(iface, direction))?;
         let place = filters.iter().position(|filter| {
             filter.preference == TC_PREFERENCE
                 && filter.program.as_ref().is_some_and(|it| it.id == program)
@@ -225,14 +256,18 @@ impl World {
         if !self.is_there(nsid, ifindex) {
             return None;
         }
-        let mut filters = self.traffic.filters.get(&(ifindex, direction))?.iter();
+        let mut filters = self
+            .traffic
+            .filters
+            .get(&((nsid, ifindex), direction))?
+            .iter();
         let own = filters.find(|filter| filter.preference == TC_PREFERENCE)?;
         own.program.clone()
     }
 
     /// The TCX links of a hook, in the order in which they run.
-    pub(super) fn tcx(&self, ifindex: u32, direction: TcDirection) -> Vec<Rc<LinkObject>> {
-        let links = self.traffic.tcx.get(&(ifindex, direction));
+    pub(super) fn tcx(&self, iface: Iface, direction: TcDirection) -> Vec<Rc<LinkObject>> {
+        let links = self.traffic.tcx.get(&(iface, direction));
         links
             .into_iter()
             .flatten()
@@ -243,14 +278,22 @@ impl World {
     /// `bpf_mprog_attach` in kernel/bpf/mprog.c.
     pub(super) fn add_tcx(
         &mut self,
-        ifindex: u32,
+        iface: Iface,
         direction: TcDirection,
         beside: Option<(Side, &Object)>,
         program: Rc<Program>,
     ) -> Result<Object, KernelError> {
-        let mut there = self.tcx(ifindex, direction);
+        let mut there = self.tcx(iface, direction);
         if there.iter().any(|link| link.program().id == program.id) {
             return Err(errno("link", libc::EEXIST));
+        }
+        if there.len() >= TCX_PROGRAMS as usize {
+            return Err(KernelError::Full {
+                what: format!("the TCX {direction} hook of interface {}", iface.1),
+                limit: TCX_PROGRAMS,
+                constant: "BPF_MPROG_MAX",
+                source: std::io::Error::from_raw_os_error(libc::ERANGE),
+            });
         }
         let place = match beside {
             None => there.len(),
@@ -264,19 +307,19 @@ impl World {
             }
             Some(_) => return Err(errno("link", libc::EINVAL)),
         };
-        let link = self.add_link(Place::Tcx(Some(ifindex), direction), program);
+        let link = self.add_link(Place::Tcx(Some(iface), direction), program);
         there.insert(place, Rc::clone(&link));
         let order = there.iter().map(Rc::downgrade).collect();
-        self.traffic.tcx.insert((ifindex, direction), order);
+        self.traffic.tcx.insert((iface, direction), order);
         Ok(Object::Link(link))
     }
 
     pub(super) fn describe_traffic(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        for (ifindex, kind) in &self.traffic.qdiscs {
+        for ((_, ifindex), kind) in &self.traffic.qdiscs {
             lines.push(format!("qdisc {kind} on {ifindex}"));
         }
-        for ((ifindex, direction), filters) in &self.traffic.filters {
+        for (((_, ifindex), direction), filters) in &self.traffic.filters {
             for (place, filter) in filters.iter().enumerate() {
                 let program = filter.program.as_ref().map(|program| program.id);
                 lines.push(format!(
@@ -285,10 +328,11 @@ impl World {
                 ));
             }
         }
-        for (ifindex, direction) in self.traffic.tcx.keys() {
-            for (place, link) in self.tcx(*ifindex, *direction).iter().enumerate() {
+        for (iface, direction) in self.traffic.tcx.keys() {
+            for (place, link) in self.tcx(*iface, *direction).iter().enumerate() {
                 lines.push(format!(
-                    "tcx {place} of {ifindex} {direction}: program {}",
+                    "tcx {place} of {} {direction}: program {}",
+                    iface.1,
                     link.program().id
                 ));
             }

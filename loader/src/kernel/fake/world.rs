@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
-use super::object::{LinkObject, Map, Object, Place, Program};
+use super::object::{Iface, LinkObject, Map, Object, Place, Program};
 use super::traffic::Traffic;
 use super::{DirEntry, KernelError, NSID, XdpMode, errno};
 use crate::object::Results;
@@ -18,6 +18,8 @@ pub(super) struct World {
     pub(super) pins: BTreeMap<PathBuf, Object>,
     /// By namespace and name.
     pub(super) interfaces: BTreeMap<(u64, String), u32>,
+    /// Alternative names of interfaces.
+    pub(super) alternatives: BTreeMap<String, String>,
     /// Namespaces other than ours, by path.
     pub(super) namespaces: BTreeMap<PathBuf, u64>,
     /// Paths of those that are found at them only by who knows them.
@@ -67,9 +69,31 @@ impl World {
         link
     }
 
-    /// Index of an interface in our namespace.
-    pub(super) fn interface(&self, name: &str) -> Option<u32> {
-        self.interfaces.get(&(NSID, name.to_owned())).copied()
+    /// An interface in our namespace.
+    pub(super) fn interface(&self, name: &str) -> Option<Iface> {
+        let found = self.interfaces.get(&(NSID, name.to_owned())).copied();
+        found.map(|ifindex| (NSID, ifindex))
+    }
+
+    /// Name of an interface.
+    pub(super) fn name(&self, iface: Iface) -> Option<String> {
+        let mut there = self.interfaces.iter();
+        let found = there.find(|((nsid, _), ifindex)| (*nsid, **ifindex) == iface);
+        found.map(|((_, name), _)| name.clone())
+    }
+
+    /// A path of a namespace, `None` for ours; an error for one that is not found.
+    pub(super) fn path_of(&self, nsid: u64, known: Option<&Path>) -> Result<Option<PathBuf>, ()> {
+        if nsid == NSID {
+            return Ok(None);
+        }
+        let leads = |path: &Path| self.namespaces.get(path) == Some(&nsid);
+        if let Some(known) = known.filter(|path| leads(path)) {
+            return Ok(Some(known.to_owned()));
+        }
+        let mut paths = self.namespaces.keys();
+        let found = paths.find(|path| leads(path) && !self.hidden.contains(*path));
+        found.cloned().map(Some).ok_or(())
     }
 
     /// Inode of a namespace.
@@ -95,9 +119,9 @@ impl World {
         there.any(|((ns, _), known)| (*ns, *known) == (nsid, ifindex))
     }
 
-    pub(super) fn xdp_link(&self, ifindex: u32) -> Option<Rc<LinkObject>> {
+    pub(super) fn xdp_link(&self, iface: Iface) -> Option<Rc<LinkObject>> {
         let mut links = self.links.values().filter_map(Weak::upgrade);
-        links.find(|link| link.is_on(ifindex))
+        links.find(|link| link.is_on(iface))
     }
 
     /// Whether the program has a link.

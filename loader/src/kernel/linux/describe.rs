@@ -32,8 +32,11 @@ pub(super) fn describe(object: BorrowedFd<'_>) -> Result<Description, KernelErro
             })
         }
         Some(Kind::Link) => {
-            let (kind, program_id) = sys::link_info(object).map_err(failed(call))?;
-            Ok(Description::Link { program_id, kind })
+            let found = sys::link_info(object).map_err(failed(call))?;
+            Ok(Description::Link {
+                program_id: found.program_id,
+                kind: found.kind,
+            })
         }
         None => Err(failed(call)(io::Error::from(ErrorKind::InvalidInput))),
     }

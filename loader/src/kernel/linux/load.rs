@@ -352,9 +352,65 @@ fn load_program(
     // Without a log first: writing it costs the verifier more than its work.
     match sys::program_load(&attributes, None) {
         Ok(program) => Ok(program),
-        Err(_) => with_log(&attributes)
-            .map_err(|(error, log)| refusal(wanted, kernel.version, error, log)),
+        Err(error) if is_of_resources(&error) => {
+            Err(refusal(wanted, kernel.version, error, String::new()))
+        }
+        Err(_) => with_log(&attributes).map_err(|(error, log)| {
+            let found = function.instructions.len();
+            match too_many(&error, found, &log) {
+                Some(limit) => KernelError::TooManyInstructions {
+                    function: name.to_owned(),
+                    found,
+                    limit,
+                    source: error,
+                },
+                None => refusal(wanted, kernel.version, error, log),
+            }
+        }),
     }
+}
+
+/// What the kernel answers for want of descriptors or memory, or when a signal came: the verifier may have taken the
+/// program before, and written so.
+fn is_of_resources(error: &io::Error) -> bool {
+    let codes = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOMEM,
+        libc::EAGAIN,
+        libc::EINTR,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.contains(&code))
+}
+
+/// Whether a log says nothing but what the verifier did: it took the program, and something else refused it.
+fn took_it(log: &str) -> bool {
+    const DONE: [&str; 6] = [
+        "processed ",
+        "verification time ",
+        "stack depth ",
+        "Validating ",
+        "func#",
+        "Func#",
+    ];
+    log.lines()
+        .map(str::trim)
+        .all(|line| line.is_empty() || DONE.iter().any(|start| line.starts_with(start)))
+}
+
+/// The limit of instructions that a program is above of, where it is refused for that: before the verifier sees it
+/// (`bpf_prog_load` in kernel/bpf/syscall.c).
+fn too_many(error: &io::Error, found: usize, log: &str) -> Option<usize> {
+    const MAXINSNS: usize = 4096;
+    const COMPLEXITY_LIMIT_INSNS: usize = 1_000_000;
+    if error.raw_os_error() != Some(libc::E2BIG) || !log.trim().is_empty() {
+        return None;
+    }
+    [COMPLEXITY_LIMIT_INSNS, MAXINSNS]
+        .into_iter()
+        .find(|limit| found > *limit)
 }
 
 /// Loads again, to be told why not. `ENOSPC`: the log was too short.
@@ -390,11 +446,17 @@ fn refusal(wanted: &Wanted<'_>, version: Version, source: io::Error, log: String
         (bpf_prog_type::BPF_PROG_TYPE_EXT, Some(line)) => KernelError::NoExtensions {
             source: io::Error::new(source.kind(), format!("{source}: {}", line.trim())),
         },
-        _ if !log.trim().is_empty() => KernelError::Rejected {
-            function,
-            log,
-            source,
-        },
+        // Lockdown and security modules refuse with EPERM what the verifier took.
+        _ if !is_of_resources(&source)
+            && !log.trim().is_empty()
+            && !(source.raw_os_error() == Some(libc::EPERM) && took_it(&log)) =>
+        {
+            KernelError::Rejected {
+                function,
+                log,
+                source,
+            }
+        }
         (bpf_prog_type::BPF_PROG_TYPE_EXT, _) if kind_refused => {
             KernelError::NoExtensions { source }
         }
@@ -416,6 +478,10 @@ fn refusal(wanted: &Wanted<'_>, version: Version, source: io::Error, log: String
 pub(super) struct KernelBtf(Option<Vec<u8>>);
 
 impl KernelBtf {
+    pub(super) fn unread() -> Self {
+        Self(None)
+    }
+
     pub(super) fn bytes(&mut self) -> Result<&[u8], KernelError> {
         match &mut self.0 {
             Some(bytes) => Ok(bytes),
@@ -457,6 +523,7 @@ mod tests {
             }
         };
         use bpf_prog_type::*;
+        const TOOK: &str = "processed 5 insns (limit 1000000) max_states_per_insn 0\n";
         let cases = [
             (BPF_PROG_TYPE_XDP, libc::EACCES, "R0 !read_ok\n", "rejected"),
             (BPF_PROG_TYPE_XDP, libc::EPERM, "", "refused"),
@@ -488,6 +555,24 @@ mod tests {
             ),
             (BPF_PROG_TYPE_EXT, libc::ENOMEM, "", "refused"),
             (BPF_PROG_TYPE_TRACING, libc::EPERM, "", "no tracing"),
+            // The verifier took it, and wrote so, before a descriptor or memory was missing.
+            (BPF_PROG_TYPE_XDP, libc::EMFILE, TOOK, "refused"),
+            (BPF_PROG_TYPE_XDP, libc::ENFILE, TOOK, "refused"),
+            (BPF_PROG_TYPE_XDP, libc::ENOMEM, TOOK, "refused"),
+            (BPF_PROG_TYPE_EXT, libc::EMFILE, TOOK, "refused"),
+            (BPF_PROG_TYPE_XDP, libc::EPERM, TOOK, "refused"),
+            (
+                BPF_PROG_TYPE_XDP,
+                libc::EPERM,
+                "function calls to other bpf functions are allowed for CAP_BPF\nprocessed 0 insns\n",
+                "rejected",
+            ),
+            (
+                BPF_PROG_TYPE_XDP,
+                libc::E2BIG,
+                "BPF program is too large. Processed 1000001 insn\nprocessed 1000001 insns\n",
+                "rejected",
+            ),
         ];
         for (program_type, errno, log, expected) in cases {
             assert_eq!(

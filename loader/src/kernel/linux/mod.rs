@@ -15,11 +15,13 @@ mod libraries;
 mod links;
 mod load;
 mod maps;
+mod near_function;
 mod needs;
 mod net;
 mod netlink;
 mod netns;
 mod parsed;
+mod places;
 mod probes;
 mod program_btf;
 mod program_types;
@@ -39,8 +41,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 pub use self::capabilities::{Capability, missing_capabilities};
 use self::version::Version;
 use super::{
-    Description, Device, DirEntry, DispatcherConfig, IngressQdisc, Interface, Kernel, KernelError,
-    LinkSpec, LoadSpec, Loaded, ProgramBrief, TcFilter, UprobePlace,
+    Description, Device, DirEntry, DispatcherConfig, IngressQdisc, Interface, InterfaceState,
+    Kernel, KernelError, LinkPlace, LinkSpec, LoadSpec, Loaded, ProgramBrief, TcFilter, TcxMember,
+    UprobePlace,
 };
 use crate::program::KernelState;
 use crate::{TcDirection, UprobePoint};
@@ -191,8 +194,26 @@ impl Kernel for LinuxKernel {
         binary::place(point)
     }
 
-    fn near_function(&self, name: &str) -> Option<String> {
-        probes::near_function(name)
+    fn link_place(&self, link: &OwnedFd, known: &Device) -> Result<LinkPlace, KernelError> {
+        places::of_link(link.as_fd(), known)
+    }
+
+    fn link_id(&self, link: &OwnedFd) -> Result<u32, KernelError> {
+        let found = sys::link_info(link.as_fd());
+        let found = found.map_err(failed(|| "reading the id of a link".to_owned()))?;
+        Ok(found.id)
+    }
+
+    fn tcx_members(
+        &self,
+        device: &Device,
+        direction: TcDirection,
+    ) -> Result<Vec<TcxMember>, KernelError> {
+        places::tcx_members(device, direction)
+    }
+
+    fn near_function(&self, name: &str, tracing: bool) -> Option<String> {
+        near_function::near(name, tracing)
     }
 
     fn near_tracepoint(&self, tracepoint: &str) -> Option<String> {
@@ -207,12 +228,8 @@ impl Kernel for LinuxKernel {
         net::interface(name, netns)
     }
 
-    fn xdp_program_on(
-        &self,
-        ifindex: u32,
-        netns: Option<&Path>,
-    ) -> Result<Option<u32>, KernelError> {
-        net::xdp_program_on(ifindex, netns)
+    fn interface_state(&self, device: &Device) -> Result<InterfaceState, KernelError> {
+        net::interface_state(device)
     }
 
     fn ingress_qdisc(&self, device: &Device) -> Result<IngressQdisc, KernelError> {

@@ -101,6 +101,13 @@ impl Request {
         }
     }
 
+    /// Types of the attributes, behind a header of 16 bytes.
+    #[cfg(test)]
+    pub(super) fn attributes(&self) -> Vec<u16> {
+        let attributes = Attributes(self.body.get(16..).unwrap_or_default());
+        attributes.map(|(kind, _)| kind).collect()
+    }
+
     fn send(&self, flags: u16) -> io::Result<OwnedFd> {
         let socket = rustix::net::socket_with(
             AddressFamily::NETLINK,

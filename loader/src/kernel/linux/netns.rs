@@ -1,5 +1,6 @@
 //! Network namespaces: found at a path or by their inode, and entered by a thread of its own.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -60,9 +61,16 @@ impl Namespace {
     /// It is gone when it is found at no path. A path that cannot be looked at may be the one that leads there, so
     /// then it is not known, which is an error.
     pub(super) fn of(device: &Device) -> Result<Self, KernelError> {
-        let ours = fs::metadata(OURS).map_err(failed(|| format!("looking at {OURS}")))?;
-        if ours.ino() == device.nsid {
-            return Ok(Self::Ours);
+        Ok(Self::located(device)?.0)
+    }
+
+    /// As [`Namespace::of`], with a path that leads there; `None` for ours.
+    pub(super) fn located(device: &Device) -> Result<(Self, Option<PathBuf>), KernelError> {
+        if our_inode()? == device.nsid {
+            let known = device.netns.clone();
+            let same =
+                |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.ino() == device.nsid);
+            return Ok((Self::Ours, known.filter(same)));
         }
         let look = |path: &Path| match at(path, device.nsid) {
             Err(error) if !is_gone(&error) => {
@@ -73,20 +81,19 @@ impl Namespace {
             found => Ok(found.ok().flatten()),
         };
         let known = device.netns.clone().into_iter();
-        let mounts = fs::read(MOUNTS).map_err(failed(|| format!("reading {MOUNTS}")))?;
+        let mounts = read_mounts()?;
         let mut unknown = None;
-        for path in known.chain(mounted(&mounts, device.nsid)) {
+        for path in known.chain(mounted(&mounts, Some(device.nsid)).map(|(_, path)| path)) {
             match look(&path) {
-                Ok(Some(found)) => return Ok(Self::Other(found)),
+                Ok(Some(found)) => return Ok((Self::Other(found), Some(path))),
                 Ok(None) => {}
                 Err((_, error)) => unknown = Some(error),
             }
         }
-        let listing = || "listing /proc".to_owned();
-        for process in fs::read_dir("/proc").map_err(failed(listing))? {
-            let path = process.map_err(failed(listing))?.path();
-            match look(&path.join("ns/net")) {
-                Ok(Some(found)) => return Ok(Self::Other(found)),
+        for path in of_processes()? {
+            let path = path?;
+            match look(&path) {
+                Ok(Some(found)) => return Ok((Self::Other(found), Some(path))),
                 // Processes with more rights than ours hide theirs, and so do those that just ended
                 // (`proc_ns_get_link` in fs/proc/namespaces.c).
                 Ok(None) | Err((Some(libc::EACCES), _)) => {}
@@ -117,6 +124,57 @@ impl Namespace {
             Self::Other(file) => inside(file, work),
         }
     }
+}
+
+/// Every namespace that is found but the one with inode `but`, each with a path that leads there (`None` for ours).
+/// Those that cannot be opened are left out.
+pub(super) fn every_other(but: u64) -> Result<Vec<(Namespace, Option<PathBuf>)>, KernelError> {
+    let ours = our_inode()?;
+    let mut seen = BTreeSet::from([but]);
+    let mut found = Vec::new();
+    if seen.insert(ours) {
+        found.push((Namespace::Ours, None));
+    }
+    let mounts = read_mounts()?;
+    let mut add = |nsid: u64, path: PathBuf| {
+        if !seen.contains(&nsid)
+            && let Ok(Some(namespace)) = at(&path, nsid)
+        {
+            seen.insert(nsid);
+            found.push((Namespace::Other(namespace), Some(path)));
+        }
+    };
+    for (nsid, path) in mounted(&mounts, None) {
+        add(nsid, path);
+    }
+    for path in of_processes()?.flatten() {
+        if let Ok(metadata) = fs::metadata(&path) {
+            add(metadata.ino(), path);
+        }
+    }
+    Ok(found)
+}
+
+fn our_inode() -> Result<u64, KernelError> {
+    let ours = fs::metadata(OURS).map_err(failed(|| format!("looking at {OURS}")))?;
+    Ok(ours.ino())
+}
+
+fn read_mounts() -> Result<Vec<u8>, KernelError> {
+    fs::read(MOUNTS).map_err(failed(|| format!("reading {MOUNTS}")))
+}
+
+/// The file of each process's namespace.
+fn of_processes() -> Result<impl Iterator<Item = Result<PathBuf, KernelError>>, KernelError> {
+    let listing = || "listing /proc".to_owned();
+    let entries = fs::read_dir("/proc").map_err(failed(listing))?;
+    Ok(entries.filter_map(move |entry| match entry {
+        Ok(entry) => {
+            let process = entry.file_name().to_string_lossy().parse::<u32>().is_ok();
+            process.then(|| Ok(entry.path().join("ns/net")))
+        }
+        Err(error) => Some(Err(failed(listing)(error))),
+    }))
 }
 
 fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
@@ -173,16 +231,18 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-/// Where the namespace with this inode is mounted, by proc_pid_mountinfo(5): the root of such a mount is
-/// `net:[INODE]`, and blanks in paths are octal.
-fn mounted(mounts: &[u8], nsid: u64) -> impl Iterator<Item = PathBuf> {
-    let wanted = format!("net:[{nsid}]").into_bytes();
+/// Network namespaces and where they are mounted, all or the one with this inode, by proc_pid_mountinfo(5): the root of
+/// such a mount is `net:[INODE]`, and blanks in paths are octal.
+fn mounted(mounts: &[u8], nsid: Option<u64>) -> impl Iterator<Item = (u64, PathBuf)> {
     let lines = mounts.split(|byte| *byte == b'\n');
     lines.filter_map(move |line| {
         let mut fields = line.split(|byte| *byte == b' ').skip(3);
-        let root = fields.next()?;
+        let root = std::str::from_utf8(fields.next()?).ok()?;
         let place = fields.next()?;
-        (root == wanted).then(|| unescaped(place))
+        let inode = root.strip_prefix("net:[")?.strip_suffix(']')?;
+        let inode: u64 = inode.parse().ok()?;
+        nsid.is_none_or(|wanted| wanted == inode)
+            .then(|| (inode, unescaped(place)))
     })
 }
 
@@ -311,11 +371,15 @@ mod tests {
             41 36 0:4 net:[4026532001] /run/netns/red rw shared:5 - nsfs nsfs rw\n\
             42 36 0:4 net:[4026532000] /mnt/a\\040b\\134c\\9 rw - nsfs nsfs rw\n\
             43 36";
-        let found: Vec<PathBuf> = mounted(text, 4_026_532_000).collect();
-        assert_eq!(
-            found,
-            [PathBuf::from("/run/netns/blue"), r"/mnt/a b\c\9".into()]
-        );
+        let (blue, red) = (4_026_532_000, 4_026_532_001);
+        let paths = [
+            (blue, PathBuf::from("/run/netns/blue")),
+            (red, "/run/netns/red".into()),
+            (blue, r"/mnt/a b\c\9".into()),
+        ];
+        let found = |nsid| mounted(text, nsid).collect::<Vec<_>>();
+        assert_eq!(found(None), paths);
+        assert_eq!(found(Some(red)), paths[1..2]);
     }
 
     #[test]

@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use super::binary::descriptor_path;
 use super::{KernelError, failed, links, sys};
 use crate::kernel::ProbeError;
-use crate::near::nearest;
 
 /// What the kernel says of its kinds of perf event.
 const EVENT_SOURCES: &str = "/sys/bus/event_source/devices";
 /// Every symbol of the kernel and its modules, one line each: address, type, name.
-const SYMBOLS: &str = "/proc/kallsyms";
+pub(super) const SYMBOLS: &str = "/proc/kallsyms";
 
 /// A kind of perf event.
 struct Source {
@@ -149,13 +148,7 @@ fn shown(file: &OwnedFd) -> PathBuf {
     fs::read_link(descriptor_path(file)).unwrap_or_else(|_| descriptor_path(file).into())
 }
 
-/// The function of the kernel whose name is nearest. Reads some ten megabytes: only for a message.
-pub(super) fn near_function(name: &str) -> Option<String> {
-    let symbols = fs::read_to_string(SYMBOLS).ok()?;
-    nearest(name, symbols.lines().filter_map(function)).map(str::to_owned)
-}
-
-/// The module that has a function of this name, where the kernel itself has none. Reads as much as [`near_function`].
+/// The module that has a function of this name, where the kernel itself has none. Reads some ten megabytes: only for a message.
 pub(super) fn module_of(name: &str) -> Option<String> {
     module_in(&fs::read_to_string(SYMBOLS).ok()?, name)
 }

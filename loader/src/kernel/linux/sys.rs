@@ -337,8 +337,17 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     unsafe { call(bpf_cmd::BPF_LINK_UPDATE, &mut attr) }.map(drop)
 }
 
-/// What a link leads to, and the id of the program that it runs.
-pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<(LinkKind, u32)> {
+/// What the kernel says of a link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LinkInfo {
+    pub(super) id: u32,
+    pub(super) kind: LinkKind,
+    /// Id of the program that it runs.
+    pub(super) program_id: u32,
+}
+
+/// What a link leads to, its id, and the id of the program that it runs.
+pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     // SAFETY: a C struct of numbers; all noughts is a value of it.
     let mut info: bpf_link_info = unsafe { mem::zeroed() };
     // SAFETY: no pointer in it.
@@ -356,12 +365,73 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<(LinkKind, u32)> {
         TRACING => LinkKind::Function(unsafe { info.__bindgen_anon_1.tracing }.target_obj_id),
         _ => LinkKind::Other,
     };
-    Ok((kind, info.prog_id))
+    Ok(LinkInfo {
+        id: info.id,
+        kind,
+        program_id: info.prog_id,
+    })
+}
+
+/// Ids of the programs and links on one direction of an interface of this thread's namespace, in the order in which
+/// they run (`BPF_PROG_QUERY`, kernel 6.6); the first `ids.len()` of them, and how many there are. `EINVAL` where the
+/// kernel has no TCX, `ENODEV` for an interface that is gone.
+pub(super) fn tcx_query(
+    ifindex: u32,
+    attach_type: bpf_attach_type,
+    ids: &mut [(u32, u32)],
+) -> io::Result<usize> {
+    /// The members of `union bpf_attr` for the query, up to the last that the kernel wants to know of.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Query {
+        target_ifindex: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        prog_ids: u64,
+        count: u32,
+        reserved: u32,
+        prog_attach_flags: u64,
+        link_ids: u64,
+        link_attach_flags: u64,
+        revision: u64,
+    }
+    let mut programs = vec![0_u32; ids.len()];
+    let mut links = vec![0_u32; ids.len()];
+    let mut query = Query {
+        target_ifindex: ifindex,
+        attach_type: attach_type as u32,
+        prog_ids: programs.as_mut_ptr() as u64,
+        link_ids: links.as_mut_ptr() as u64,
+        count: length(ids.len())?,
+        ..Query::default()
+    };
+    // SAFETY: the kernel reads and writes `size_of::<Query>()` bytes of the struct, and writes at most `count` ids into
+    // each of the two arrays, which have that length and outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            bpf_cmd::BPF_PROG_QUERY as libc::c_uint,
+            std::ptr::from_mut(&mut query),
+            mem::size_of::<Query>(),
+        )
+    };
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        // More than there was room for: those that fit were written (`bpf_mprog_query` in kernel/bpf/mprog.c).
+        if error.raw_os_error() != Some(libc::ENOSPC) {
+            return Err(error);
+        }
+    }
+    for (id, found) in ids.iter_mut().zip(programs.into_iter().zip(links)) {
+        *id = found;
+    }
+    Ok(query.count as usize)
 }
 
 /// Interface of an XDP or TCX link; `None` once it is on none. `EINVAL` for links of other kinds.
 pub(super) fn link_interface(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
-    match link_info(link)?.0 {
+    match link_info(link)?.kind {
         LinkKind::Xdp(ifindex) | LinkKind::Tcx(ifindex) => Ok(ifindex),
         LinkKind::Function(_) | LinkKind::Other => Err(io::ErrorKind::InvalidInput.into()),
     }

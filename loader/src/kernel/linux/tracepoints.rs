@@ -55,13 +55,29 @@ fn tracefs() -> Option<&'static Path> {
 
 /// The tracepoint whose category and name are nearest. Lists some two thousand folders: only for a message.
 pub(super) fn near_tracepoint(tracepoint: &str) -> Option<String> {
-    let events = tracefs()?.join("events");
+    let tracefs = tracefs()?;
+    let events = tracefs.join("events");
+    let dynamic = fs::read_to_string(tracefs.join("dynamic_events")).unwrap_or_default();
     let mut names = Vec::new();
     for category in folders(&events) {
         let events = folders(&events.join(&category));
         names.extend(events.map(|name| format!("{category}/{name}")));
     }
+    names.retain(|name| takes_programs(name, &dynamic));
     nearest(tracepoint, names.iter().map(String::as_str)).map(str::to_owned)
+}
+
+/// Whether an event is a tracepoint: those of ftrace itself, and those that somebody made of probes, are listed with them,
+/// and take no programs for tracepoints (`perf_event_set_bpf_prog` in kernel/events/core.c). `dynamic` has one of these in a
+/// line, as in `p:group/name function`.
+fn takes_programs(event: &str, dynamic: &str) -> bool {
+    let made = |line: &str| {
+        let named = line.split_ascii_whitespace().next();
+        named
+            .and_then(|word| word.split_once(':'))
+            .map(|(_, name)| name == event)
+    };
+    !event.starts_with("ftrace/") && !dynamic.lines().any(|line| made(line) == Some(true))
 }
 
 /// Names of the folders in a folder; none when it cannot be read.
@@ -104,6 +120,22 @@ mod tests {
                 expected.map(PathBuf::from),
                 "{category}/{name}"
             );
+        }
+    }
+
+    #[test]
+    fn events_of_probes_are_not_offered() {
+        let dynamic =
+            "p:kprobes/my_probe do_unlinkat\nr16:mine/back vfs_read\ns:synthetic/late u64 t\n";
+        for (event, expected) in [
+            ("sched/sched_switch", true),
+            ("kprobes/my_probe", false),
+            ("mine/back", false),
+            ("synthetic/late", false),
+            ("ftrace/function", false),
+            ("mine/other", true),
+        ] {
+            assert_eq!(takes_programs(event, dynamic), expected, "{event}");
         }
     }
 }
