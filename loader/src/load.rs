@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bytecode_object::{ByteOrder, ObjectInfo, ProgramType, Section};
-use log::warn;
+use log::{debug, info, warn};
 
 use crate::change::{self, Change};
 use crate::dispatcher::{action, plan};
@@ -58,6 +58,12 @@ impl<K: Kernel> Loader<K> {
             from: from.clone(),
             source,
         })?;
+        debug!(
+            "{from}: {} bytes, {} programs, {} maps",
+            request.object.len(),
+            object.programs.len(),
+            object.maps.len()
+        );
         check(&object, &request.programs, &from)?;
         self.establish(guard)?;
         let shared = self.shared(guard, request.map_owner_id)?;
@@ -69,6 +75,12 @@ impl<K: Kernel> Loader<K> {
             self.build(change, &what, &request, &object, shared)
         })
         .map_err(|error| without_kernel_types(error, &object, &request.programs))?;
+        for (id, record, _) in &loaded {
+            info!(
+                "loaded {}:{} as program {id}",
+                record.program_type, record.function
+            );
+        }
         let folders = guard.records_of_change()?.maps_folders()?;
         let view = |(id, record, kernel)| self.view(id, record, kernel, &folders, Vec::new());
         Ok(loaded.into_iter().map(view).collect())

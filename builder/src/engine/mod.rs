@@ -11,6 +11,7 @@ mod transport;
 
 use std::path::PathBuf;
 
+use bytecode_image::pull::Progress;
 use bytecode_image::reference::Reference;
 
 use crate::image::Unpacked;
@@ -194,10 +195,11 @@ impl Engine {
         &self,
         request: &BuildRequest,
         plan: &BuildPlan,
+        progress: &dyn Progress,
     ) -> Result<Vec<(Architecture, Unpacked)>, BuildError> {
         match (self, &request.container_file) {
             (Self::Builtin, _) => builtin::build(plan),
-            (Self::Daemon(daemon), Some(file)) => daemon.build(plan, file).await,
+            (Self::Daemon(daemon), Some(file)) => daemon.build(plan, file, progress).await,
             (Self::Daemon(daemon), None) => Err(EngineError::NoContainerFile {
                 runtime: daemon.runtime,
             }
