@@ -15,6 +15,8 @@ use serde::Deserialize;
 pub(crate) use signing::{FileError, Problem, public_key, trust_root};
 use signing::{Misplaced, SigningTable};
 
+use crate::error::with_causes;
+
 const DEFAULT_FILE: &str = "/etc/bpfman/bpfman.toml";
 const DEFAULT_RUNTIME_DIR: &str = "/run/bpfman";
 const DEFAULT_DATA_DIR: &str = "/var/lib/bpfman";
@@ -147,6 +149,24 @@ impl Config {
         }
     }
 
+    /// As [`Self::read`], for commands that take something away or diagnose: a configuration that cannot be used must
+    /// not keep anybody from them, so a warning names what is wrong and the defaults apply.
+    pub(crate) fn read_or_default() -> Self {
+        Self::read().unwrap_or_else(|error| {
+            using_defaults(&error);
+            Self::default()
+        })
+    }
+
+    /// As [`Self::trust`], for commands that only show images: with policies that cannot be used nothing counts as
+    /// verified.
+    pub(crate) fn trust_to_show(&self) -> Result<Trust, ConfigError> {
+        self.trust().or_else(|error| {
+            using_defaults(&error);
+            Self::default().trust()
+        })
+    }
+
     fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let syntax = |error: &toml::de::Error, key: String| ConfigError::Syntax {
             file: file.to_owned(),
@@ -186,6 +206,20 @@ impl Config {
             .map_err(|found| self.misplaced(found))
     }
 
+    /// Whether the file itself says that images may be unsigned: then nobody needs a warning that they are.
+    pub(crate) fn accepts_unsigned(&self) -> bool {
+        self.signing.accepts_unsigned()
+    }
+
+    /// The file that the configuration came from, or would come from.
+    pub(crate) fn file(&self) -> &Path {
+        if self.source.file.as_os_str().is_empty() {
+            Path::new(DEFAULT_FILE)
+        } else {
+            &self.source.file
+        }
+    }
+
     /// Where relative paths start.
     fn folder(&self) -> &Path {
         self.source.file.parent().unwrap_or(Path::new(""))
@@ -222,6 +256,10 @@ impl From<Mode> for XdpMode {
             Mode::Hw => Self::Hardware,
         }
     }
+}
+
+fn using_defaults(error: &ConfigError) {
+    log::warn!("{}; using the defaults", with_causes(error));
 }
 
 /// The image store: `BPFMAN_IMAGE_DIR`, else root's or the user's own.
