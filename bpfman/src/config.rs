@@ -344,6 +344,22 @@ millisec_delay = 20
         assert_eq!(config.xdp_modes.get("eth0"), Some(&XdpMode::Driver));
     }
 
+    /// The manual page's example is a whole file, and its text names every key of it.
+    #[test]
+    fn the_manual_page_is_of_this_file() {
+        let page = include_str!("../man/bpfman.toml.5");
+        let (text, example) = page.split_once(".EX\n").unwrap();
+        let (example, _) = example.split_once(".EE\n").unwrap();
+        let example = example.replace("\\e", "\\");
+        let config = parse(&example).unwrap().loader();
+        assert_eq!(config.xdp_modes.get("eth0"), Some(&XdpMode::Driver));
+        let keys = WHOLE.lines().filter_map(|line| line.split_once(" = "));
+        for (key, _) in keys {
+            assert!(example.contains(&format!("{key} = ")), "{key}");
+            assert!(text.contains(&format!("\\fB{key}\\fR")), "{key}");
+        }
+    }
+
     #[test]
     fn an_empty_file_means_the_defaults() {
         let config = parse("").unwrap().loader();

@@ -325,3 +325,48 @@ fn who_is_not_root_is_told_to_be() {
         assert!(stderr.contains("run it as root (sudo)"), "{args}: {stderr}");
     }
 }
+
+fn completed(home: &Home, line: &str) -> Vec<String> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let output = home
+        .command("")
+        .arg("--")
+        .args(&words)
+        .env("BPFMAN_COMPLETE", "fish")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{line}: {output:?}");
+    assert!(output.stderr.is_empty(), "{line}: {output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines().filter_map(|line| line.split('\t').next());
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn shells_are_offered_things() {
+    let home = Home::new();
+    std::fs::write(home.path("bpfman.toml"), "").unwrap();
+    let offered = |line: &str| completed(&home, line);
+    assert!(offered("bpfman lo").contains(&"load".to_owned()));
+    assert!(offered("bpfman attach 5 ").contains(&"tracepoint".to_owned()));
+    assert!(offered("bpfman attach 5 xdp --iface l").contains(&"lo".to_owned()));
+    assert!(offered("bpfman attach 5 xdp --mode ").contains(&"skb".to_owned()));
+    // Nothing is there, and nothing is said about that.
+    for line in [
+        "bpfman unload ",
+        "bpfman detach ",
+        "bpfman get program ",
+        "bpfman list programs --application ",
+        "bpfman image inspect ",
+        "bpfman load file -p /dev/null --programs ",
+        "bpfman load file -p none.o --programs ",
+        "bpfman attach 5 tracepoint -t ../",
+    ] {
+        let found = offered(line);
+        let things = found.iter().filter(|word| !word.starts_with('-'));
+        assert_eq!(things.count(), 0, "{line}: {found:?}");
+    }
+    std::fs::write(home.path("bpfman.toml"), "nonsense").unwrap();
+    assert!(completed(&home, "bpfman attach 5 xdp --iface l").contains(&"lo".to_owned()));
+    assert!(!home.path("run").exists());
+}

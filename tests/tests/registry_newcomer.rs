@@ -154,3 +154,40 @@ fn verbose_tells_the_steps_of_a_pull_and_of_a_build() {
         assert!(built.stderr.contains(step), "{step}: {built:#?}");
     }
 }
+
+/// Ids and names for the shell, from a store that has something.
+#[test]
+fn completion_offers_images_and_their_functions() {
+    let Some((_registry, object, name)) = pushed() else {
+        return;
+    };
+    let bpfman = Bpfman::new().env("BPFMAN_COMPLETE", "fish");
+    let pulled = bpfman
+        .command(&["image", "pull", &name])
+        .env_remove("BPFMAN_COMPLETE")
+        .status();
+    assert!(pulled.unwrap().success());
+    let offered = |words: &[&str]| {
+        let line = [&["--", "bpfman"], words].concat();
+        let answer = bpfman.run(&line);
+        answer.ok().to_owned()
+    };
+    let repository = name.split(':').next().unwrap();
+    for words in [
+        &["image", "inspect", repository][..],
+        &["image", "rm", ""],
+        &["load", "image", "-i", ""],
+        &["image", "pull", ""],
+    ] {
+        assert!(offered(words).contains(&name), "{words:?}");
+    }
+    let path = object.arg();
+    for words in [
+        &["load", "image", "-i", &name, "--programs", ""][..],
+        &["load", "image", &name, "--programs", "xdp:"],
+        &["load", "file", "-p", path, "--programs", ""],
+        &["load", "file", "--path", path, "--programs", "xdp:xdp_s"],
+    ] {
+        assert!(offered(words).contains("xdp:xdp_stats"), "{words:?}");
+    }
+}

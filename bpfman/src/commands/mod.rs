@@ -13,9 +13,12 @@ mod image_store;
 mod image_verify;
 mod list;
 mod load;
+mod man;
 mod unload;
 
 use std::collections::BTreeSet;
+
+pub(crate) use image_store::store;
 
 use crate::args::{ImageCommand, Later, TopCommand};
 use crate::error::Error;
