@@ -16,6 +16,8 @@ use serde::Deserialize;
 pub(crate) use signing::{FileError, Problem, public_key, trust_root};
 use signing::{Misplaced, SigningTable};
 
+use crate::error::with_causes;
+
 const DEFAULT_FILE: &str = "/etc/bpfman/bpfman.toml";
 const DEFAULT_RUNTIME_DIR: &str = "/run/bpfman";
 const DEFAULT_DATA_DIR: &str = "/var/lib/bpfman";
@@ -148,6 +150,24 @@ impl Config {
         }
     }
 
+    /// As [`Self::read`], for commands that take something away or diagnose: a configuration that cannot be used must
+    /// not keep anybody from them, so a warning names what is wrong and the defaults apply.
+    pub(crate) fn read_or_default() -> Self {
+        Self::read().unwrap_or_else(|error| {
+            using_defaults(&error);
+            Self::default()
+        })
+    }
+
+    /// As [`Self::trust`], for commands that only show images: with policies that cannot be used nothing counts as
+    /// verified.
+    pub(crate) fn trust_to_show(&self) -> Result<Trust, ConfigError> {
+        self.trust().or_else(|error| {
+            using_defaults(&error);
+            Self::default().trust()
+        })
+    }
+
     fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let syntax = |error: &toml::de::Error, key: String| ConfigError::Syntax {
             file: file.to_owned(),
@@ -187,6 +207,20 @@ impl Config {
             .map_err(|found| self.misplaced(found))
     }
 
+    /// Whether the file itself says that images may be unsigned: then nobody needs a warning that they are.
+    pub(crate) fn accepts_unsigned(&self) -> bool {
+        self.signing.accepts_unsigned()
+    }
+
+    /// The file that the configuration came from, or would come from.
+    pub(crate) fn file(&self) -> &Path {
+        if self.source.file.as_os_str().is_empty() {
+            Path::new(DEFAULT_FILE)
+        } else {
+            &self.source.file
+        }
+    }
+
     /// Where relative paths start.
     fn folder(&self) -> &Path {
         self.source.file.parent().unwrap_or(Path::new(""))
@@ -223,6 +257,10 @@ impl From<Mode> for XdpMode {
             Mode::Hw => Self::Hardware,
         }
     }
+}
+
+fn using_defaults(error: &ConfigError) {
+    log::warn!("{}; using the defaults", with_causes(error));
 }
 
 /// The image store: `BPFMAN_IMAGE_DIR`, else root's or the user's own.
@@ -305,6 +343,22 @@ millisec_delay = 20
             (3, Duration::from_millis(20))
         );
         assert_eq!(config.xdp_modes.get("eth0"), Some(&XdpMode::Driver));
+    }
+
+    /// The manual page's example is a whole file, and its text names every key of it.
+    #[test]
+    fn the_manual_page_is_of_this_file() {
+        let page = include_str!("../man/bpfman.toml.5");
+        let (text, example) = page.split_once(".EX\n").unwrap();
+        let (example, _) = example.split_once(".EE\n").unwrap();
+        let example = example.replace("\\e", "\\");
+        let config = parse(&example).unwrap().loader();
+        assert_eq!(config.xdp_modes.get("eth0"), Some(&XdpMode::Driver));
+        let keys = WHOLE.lines().filter_map(|line| line.split_once(" = "));
+        for (key, _) in keys {
+            assert!(example.contains(&format!("{key} = ")), "{key}");
+            assert!(text.contains(&format!("\\fB{key}\\fR")), "{key}");
+        }
     }
 
     #[test]

@@ -45,6 +45,16 @@ pub(crate) enum Error {
         first: String,
         second: String,
     },
+    /// Of commands that go on after a failure: each is shown by itself.
+    #[error("{} failures", .0.len())]
+    Several(Vec<Self>),
+    #[error("the options between `list` and the command that follows are of `list` alone")]
+    OptionsOfList,
+    #[error("no {what} of the application `{application}`")]
+    NoSuchApplication {
+        what: &'static str,
+        application: String,
+    },
     #[error("global variable `{name}` is given twice")]
     GlobalTwice { name: String },
     #[error("program `{function}` is asked for twice")]
@@ -168,6 +178,30 @@ impl From<builder::BuildError> for Error {
 }
 
 impl Error {
+    /// The end of a command that went on after failures. What was done is printed in any case, and nothing where
+    /// nothing was.
+    pub(crate) fn of_several<T>(
+        mut failed: Vec<Self>,
+        done: &[T],
+        print: impl FnOnce(&[T]) -> Result<(), Self>,
+    ) -> Result<(), Self> {
+        if failed.is_empty() {
+            return print(done);
+        }
+        if !done.is_empty()
+            && let Err(error) = print(done)
+        {
+            failed.push(error);
+        }
+        match failed.pop() {
+            Some(only) if failed.is_empty() => Err(only),
+            last => {
+                failed.extend(last);
+                Err(Self::Several(failed))
+            }
+        }
+    }
+
     /// 2 for wrong usage, what shells give for a signal, else 1.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
@@ -181,7 +215,8 @@ impl Error {
             | Self::RegistryAuth(_)
             | Self::TagWithDigest { .. }
             | Self::Identity(_)
-            | Self::NoContainerFile => 2,
+            | Self::NoContainerFile
+            | Self::OptionsOfList => 2,
             _ => 1,
         }
     }
@@ -217,7 +252,7 @@ impl Error {
             Self::Pull(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Archive(error) => error.hint(),
-            Self::Loader(error) => error.hint(),
+            Self::Loader(error) => error.hint().or_else(|| denied(error)),
             Self::Build(error) => error.hint(),
             Self::Differences {
                 repairable: 0, ..
@@ -239,6 +274,11 @@ impl Error {
             Self::NothingProven { .. } => {
                 Some("name a signer with --key, or with --certificate-identity and --certificate-oidc-issuer".to_owned())
             }
+            Self::OptionsOfList => Some("write them after the command, as in `bpfman list links -o json`".to_owned()),
+            Self::NoSuchApplication { .. } => Some(
+                "`bpfman list programs` shows the applications there are; --ignore-missing takes none for no error"
+                    .to_owned(),
+            ),
             Self::NoContainerFile => Some("--runtime builtin builds without one".to_owned()),
             Self::Config(error) => Some(error.hint().to_owned()),
             Self::ReadObject { path, source } => of_file(path, source),
@@ -288,6 +328,21 @@ fn chain(error: &dyn StdError) -> Vec<String> {
         cause = error.source();
     }
     lines
+}
+
+/// What to do where the files that bpfman keeps belong to root.
+fn denied(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let denied = error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == ErrorKind::PermissionDenied);
+        if denied && !rustix::process::geteuid().is_root() {
+            return Some("run it as root (sudo)".to_owned());
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// What to do about an object file that cannot be read.

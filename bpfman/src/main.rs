@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod complete;
 mod config;
 mod error;
 mod metadata;
@@ -24,6 +25,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
+    if let Some(answered) = complete::answer() {
+        return answered;
+    }
     let cli = match args::parse() {
         Ok(cli) => cli,
         Err(message) => {

@@ -71,7 +71,7 @@ fn wrong_usage_is_status_2() {
         ),
         (
             "load file -p x.o --programs xdp:f --map-owner-id x",
-            "invalid digit",
+            "not a program id",
         ),
         (
             "load file -p x.o --programs xdp:f -o yaml",
@@ -101,7 +101,7 @@ fn wrong_usage_is_status_2() {
         ("attach", "Usage: bpfman attach <PROGRAM_ID> <COMMAND>"),
         ("attach 1 uprobe -t libc", "--fn-name <FN_NAME>"),
         ("attach 1", "Usage: bpfman attach <PROGRAM_ID> <COMMAND>"),
-        ("attach x xdp -i eth0 -p 1", "invalid digit"),
+        ("attach x xdp -i eth0 -p 1", "not a program id"),
         ("attach 1 xdp -i eth0", "--priority <PRIORITY>"),
         ("attach 1 xdp -p 1", "--iface <IFACE>"),
         ("attach 1 xdp -i eth0 -p 0", "0 is not in 1..=1000"),
@@ -126,11 +126,47 @@ fn wrong_usage_is_status_2() {
         ("attach 1 tracepoint", "--tracepoint <TRACEPOINT>"),
         ("attach 1 tracepoint -t sys_enter", "expected CATEGORY/NAME"),
         ("attach 1 kprobe", "--fn-name <FN_NAME>"),
-        ("attach 1 kprobe -f f -o json", "invalid digit"),
+        ("attach 1 kprobe -f f -o json", "write `--output json`"),
         ("attach 1 uprobe -f f", "--target <TARGET>"),
         ("detach", "<LINK_ID>"),
+        ("detach eth0", "not a link id"),
+        ("detach 5 --application a", "cannot be used with"),
+        ("unload", "<PROGRAM_ID>"),
+        ("unload abc", "not a program id"),
+        ("unload 5 abc", "not a program id"),
+        ("unload 4294967296", "not a program id"),
+        ("unload 5 --application a", "cannot be used with"),
+        ("get program abc", "not a program id"),
+        ("get link abc", "not a link id"),
+        ("attach 1 uprobe -t libc -f f -p abc", "not a process id"),
+        ("attach 5 xpd", "did you mean 'xdp'?"),
+        (
+            "attach 5 xpd",
+            "the commands here are xdp, tc, tcx, tracepoint,",
+        ),
+        (
+            "load file -p x.o --programs xdp_stats",
+            "TYPE is missing, as in `xdp:xdp_stats`",
+        ),
+        ("load file -p x.o --programs xpd:f", "did you mean `xdp`?"),
+        ("list programs -q -o json", "cannot be used with"),
+        ("list programs -q --format x", "cannot be used with"),
+        ("list programs --format x -o json", "cannot be used with"),
+        (
+            "list programs --format {{.progam_id}}",
+            "did you mean `program_id`?",
+        ),
+        ("image pull", "--image-url <IMAGE_URL>"),
+        ("image verify", "--image-url <IMAGE_URL>"),
+        ("image inspect", "--image-url <IMAGE_URL>"),
+        ("image remove", "<IMAGES>"),
+        (
+            "image pull localhost:5000/a -i localhost:5000/b",
+            "cannot be used with",
+        ),
         ("unload -1", "unexpected argument"),
-        ("list", "Usage: bpfman list"),
+        ("list frobs", "the commands here are programs, links"),
+        ("list --all links", "write them after the command"),
         (
             "list programs -p socket_filter",
             "invalid value 'socket_filter'",
@@ -265,11 +301,13 @@ fn a_broken_configuration_is_named() {
 
 #[test]
 fn version_completions_and_manual_pages() {
-    let output = bpfman("--version");
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        format!("bpfman {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    for version in ["--version", "-V"] {
+        let output = bpfman(version);
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            format!("bpfman {}\n", env!("CARGO_PKG_VERSION"))
+        );
+    }
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = bpfman(&format!("completions {shell}"));
         assert!(output.status.success(), "{shell}");

@@ -129,9 +129,11 @@ async fn run(
     progress: &dyn Progress,
     doing: &Cell<Doing>,
 ) -> Result<Built, BuildError> {
-    let images = engine.build(request, plan).await?;
+    let images = engine.build(request, plan, progress).await?;
     let packed = Packed::of(images, &request.annotations)?;
+    log::info!("built {} ({})", request.tag, packed.digest()?);
     if let Some(output) = &request.output {
+        log::info!("writing {} to the output", request.tag);
         layout::write(output, &request.tag, &packed)?;
     }
     if request.push {

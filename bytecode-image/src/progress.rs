@@ -3,6 +3,11 @@ pub trait Progress: Sync {
     /// Once, when the sizes are known and before the first byte of them: how many bytes there are in all.
     /// Not called when nothing is transferred.
     fn start(&self, total_bytes: u64);
+    /// Before [`start`](Self::start), in a few words for people: which image, what of it, for which platform.
+    fn label(&self, _what: &str) {}
+    /// Something begins that takes a while and has no bytes to count, in a few words for people. It ends with the
+    /// next one, with [`start`](Self::start) or with [`finish`](Self::finish).
+    fn step(&self, _what: &str) {}
     /// This many bytes more are done.
     fn advance(&self, bytes: u64);
     /// Once after [`start`](Self::start), whether the transfer went well or failed.

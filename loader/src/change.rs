@@ -8,10 +8,11 @@
 
 mod recover;
 mod steps;
+mod steps_in_words;
 
 use std::path::Path;
 
-use log::{error, warn};
+use log::{debug, error, info, warn};
 
 use crate::error::Doing;
 use crate::kernel::{Device, Kernel};
@@ -39,6 +40,7 @@ pub(crate) fn run<K: Kernel, T>(
     what: &str,
     work: impl FnOnce(&mut Change<'_, K>) -> Result<T, LoaderError>,
 ) -> Result<T, LoaderError> {
+    info!("{what}");
     let mut change = Change {
         kernel,
         guard,
@@ -79,6 +81,7 @@ impl<K: Kernel> Change<'_, K> {
         make: impl FnOnce(&Self) -> Result<(), LoaderError>,
     ) -> Result<(), LoaderError> {
         self.journal(&Line::Build(step.clone()))?;
+        debug!("{}", steps_in_words::built(&step));
         let made = make(self);
         // Records are made one after the other: if undoing some of them failed, it is tried again.
         if made.is_ok() || matches!(step, BuildStep::Records { .. }) {
@@ -166,6 +169,7 @@ impl<K: Kernel> Change<'_, K> {
         self.journal(&Line::Commit(steps.clone()))?;
         self.has_commit = true;
         for step in steps {
+            debug!("{}", steps_in_words::committed(&step));
             let puts = match &step {
                 CommitStep::Records { puts } => Some(puts.clone()),
                 _ => None,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bytecode_object::{ByteOrder, ObjectInfo, ProgramType, Section};
-use log::warn;
+use log::{debug, info, warn};
 
 use crate::change::{self, Change};
 use crate::dispatcher::{action, plan};
@@ -62,6 +62,12 @@ impl<K: Kernel> Loader<K> {
             from: from.clone(),
             source,
         })?;
+        debug!(
+            "{from}: {} bytes, {} programs, {} maps",
+            request.object.len(),
+            object.programs.len(),
+            object.maps.len()
+        );
         check(&object, &request.programs, &from)?;
         self.establish(guard)?;
         let shared = self.shared(guard, request.map_owner_id)?;
@@ -78,6 +84,12 @@ impl<K: Kernel> Loader<K> {
             self.build(change, &what, &request, &object, shared)
         })
         .map_err(|error| without_kernel_types(error, &object, &request.programs))?;
+        for (id, record, _) in &loaded {
+            info!(
+                "loaded {}:{} as program {id}",
+                record.program_type, record.function
+            );
+        }
         let folder =
             |(id, record, _): &(u32, ProgramRecord, KernelState)| (*id, record.maps_folder);
         folders.extend(loaded.iter().map(folder));

@@ -67,6 +67,28 @@ impl<K: Kernel> Loader<K> {
         Ok(programs)
     }
 
+    /// Ids of the programs that are recorded with all of this metadata, ascending. The kernel is not asked: it may
+    /// no longer have them.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn recorded_programs(
+        &self,
+        guard: &Guard,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Vec<u32>, LoaderError> {
+        let Some(records) = guard.records()? else {
+            return Ok(Vec::new());
+        };
+        let mut programs = records.programs()?;
+        programs.retain(|_, program| {
+            let mut wanted = metadata.iter();
+            wanted.all(|(key, value)| program.metadata.get(key) == Some(value))
+        });
+        Ok(programs.into_keys().collect())
+    }
+
     /// Links of ours, by program and then in the order they were made.
     ///
     /// # Errors

@@ -33,8 +33,15 @@ fn with_tracefs(test: &str) -> bool {
     let script =
         // Not `exec`: a command alone in its mount namespace is refused to mount a bpffs.
         format!("mount -t tracefs tracefs {TRACING} && \"$0\" --exact --nocapture {test}; exit $?");
+    // Where `/` is no mount point (a chroot) the mounts cannot be made private first.
+    let private = Command::new("unshare").args(["--mount", "true"]).output();
+    let propagation = match private {
+        Ok(output) if output.status.success() => "private",
+        _ => "unchanged",
+    };
     let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", &script])
+        .args(["--mount", "--propagation", propagation])
+        .args(["sh", "-c", &script])
         .arg(std::env::current_exe().unwrap())
         .output()
         .unwrap();

@@ -105,6 +105,25 @@ pub fn root() -> bool {
     root
 }
 
+/// The command that runs another one in a mount namespace of its own, or `None` after the test was skipped.
+///
+/// `unshare --mount` makes every mount private first, which fails where `/` is no mount point (a chroot). There the mounts
+/// stay as they are; if they are shared, what the test mounts would reach the machine.
+#[must_use]
+pub fn mount_namespace() -> Option<&'static [&'static str]> {
+    tool("unshare")?;
+    let works = Command::new("unshare").args(["--mount", "true"]).output();
+    if works.is_ok_and(|output| output.status.success()) {
+        return Some(&["unshare", "--mount"]);
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    if mounts.is_empty() || mounts.contains(" shared:") {
+        skip_or_fail("`/` is no mount point, and mounts are shared with the machine");
+        return None;
+    }
+    Some(&["unshare", "--mount", "--propagation", "unchanged"])
+}
+
 /// Whether tracefs is where tracepoints are looked up, mounted if it was not; if it cannot be, the test was skipped.
 #[must_use]
 pub fn tracefs() -> bool {

@@ -22,6 +22,20 @@ pub(crate) fn folder_in_memory() -> TempDir {
         .expect("a temporary folder can be made")
 }
 
+/// Sends a process a signal, by its name without `SIG`. The shell's own `kill` does it: the program of that name comes
+/// in a package that small machines do not have.
+///
+/// # Panics
+///
+/// When there is no such process.
+pub fn signal(child: &Child, name: &str) {
+    let sent = Command::new("sh")
+        .args(["-c", "kill -s \"$0\" \"$1\"", name, &child.id().to_string()])
+        .status()
+        .expect("sh can be run");
+    assert!(sent.success(), "SIG{name}");
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {

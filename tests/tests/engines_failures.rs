@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc;
 
 use bpfman_tests::cli::Bpfman;
@@ -318,14 +318,7 @@ fn an_interrupted_push_leaves_the_tag_as_it_was() {
             .spawn()
             .unwrap();
         stopped.recv().unwrap();
-        let pid = child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-INT", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        bpfman_tests::server::signal(&child, "INT");
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(130), "{stop}: {output:?}");
         assert_eq!(output.stdout, b"", "{stop}");

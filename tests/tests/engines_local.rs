@@ -206,9 +206,7 @@ fn signalled(runtime: Runtime<'_>, signal: &str, status: i32) {
         let Some(child) = waiting(runtime, folder.path(), stop) else {
             return;
         };
-        let pid = child.id().to_string();
-        let kill = Command::new("kill").args([signal, &pid]).status().unwrap();
-        assert!(kill.success());
+        bpfman_tests::server::signal(&child, signal);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(status), "{stop}: {output:?}");
         assert_eq!(output.stdout, b"");
@@ -224,7 +222,7 @@ fn a_build_that_is_interrupted_leaves_nothing_in_docker() {
     let Some(engine) = Engine::docker() else {
         return;
     };
-    signalled(docker(&engine), "-INT", 130);
+    signalled(docker(&engine), "INT", 130);
 }
 
 #[test]
@@ -232,7 +230,7 @@ fn a_build_that_is_ended_leaves_nothing_in_podman() {
     let Some(engine) = Engine::podman() else {
         return;
     };
-    signalled(podman(&engine), "-TERM", 143);
+    signalled(podman(&engine), "TERM", 143);
 }
 
 /// The daemon ends while it is waited for.

@@ -3,7 +3,8 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
-use super::values::{KeyValue, OutputArgs, OutputFormat, offset, tracepoint};
+use super::result::{ResultArgs, ScriptArgs};
+use super::values::{KeyValue, OutputFormat, offset, process_id, program_id, tracepoint};
 
 /// Words of XDP return codes, in the kernel's order; 31 is the dispatcher's own.
 const XDP_CODES: [&str; 6] = [
@@ -32,6 +33,7 @@ const TC_CODES: [&str; 11] = [
 #[derive(Debug, Args)]
 pub(crate) struct AttachArgs {
     /// Required: Program Id to be attached
+    #[arg(value_parser = program_id)]
     pub(crate) program_id: u32,
 
     #[command(subcommand)]
@@ -93,7 +95,7 @@ pub(crate) struct XdpArgs {
     pub(crate) mode: Option<XdpModeWord>,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) output: ResultArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -134,7 +136,7 @@ pub(crate) struct TcArgs {
     pub(crate) place: PlaceArgs,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) output: ResultArgs,
 }
 
 #[derive(Debug, Args)]
@@ -149,7 +151,7 @@ pub(crate) struct TcxArgs {
     pub(crate) place: PlaceArgs,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) output: ResultArgs,
 }
 
 #[derive(Debug, Args)]
@@ -163,7 +165,7 @@ pub(crate) struct TracepointArgs {
     pub(crate) metadata: MetadataArgs,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) output: ResultArgs,
 }
 
 #[derive(Debug, Args)]
@@ -220,12 +222,12 @@ pub(crate) struct UprobeArgs {
     pub(crate) target: String,
 
     /// Optional: Only when this process runs the function; every process when absent.
-    #[arg(short, long, verbatim_doc_comment)]
+    #[arg(short, long, value_parser = process_id, verbatim_doc_comment)]
     pub(crate) pid: Option<u32>,
 
     /// Optional: Process of the container in whose file system the target is looked up, as
     /// the host numbers it.
-    #[arg(short, long, verbatim_doc_comment)]
+    #[arg(short, long, value_parser = process_id, verbatim_doc_comment)]
     pub(crate) container_pid: Option<u32>,
 
     #[command(flatten)]
@@ -241,7 +243,7 @@ pub(crate) struct TracingArgs {
     pub(crate) metadata: MetadataArgs,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) output: ResultArgs,
 }
 
 #[derive(Debug, Args)]
@@ -316,4 +318,7 @@ pub(crate) struct LongOutputArgs {
         verbatim_doc_comment
     )]
     pub(crate) output: OutputFormat,
+
+    #[command(flatten)]
+    pub(crate) script: ScriptArgs,
 }

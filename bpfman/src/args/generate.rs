@@ -12,6 +12,6 @@ pub(crate) struct CompletionsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// Required: Folder that the pages are written to, one for each command; made when absent
+    /// Required: Folder that the pages are written to, one per command; made when absent
     pub(crate) dir: PathBuf,
 }

@@ -4,8 +4,17 @@ use bytecode_image::platform::Platform;
 use clap::{Args, Subcommand};
 
 use super::image_build::{BuildArgs, GenerateBuildArgs};
+use super::image_name::{ImageName, ImageNames};
 use super::image_verify::VerifyArgs;
-use super::values::{ImageUrl, OutputArgs, PullPolicyWord};
+use super::values::{OutputArgs, PullPolicyWord};
+
+/// The guide's line, and the one for an image that is named without its option.
+const PULL_USAGE: &str = "bpfman image pull [OPTIONS] --image-url <IMAGE_URL>\n       \
+     bpfman image pull [OPTIONS] <IMAGE>";
+const VERIFY_USAGE: &str = "bpfman image verify [OPTIONS] --image-url <IMAGE_URL>\n       \
+     bpfman image verify [OPTIONS] <IMAGE>";
+const INSPECT_USAGE: &str = "bpfman image inspect [OPTIONS] <IMAGE>\n       \
+     bpfman image inspect [OPTIONS] --image-url <IMAGE_URL>";
 
 #[derive(Debug, Args)]
 pub(crate) struct ImageArgs {
@@ -16,6 +25,7 @@ pub(crate) struct ImageArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Pull an image of eBPF bytecode into the local store
+    #[command(override_usage = PULL_USAGE)]
     Pull(PullArgs),
     /// Build an image of eBPF bytecode from object files and push it to a registry.
     ///
@@ -50,25 +60,31 @@ pub(crate) enum ImageCommand {
     #[command(verbatim_doc_comment)]
     GenerateBuildArgs(GenerateBuildArgs),
     /// List the images in the local store
+    #[command(visible_alias = "ls")]
     List {
         #[command(flatten)]
         output: OutputArgs,
     },
     /// Show an image: labels, digests, platforms, layers, signatures
+    #[command(override_usage = INSPECT_USAGE)]
     Inspect {
-        /// Required: Image to be shown
-        image: ImageUrl,
+        #[command(flatten)]
+        image: ImageName,
 
         #[command(flatten)]
         output: OutputArgs,
     },
     /// Check the signatures of an image
+    #[command(override_usage = VERIFY_USAGE)]
     Verify(Box<VerifyArgs>),
     /// Remove images from the local store
+    #[command(
+        visible_alias = "rm",
+        override_usage = "bpfman image remove [OPTIONS] <IMAGES>..."
+    )]
     Remove {
-        /// Required: Images to be removed
-        #[arg(required = true)]
-        images: Vec<ImageUrl>,
+        #[command(flatten)]
+        images: ImageNames,
     },
     /// Remove from the local store what no image refers to
     Prune {
@@ -77,10 +93,10 @@ pub(crate) enum ImageCommand {
         all: bool,
     },
     /// Write images of the local store to one OCI archive
+    #[command(override_usage = "bpfman image export [OPTIONS] --output <OUTPUT> <IMAGES>...")]
     Export {
-        /// Required: Images to be written
-        #[arg(required = true)]
-        images: Vec<ImageUrl>,
+        #[command(flatten)]
+        images: ImageNames,
 
         /// Required: Archive to be made
         #[arg(short, long)]
@@ -115,10 +131,8 @@ pub(crate) struct PullArgs {
 /// Which image, and how it is asked for.
 #[derive(Debug, Args)]
 pub(crate) struct RegistryArgs {
-    /// Required: Name of the image.
-    /// Example: --image-url quay.io/bpfman-bytecode/xdp_pass:latest
-    #[arg(short, long, verbatim_doc_comment)]
-    pub(crate) image_url: ImageUrl,
+    #[command(flatten)]
+    pub(crate) image_url: ImageName,
 
     /// Optional: User and password for the registry: '<username>:<password>' in base64, as
     /// docker and podman keep it in their files.

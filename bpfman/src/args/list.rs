@@ -1,18 +1,37 @@
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
-use super::values::{KeyValue, OutputArgs};
+use super::result::ResultArgs;
+use super::values::KeyValue;
 
 #[derive(Debug, Args)]
+#[command(override_usage = "bpfman list [OPTIONS]\n       bpfman list <COMMAND>")]
 pub(crate) struct ListArgs {
     #[command(subcommand)]
-    pub(crate) command: ListCommand,
+    pub(crate) command: Option<ListCommand>,
+
+    /// Of `list` alone, which lists programs.
+    #[command(flatten)]
+    pub(crate) programs: ListProgramsArgs,
+}
+
+impl ListProgramsArgs {
+    /// Whether any option was given that says which programs, or how they are printed.
+    pub(crate) fn is_used(&self) -> bool {
+        self.program_type.program_type.is_some()
+            || self.application.is_some()
+            || !self.metadata_selector.is_empty()
+            || self.all
+            || self.output.is_used()
+    }
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ListCommand {
-    /// List loaded eBPF programs
+    /// List loaded eBPF programs; `list` alone does the same
+    #[command(visible_alias = "program")]
     Programs(ListProgramsArgs),
     /// List the links that attach programs to hook points
+    #[command(visible_alias = "link")]
     Links(ListLinksArgs),
 }
 
@@ -39,7 +58,7 @@ pub(crate) struct ListProgramsArgs {
     pub(crate) all: bool,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) output: ResultArgs,
 }
 
 #[derive(Debug, Args)]
@@ -60,7 +79,7 @@ pub(crate) struct ListLinksArgs {
     pub(crate) metadata_selector: Vec<KeyValue>,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) output: ResultArgs,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,12 @@ use clap::{ArgAction, Args, Subcommand};
 use loader::ProgramRequest;
 
 use super::image::RegistryArgs;
-use super::values::{GlobalValue, KeyValue, OutputArgs, program};
+use super::result::ResultArgs;
+use super::values::{GlobalValue, KeyValue, program, program_id};
+
+/// The guide's line, and the one for an image that is named without its option.
+const LOAD_IMAGE_USAGE: &str = "bpfman load image [OPTIONS] --programs <PROGRAMS>... --image-url <IMAGE_URL>\n       \
+     bpfman load image [OPTIONS] <IMAGE> --programs <PROGRAMS>...";
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
@@ -17,6 +22,7 @@ pub(crate) enum LoadCommand {
     /// Load eBPF programs from a local object file (.o)
     File(LoadFileArgs),
     /// Load eBPF programs from an OCI image in a registry or in the local store
+    #[command(override_usage = LOAD_IMAGE_USAGE)]
     Image(LoadImageArgs),
 }
 
@@ -34,7 +40,7 @@ pub(crate) struct LoadFileArgs {
     pub(crate) options: LoadOptions,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) output: ResultArgs,
 }
 
 #[derive(Debug, Args)]
@@ -49,7 +55,7 @@ pub(crate) struct LoadImageArgs {
     pub(crate) options: LoadOptions,
 
     #[command(flatten)]
-    pub(crate) output: OutputArgs,
+    pub(crate) output: ResultArgs,
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +109,6 @@ pub(crate) struct LoadOptions {
     /// Optional: Program Id of a loaded program whose maps are to be shared: the new
     /// programs use its maps of the same names instead of making their own.
     /// Example: --map-owner-id 63178
-    #[arg(long, verbatim_doc_comment)]
+    #[arg(long, value_parser = program_id, verbatim_doc_comment)]
     pub(crate) map_owner_id: Option<u32>,
 }

@@ -8,10 +8,14 @@ mod generate;
 mod get;
 mod image;
 mod image_build;
+mod image_name;
 mod image_verify;
 mod later;
 mod list;
 mod load;
+mod result;
+mod suggest;
+mod template;
 mod unload;
 mod values;
 
@@ -35,6 +39,8 @@ pub(crate) use image_verify::VerifyArgs;
 pub(crate) use later::Later;
 pub(crate) use list::{KernelTypeWord, ListArgs, ListCommand, ListLinksArgs, ListProgramsArgs};
 pub(crate) use load::{LoadArgs, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions};
+pub(crate) use result::Shape;
+pub(crate) use template::Template;
 pub(crate) use unload::UnloadArgs;
 pub(crate) use values::{GlobalValue, ImageUrl, KeyValue, OutputFormat};
 
@@ -55,7 +61,7 @@ pub(crate) struct Cli {
     pub(crate) verbose: u8,
 
     /// Print version
-    #[arg(long, action = ArgAction::Version, display_order = 1000)]
+    #[arg(short = 'V', long, action = ArgAction::Version, display_order = 1000)]
     version: Option<bool>,
 
     #[command(subcommand)]
@@ -66,13 +72,15 @@ pub(crate) struct Cli {
 pub(crate) enum TopCommand {
     /// Load eBPF programs into the kernel, from a file or an image
     Load(Later<LoadArgs>),
-    /// Unload an eBPF program by its Program Id
+    /// Unload eBPF programs by their Program Ids
+    #[command(visible_alias = "rm")]
     Unload(UnloadArgs),
     /// Attach a loaded eBPF program to a hook point by its Program Id
     Attach(Later<AttachArgs>),
-    /// Detach an eBPF program from a hook point by its Link Id
+    /// Detach eBPF programs from hook points by their Link Ids
     Detach(DetachArgs),
     /// List loaded eBPF programs or the links that attach them
+    #[command(visible_aliases = ["ls", "ps"])]
     List(Later<ListArgs>),
     /// Show everything about one loaded program or one link
     Get(Later<GetArgs>),
@@ -105,11 +113,14 @@ pub(crate) fn parse() -> Result<Cli, clap::Error> {
     parse_from(std::env::args_os())
 }
 
-fn parse_from(
+pub(crate) fn parse_from(
     words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<Cli, clap::Error> {
     let mut command = definition();
-    let mut matches = command.try_get_matches_from_mut(words)?;
+    let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    let mut matches = command
+        .try_get_matches_from_mut(&words)
+        .map_err(|error| suggest::explain(error, &words))?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 

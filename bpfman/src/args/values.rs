@@ -4,9 +4,11 @@ use std::str::FromStr;
 
 use bytecode_image::pull::PullPolicy;
 use bytecode_image::reference::{Reference, short_name};
-use bytecode_object::ProgramType;
+use bytecode_object::{ProgramType, UnknownProgramType};
 use clap::{Args, ValueEnum};
 use loader::ProgramRequest;
+
+use super::suggest::nearest;
 
 /// `-o/--output` of the commands that have a result.
 #[derive(Debug, Args)]
@@ -162,7 +164,7 @@ impl FromStr for GlobalValue {
 pub(crate) fn program(text: &str) -> Result<ProgramRequest, ValueError> {
     let mut parts = text.split(':');
     let word = parts.next().unwrap_or_default();
-    let program_type: ProgramType = word.parse()?;
+    let program_type: ProgramType = word.parse().map_err(|error| not_a_type(text, error))?;
     let function = parts
         .next()
         .filter(|name| !name.is_empty())
@@ -183,12 +185,59 @@ pub(crate) fn program(text: &str) -> Result<ProgramRequest, ValueError> {
     }
 }
 
+/// Why a word of `--programs` does not begin with a TYPE.
+fn not_a_type(text: &str, source: UnknownProgramType) -> ValueError {
+    let types = || ProgramType::ALL.iter().map(|kind| kind.as_str());
+    if text.ends_with(".o") {
+        return ValueError::ObjectFile;
+    }
+    let (first, rest) = text.split_once(['/', '.']).unwrap_or((text, ""));
+    if let Some(kind) = types().find(|kind| *kind == first) {
+        return ValueError::Separator {
+            example: format!("{kind}:{rest}"),
+        };
+    }
+    if text.contains('/') {
+        return ValueError::Image;
+    }
+    if !text.is_empty() && !text.contains(':') {
+        return ValueError::NoType {
+            example: format!("xdp:{text}"),
+        };
+    }
+    match nearest(&source.0, types()) {
+        Some(near) => ValueError::Type { source, near },
+        None => ValueError::UnknownType(source),
+    }
+}
+
+/// A program's id.
+pub(super) fn program_id(text: &str) -> Result<u32, ValueError> {
+    text.parse().map_err(|_| ValueError::ProgramId)
+}
+
+/// A link's id.
+pub(super) fn link_id(text: &str) -> Result<u32, ValueError> {
+    text.parse().map_err(|_| ValueError::LinkId)
+}
+
+/// A process's id.
+pub(super) fn process_id(text: &str) -> Result<u32, ValueError> {
+    text.parse().map_err(|_| ValueError::ProcessId)
+}
+
 /// Bytes: `16`, `0x10`.
-pub(super) fn offset(text: &str) -> Result<u64, std::num::ParseIntError> {
-    match text.strip_prefix("0x") {
+pub(super) fn offset(text: &str) -> Result<u64, ValueError> {
+    let parsed = match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => text.parse(),
-    }
+    };
+    parsed.map_err(|_| match text {
+        "json" | "table" => ValueError::FormatAsOffset {
+            format: text.to_owned(),
+        },
+        _ => ValueError::Offset,
+    })
 }
 
 /// Reads `CATEGORY/NAME`.
@@ -217,7 +266,30 @@ pub(crate) enum ValueError {
     #[error("the value of `{name}` has {digits} hex digits: expected an even number, two a byte")]
     OddHex { name: String, digits: usize },
     #[error(transparent)]
-    Type(#[from] bytecode_object::UnknownProgramType),
+    UnknownType(UnknownProgramType),
+    #[error("{source}; did you mean `{near}`?")]
+    Type {
+        source: UnknownProgramType,
+        near: &'static str,
+    },
+    #[error("TYPE is missing, as in `{example}`; the types are {}", type_words())]
+    NoType { example: String },
+    #[error("expected `:` after the type, as in `{example}`")]
+    Separator { example: String },
+    #[error("expected TYPE:FUNC_NAME; an image is named before --programs, or by --image-url")]
+    Image,
+    #[error("expected TYPE:FUNC_NAME; the object file is named by --path")]
+    ObjectFile,
+    #[error("not a program id: expected a number, as `bpfman list programs` shows it")]
+    ProgramId,
+    #[error("not a link id: expected a number, as `bpfman list links` shows it")]
+    LinkId,
+    #[error("not a process id: expected a number, as `ps` shows it")]
+    ProcessId,
+    #[error("expected a number of bytes, as in 16 or 0x10")]
+    Offset,
+    #[error("`-o` is the offset here, expected a number of bytes: write `--output {format}`")]
+    FormatAsOffset { format: String },
     #[error("no function name: expected TYPE:FUNC_NAME")]
     NoFunction,
     #[error("more than three parts: expected TYPE:FUNC_NAME or TYPE:FUNC_NAME:ATTACH_FUNC")]
@@ -232,6 +304,10 @@ pub(crate) enum ValueError {
     AttachFunction { program_type: ProgramType },
     #[error("expected CATEGORY/NAME, as in syscalls/sys_enter_openat")]
     Tracepoint,
+}
+
+fn type_words() -> String {
+    ProgramType::ALL.map(ProgramType::as_str).join(", ")
 }
 
 #[cfg(test)]
@@ -255,9 +331,29 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_are_none_say_what_they_should_be() {
+        for text in ["abc", "", "-1", "4294967296", "5x", "0x5"] {
+            let said = |result: Result<u32, ValueError>| result.unwrap_err().to_string();
+            assert!(
+                said(program_id(text)).starts_with("not a program id"),
+                "{text}"
+            );
+            assert!(said(link_id(text)).starts_with("not a link id"), "{text}");
+            assert!(
+                said(process_id(text)).starts_with("not a process id"),
+                "{text}"
+            );
+        }
+        assert_eq!(program_id("4294967295").unwrap(), u32::MAX);
+        let said = |text| offset(text).unwrap_err().to_string();
+        assert_eq!(said("5x"), "expected a number of bytes, as in 16 or 0x10");
+        assert!(said("json").ends_with("write `--output json`"));
+    }
+
+    #[test]
     fn programs() {
         type Parsed = Result<(&'static str, Option<&'static str>), &'static str>;
-        let cases: [(&str, Parsed); 11] = [
+        let cases: [(&str, Parsed); 20] = [
             ("xdp:pass", Ok(("pass", None))),
             (
                 "fentry:test_fentry:do_unlinkat",
@@ -272,6 +368,23 @@ mod tests {
             ("fentry:f:g:h", Err("more than three parts")),
             ("XDP:f", Err("unknown program type `XDP`")),
             ("", Err("unknown program type ``")),
+            (
+                "xdp_stats",
+                Err("TYPE is missing, as in `xdp:xdp_stats`; the types are fentry, "),
+            ),
+            (
+                "xpd:f",
+                Err(
+                    "unknown program type `xpd`: expected one of fentry, fexit, kprobe, tc, tcx, tracepoint, uprobe, xdp; did you mean `xdp`?",
+                ),
+            ),
+            ("zzzzzz:f", Err("unknown program type `zzzzzz`: expected")),
+            (":f", Err("unknown program type ``")),
+            ("xdp/f", Err("expected `:` after the type, as in `xdp:f`")),
+            ("x.o", Err("expected TYPE:FUNC_NAME; the object file")),
+            ("./dir/x.o", Err("expected TYPE:FUNC_NAME; the object file")),
+            ("quay.io/a/b:v1", Err("expected TYPE:FUNC_NAME; an image")),
+            ("localhost:5000/a", Err("expected TYPE:FUNC_NAME; an image")),
         ];
         for (text, expected) in cases {
             match (program(text), expected) {

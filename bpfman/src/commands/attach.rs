@@ -1,9 +1,9 @@
 use loader::{AttachPoint, AttachRequest, ProceedOn, TcDirection, UprobePoint, XdpMode};
 
-use super::capabilities::{check, check_links, loader, to_attach, to_join};
+use super::capabilities::{check, check_links, loader, lock, to_attach, to_join};
 use crate::args::{
-    AttachArgs, AttachCommand, DirectionArgs, DirectionWord, KeyValue, OutputFormat, ProbeArgs,
-    TcArgs, TcxArgs, TracepointArgs, TracingArgs, UprobeArgs, XdpArgs, XdpModeWord,
+    AttachArgs, AttachCommand, DirectionArgs, DirectionWord, KeyValue, ProbeArgs, Shape, TcArgs,
+    TcxArgs, TracepointArgs, TracingArgs, UprobeArgs, XdpArgs, XdpModeWord,
 };
 use crate::config::Config;
 use crate::error::Error;
@@ -12,7 +12,7 @@ use crate::output::Printer;
 
 /// `attach`.
 pub(super) fn run(args: AttachArgs) -> Result<(), Error> {
-    let (point, metadata, format) = match args.command {
+    let (point, metadata, shape) = match args.command {
         AttachCommand::Xdp(args) => xdp(args),
         AttachCommand::Tc(args) => tc(args),
         AttachCommand::Tcx(args) => tcx(args),
@@ -29,13 +29,13 @@ pub(super) fn run(args: AttachArgs) -> Result<(), Error> {
     let config = Config::read()?;
     check(&to_attach(&request.point))?;
     let loader = loader(&config);
-    let mut guard = loader.lock()?;
+    let mut guard = lock(&loader)?;
     check_links(&loader, &guard, |links| to_join(&request.point, links))?;
     let link = loader.attach(&mut guard, args.program_id, request)?;
-    Printer::new(format).attached(&link)
+    Printer::new(shape).attached(&link)
 }
 
-type Parts = (AttachPoint, Vec<KeyValue>, OutputFormat);
+type Parts = (AttachPoint, Vec<KeyValue>, Shape);
 
 fn xdp(args: XdpArgs) -> Parts {
     let point = AttachPoint::Xdp {
@@ -45,7 +45,7 @@ fn xdp(args: XdpArgs) -> Parts {
         mode: args.mode.map(mode),
         netns: args.place.netns,
     };
-    (point, args.place.metadata.metadata, args.output.output)
+    (point, args.place.metadata.metadata, args.output.into())
 }
 
 fn tc(args: TcArgs) -> Parts {
@@ -56,7 +56,7 @@ fn tc(args: TcArgs) -> Parts {
         proceed_on: proceed_on(args.proceed_on),
         netns: args.place.netns,
     };
-    (point, args.place.metadata.metadata, args.output.output)
+    (point, args.place.metadata.metadata, args.output.into())
 }
 
 fn tcx(args: TcxArgs) -> Parts {
@@ -66,7 +66,7 @@ fn tcx(args: TcxArgs) -> Parts {
         priority: args.iface.priority,
         netns: args.place.netns,
     };
-    (point, args.place.metadata.metadata, args.output.output)
+    (point, args.place.metadata.metadata, args.output.into())
 }
 
 fn proceed_on(words: Vec<String>) -> Option<ProceedOn> {
@@ -86,7 +86,7 @@ fn tracepoint(args: TracepointArgs) -> Parts {
             tracepoint: args.tracepoint,
         },
         args.metadata.metadata,
-        args.output.output,
+        args.output.into(),
     )
 }
 
@@ -95,7 +95,11 @@ fn kprobe(args: ProbeArgs) -> Parts {
         function: args.fn_name,
         offset: args.offset,
     };
-    (point, args.metadata.metadata, args.output.output)
+    (
+        point,
+        args.metadata.metadata,
+        (args.output.output, args.output.script).into(),
+    )
 }
 
 fn uprobe(args: UprobeArgs) -> Parts {
@@ -106,11 +110,15 @@ fn uprobe(args: UprobeArgs) -> Parts {
         pid: args.pid,
         container_pid: args.container_pid,
     });
-    (point, args.metadata.metadata, args.output.output)
+    (
+        point,
+        args.metadata.metadata,
+        (args.output.output, args.output.script).into(),
+    )
 }
 
 fn tracing(point: AttachPoint, args: TracingArgs) -> Parts {
-    (point, args.metadata.metadata, args.output.output)
+    (point, args.metadata.metadata, args.output.into())
 }
 
 fn mode(word: XdpModeWord) -> XdpMode {

@@ -2,10 +2,16 @@ use std::path::Path;
 
 use bytecode_object::ProgramType;
 use loader::kernel::linux::{Capability, LinuxKernel, missing_capabilities};
-use loader::{AttachPoint, Attachment, Guard, Link, LinkFilter, Loader, LoaderError, TcDirection};
+use loader::{
+    AttachPoint, Attachment, Guard, Link, LinkFilter, Loader, LoaderError, ReadGuard, TcDirection,
+};
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::output::waiting;
+
+/// What a spinner says while the lock is waited for.
+pub(super) const LOCK: &str = "waiting for another bpfman command, which holds the lock";
 
 /// `list` and `get`: programs are walked and opened by id.
 pub(super) const READ: [Capability; 1] = [Capability::SysAdmin];
@@ -37,8 +43,14 @@ pub(super) fn to_load(
         needed.push(Capability::NetAdmin);
     }
     let mounting = [Capability::SysAdmin];
-    if !missing_capabilities(&mounting).is_empty() && !is_mounted()? {
-        needed.extend(mounting);
+    if !missing_capabilities(&mounting).is_empty() {
+        match is_mounted() {
+            Ok(true) => {}
+            Ok(false) => needed.extend(mounting),
+            // Root's folder is closed to others: what this process lacks anyway is what they are told.
+            Err(_) if !missing_capabilities(&needed).is_empty() => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(needed)
 }
@@ -150,6 +162,16 @@ fn is_network(kind: ProgramType) -> bool {
 /// A loader for this host.
 pub(super) fn loader(config: &Config) -> Loader<LinuxKernel> {
     Loader::new(LinuxKernel::new(), config.loader())
+}
+
+/// The lock, to change something.
+pub(super) fn lock(loader: &Loader<LinuxKernel>) -> Result<Guard, LoaderError> {
+    waiting(LOCK, || loader.lock())
+}
+
+/// The lock, to look only.
+pub(super) fn lock_to_read(loader: &Loader<LinuxKernel>) -> Result<ReadGuard, LoaderError> {
+    waiting(LOCK, || loader.lock_to_read())
 }
 
 /// Whether this process has capabilities.

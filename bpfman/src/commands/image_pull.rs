@@ -26,19 +26,24 @@ pub(super) fn pull(
     platform: Option<Platform>,
 ) -> Result<BytecodeImage, Error> {
     let image = pull_by(config.trust()?, args, reach, platform)?;
-    // Not through the log, which can be switched off: that nothing was proven is never left unsaid.
+    let file = config.file().display();
+    let name = &image.reference;
     match &image.verdict {
         Verdict::Proven(_) => {}
-        Verdict::NotLookedAt => Stderr::labelled(
-            "warning",
-            "signatures are not looked at: the configuration says `verify_enabled = false`",
+        Verdict::NotLookedAt => Stderr::warning(
+            &format!("{name}: signature verification is disabled"),
+            &format!("these lines of {file} enable it"),
+            &["[signing]", "verify_enabled = true"],
         ),
-        Verdict::NotCovered => Stderr::labelled(
-            "warning",
+        Verdict::NotCovered if config.accepts_unsigned() => {
+            log::info!("{name}: signatures not verified, no signing policy matches");
+        }
+        Verdict::NotCovered => Stderr::warning(
+            &format!("{name}: signatures not verified, no signing policy matches"),
             &format!(
-                "the signatures of {} prove nothing: no policy of the configuration covers it",
-                image.reference
+                "these lines of {file} accept such images without this warning, or with `false` refuse them"
             ),
+            &["[signing]", "allow_unsigned = true"],
         ),
     }
     Ok(image)

@@ -15,14 +15,14 @@ use crate::error::Error;
 use crate::output::{Printer, Shown};
 
 /// The store of this user.
-pub(super) fn store() -> Store {
+pub(crate) fn store() -> Store {
     let root = rustix::process::geteuid().is_root();
     Store::open(image_dir(root)).with_admissions(admitted_dir(root))
 }
 
 /// `image list`.
 pub(super) fn list(format: OutputFormat) -> Result<(), Error> {
-    let (store, trust) = (store(), Config::read()?.trust()?);
+    let (store, trust) = (store(), Config::read_or_default().trust_to_show()?);
     let images = store.images()?;
     let shown: Result<Vec<_>, Error> = images
         .iter()
@@ -33,7 +33,7 @@ pub(super) fn list(format: OutputFormat) -> Result<(), Error> {
 
 /// `image inspect`: several names of one digest are one image.
 pub(super) fn inspect(image: &ImageUrl, format: OutputFormat) -> Result<(), Error> {
-    let (store, trust) = (store(), Config::read()?.trust()?);
+    let (store, trust) = (store(), Config::read_or_default().trust_to_show()?);
     let found = store.images_named(&stored(&store, image)?)?;
     match found.first() {
         Some(image) => Printer::new(format).image(&shown(&store, &trust, image)?),

@@ -1,17 +1,22 @@
 use loader::{LinkFilter, ProgramFilter};
 
-use super::capabilities::{READ, check, loader};
-use crate::args::{KernelTypeWord, ListCommand, ListLinksArgs, ListProgramsArgs};
+use super::capabilities::{READ, check, loader, lock_to_read};
+use crate::args::{KernelTypeWord, ListArgs, ListCommand, ListLinksArgs, ListProgramsArgs};
 use crate::config::Config;
 use crate::error::Error;
 use crate::metadata;
 use crate::output::Printer;
 
-/// `list programs` and `list links`.
-pub(super) fn run(command: ListCommand) -> Result<(), Error> {
-    match command {
-        ListCommand::Programs(args) => programs(args),
-        ListCommand::Links(args) => links(args),
+/// `list programs`, which `list` alone is too, and `list links`.
+pub(super) fn run(args: ListArgs) -> Result<(), Error> {
+    // clap's own check would refuse `list -v links`, too.
+    if args.command.is_some() && args.programs.is_used() {
+        return Err(Error::OptionsOfList);
+    }
+    match args.command {
+        None => programs(args.programs),
+        Some(ListCommand::Programs(args)) => programs(args),
+        Some(ListCommand::Links(args)) => links(args),
     }
 }
 
@@ -24,12 +29,12 @@ fn programs(args: ListProgramsArgs) -> Result<(), Error> {
         metadata: metadata::collect(args.metadata_selector, args.application)?,
         all: args.all,
     };
-    let config = Config::read()?;
+    let config = Config::read_or_default();
     check(&READ)?;
     let loader = loader(&config);
-    let guard = loader.lock_to_read()?;
+    let guard = lock_to_read(&loader)?;
     let programs = loader.programs(&guard, &filter)?;
-    Printer::new(args.output.output).programs(&programs)
+    Printer::new(args.output).programs(&programs)
 }
 
 fn links(args: ListLinksArgs) -> Result<(), Error> {
@@ -40,10 +45,10 @@ fn links(args: ListLinksArgs) -> Result<(), Error> {
             .and_then(KernelTypeWord::kernel_name),
         metadata: metadata::collect(args.metadata_selector, args.application)?,
     };
-    let config = Config::read()?;
+    let config = Config::read_or_default();
     check(&READ)?;
     let loader = loader(&config);
-    let guard = loader.lock_to_read()?;
+    let guard = lock_to_read(&loader)?;
     let links = loader.links(&guard, &filter)?;
-    Printer::new(args.output.output).links(&links)
+    Printer::new(args.output).links(&links)
 }

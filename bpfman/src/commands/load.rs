@@ -8,7 +8,7 @@ use bytecode_object::MAX_OBJECT_BYTES;
 use loader::kernel::linux::LinuxKernel;
 use loader::{LoadRequest, Loader, ProgramRequest, Source};
 
-use super::capabilities::{check, loader, to_load};
+use super::capabilities::{check, loader, lock, to_load};
 use super::image_pull::{pull, reach};
 use crate::args::{GlobalValue, LoadCommand, LoadFileArgs, LoadImageArgs, LoadOptions};
 use crate::config::Config;
@@ -31,8 +31,8 @@ fn file(args: LoadFileArgs) -> Result<(), Error> {
     let object = read_object(&args.path)?;
     let path = args.path.to_string_lossy().into_owned();
     let request = asked.of(object, Source::File { path });
-    let programs = loader.load(&mut loader.lock()?, request)?;
-    Printer::new(args.output.output).loaded(&programs)
+    let programs = loader.load(&mut lock(&loader)?, request)?;
+    Printer::new(args.output).loaded(&programs)
 }
 
 fn image(args: LoadImageArgs) -> Result<(), Error> {
@@ -42,7 +42,7 @@ fn image(args: LoadImageArgs) -> Result<(), Error> {
     let loader = loader(&config);
     asked.check(&loader)?;
     let image = pull(&config, &args.registry, reach, None)?;
-    let url = args.registry.image_url.typed;
+    let url = args.registry.image_url.typed.clone();
     check_programs(&url, &image.labels, &asked.programs)?;
     let source = Source::Image {
         url,
@@ -50,8 +50,8 @@ fn image(args: LoadImageArgs) -> Result<(), Error> {
         pull_policy: args.registry.pull_policy.as_str().to_owned(),
     };
     let request = asked.of(image.object, source);
-    let programs = loader.load(&mut loader.lock()?, request)?;
-    Printer::new(args.output.output).loaded(&programs)
+    let programs = loader.load(&mut lock(&loader)?, request)?;
+    Printer::new(args.output).loaded(&programs)
 }
 
 /// A load request without its object, so that wrong usage is found before anything is read.

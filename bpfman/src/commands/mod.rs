@@ -13,7 +13,12 @@ mod image_store;
 mod image_verify;
 mod list;
 mod load;
+mod man;
 mod unload;
+
+use std::collections::BTreeSet;
+
+pub(crate) use image_store::store;
 
 use crate::args::{ImageCommand, Later, TopCommand};
 use crate::error::Error;
@@ -22,16 +27,22 @@ use crate::error::Error;
 pub(crate) fn run(command: TopCommand) -> Result<(), Error> {
     match command {
         TopCommand::Load(Later(args)) => load::run(args.command),
-        TopCommand::Unload(args) => unload::run(&args),
+        TopCommand::Unload(args) => unload::run(args),
         TopCommand::Attach(Later(args)) => attach::run(args),
-        TopCommand::Detach(args) => detach::run(&args),
-        TopCommand::List(Later(args)) => list::run(args.command),
-        TopCommand::Get(Later(args)) => get::run(&args.command),
+        TopCommand::Detach(args) => detach::run(args),
+        TopCommand::List(Later(args)) => list::run(args),
+        TopCommand::Get(Later(args)) => get::run(args.command),
         TopCommand::Image(Later(args)) => image(args.command),
         TopCommand::Doctor(args) => doctor::run(&args),
         TopCommand::Completions(args) => generate::completions(args.shell),
         TopCommand::Man(args) => generate::man(&args.dir),
     }
+}
+
+/// Ids as they were typed, each one once.
+fn once_each(ids: Vec<u32>) -> Vec<u32> {
+    let mut seen = BTreeSet::new();
+    ids.into_iter().filter(|id| seen.insert(*id)).collect()
 }
 
 fn image(command: ImageCommand) -> Result<(), Error> {
@@ -42,13 +53,13 @@ fn image(command: ImageCommand) -> Result<(), Error> {
         ImageCommand::List { output } => image_store::list(output.output),
         ImageCommand::Inspect { image, output } => image_store::inspect(&image, output.output),
         ImageCommand::Verify(args) => image_verify::run(*args),
-        ImageCommand::Remove { images } => image_store::remove(images),
+        ImageCommand::Remove { images } => image_store::remove(images.into_vec()),
         ImageCommand::Prune { all } => image_store::prune(all),
         ImageCommand::Export {
             images,
             output,
             all_platforms,
-        } => image_store::export(images, &output, all_platforms),
+        } => image_store::export(images.into_vec(), &output, all_platforms),
         ImageCommand::Import { file } => image_store::import(&file),
     }
 }

@@ -19,7 +19,8 @@ use toml::Spanned;
 #[serde(default, deny_unknown_fields)]
 pub(super) struct SigningTable {
     verify_enabled: bool,
-    allow_unsigned: bool,
+    /// `None`: images that no policy covers are accepted, with a warning.
+    allow_unsigned: Option<bool>,
     trusted_root: Option<Spanned<PathBuf>>,
     policy: Vec<Spanned<PolicyTable>>,
 }
@@ -28,7 +29,7 @@ impl Default for SigningTable {
     fn default() -> Self {
         Self {
             verify_enabled: true,
-            allow_unsigned: true,
+            allow_unsigned: None,
             trusted_root: None,
             policy: Vec::new(),
         }
@@ -97,6 +98,11 @@ impl SigningTable {
         Ok(Trust::new(self.policies(folder)?, self.trust_root(folder)?))
     }
 
+    /// Whether the file itself says that images may be unsigned.
+    pub(super) fn accepts_unsigned(&self) -> bool {
+        self.allow_unsigned == Some(true)
+    }
+
     /// The policies alone.
     pub(super) fn policies(&self, folder: &Path) -> Result<Signing, Misplaced> {
         if !self.verify_enabled {
@@ -119,8 +125,12 @@ impl SigningTable {
             scopes.push(policy.scope().clone());
             policies.push(policy);
         }
-        Signing::new(self.verify_enabled, self.allow_unsigned, policies)
-            .map_err(|problem| at(0..0, "signing.policy", problem))
+        Signing::new(
+            self.verify_enabled,
+            self.allow_unsigned.unwrap_or(true),
+            policies,
+        )
+        .map_err(|problem| at(0..0, "signing.policy", problem))
     }
 
     /// Whose certificates, logs and time stamps count.

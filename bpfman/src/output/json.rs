@@ -23,6 +23,7 @@ pub(super) fn render(value: &impl Serialize) -> Result<String, serde_json::Error
 
 #[derive(Debug, Serialize)]
 pub(super) struct ProgramJson<'a> {
+    program_id: u32,
     bpfman_state: Option<BpfmanStateJson<'a>>,
     kernel_state: KernelStateJson<'a>,
 }
@@ -30,6 +31,7 @@ pub(super) struct ProgramJson<'a> {
 impl<'a> From<&'a Program> for ProgramJson<'a> {
     fn from(program: &'a Program) -> Self {
         Self {
+            program_id: program.kernel.id,
             bpfman_state: program.managed.as_ref().map(BpfmanStateJson::from),
             kernel_state: KernelStateJson::from(&program.kernel),
         }

@@ -15,6 +15,7 @@ mod printer;
 mod programs;
 mod progress;
 mod proof;
+mod removed;
 mod table;
 mod time;
 
@@ -22,5 +23,6 @@ pub(crate) use images::Shown;
 pub(crate) use logger::init as init_logger;
 pub(crate) use panics::{hold as hold_panics, message as panic_message};
 pub(crate) use printer::{Printer, Stderr, clap_message};
-pub(crate) use progress::Bar;
+pub(crate) use progress::{Bar, waiting};
 pub(crate) use proof::Proven;
+pub(crate) use removed::{Detached, Unloaded};

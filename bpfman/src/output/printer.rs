@@ -13,35 +13,42 @@ use super::images_json::StoredImageJson;
 use super::json::{self, ImageJson, LinkJson, ProgramJson, ProgramSummaryJson};
 use super::progress::without_bar;
 use super::proof::{self, Proven, ProvenJson};
+use super::removed::{Detached, DetachedJson, Unloaded, UnloadedJson};
 use super::{doctor, images, links, programs};
-use crate::args::OutputFormat;
+use crate::args::{Shape, Template};
 use crate::error::Error;
 
+/// Fields that `{{.ID}}` of a template stands for.
+const PROGRAM_ID: &str = "program_id";
+const LINK_ID: &str = "link_id";
+
 /// The only writer to stdout. A reader that went away (`bpfman list programs | head -1`) is no error.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Printer {
-    format: OutputFormat,
+    shape: Shape,
 }
 
 impl Printer {
-    pub(crate) fn new(format: OutputFormat) -> Self {
-        Self { format }
+    pub(crate) fn new(shape: impl Into<Shape>) -> Self {
+        Self {
+            shape: shape.into(),
+        }
     }
 
     /// Text that is the same in every format. What a terminal would obey in it is escaped.
-    pub(crate) fn text(self, text: &str) -> Result<(), Error> {
+    pub(crate) fn text(&self, text: &str) -> Result<(), Error> {
         self.raw(escaped_lines(text).as_bytes())
     }
 
     /// Text that may hold a path, whose bytes are any: as they are for a program, escaped for a terminal.
-    pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Error> {
         if io::stdout().is_terminal() {
             return self.text(&String::from_utf8_lossy(bytes));
         }
         self.raw(bytes)
     }
 
-    fn raw(self, bytes: &[u8]) -> Result<(), Error> {
+    fn raw(&self, bytes: &[u8]) -> Result<(), Error> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::Print(error)),
@@ -61,12 +68,13 @@ impl Printer {
         })
     }
 
-    fn print_loaded(self, programs: &[Program]) -> Result<(), Error> {
-        match self.format {
-            OutputFormat::Json => {
-                self.json(&programs.iter().map(ProgramJson::from).collect::<Vec<_>>())
-            }
-            OutputFormat::Table => match programs {
+    fn print_loaded(&self, programs: &[Program]) -> Result<(), Error> {
+        let json = || programs.iter().map(ProgramJson::from).collect::<Vec<_>>();
+        match &self.shape {
+            Shape::Json => self.json(&json()),
+            Shape::Ids => self.ids(programs.iter().map(|program| program.kernel.id)),
+            Shape::Template(template) => self.filled(template, &json(), PROGRAM_ID),
+            Shape::Table => match programs {
                 [program] => self.text(&programs::details(program)),
                 programs => self.text(&programs::loaded(programs)),
             },
@@ -75,22 +83,29 @@ impl Printer {
 
     /// `get program`.
     pub(crate) fn program(self, program: &Program) -> Result<(), Error> {
-        match self.format {
-            OutputFormat::Json => self.json(&ProgramJson::from(program)),
-            OutputFormat::Table => self.text(&programs::details(program)),
+        match &self.shape {
+            Shape::Json => self.json(&ProgramJson::from(program)),
+            Shape::Ids => self.ids([program.kernel.id]),
+            Shape::Template(template) => {
+                self.filled(template, &[ProgramJson::from(program)], PROGRAM_ID)
+            }
+            Shape::Table => self.text(&programs::details(program)),
         }
     }
 
     /// `list programs`.
     pub(crate) fn programs(self, programs: &[ProgramSummary]) -> Result<(), Error> {
-        match self.format {
-            OutputFormat::Json => self.json(
-                &programs
-                    .iter()
-                    .map(ProgramSummaryJson::from)
-                    .collect::<Vec<_>>(),
-            ),
-            OutputFormat::Table => self.text(&programs::list(programs)),
+        let json = || {
+            programs
+                .iter()
+                .map(ProgramSummaryJson::from)
+                .collect::<Vec<_>>()
+        };
+        match &self.shape {
+            Shape::Json => self.json(&json()),
+            Shape::Ids => self.ids(programs.iter().map(|program| program.id)),
+            Shape::Template(template) => self.filled(template, &json(), PROGRAM_ID),
+            Shape::Table => self.text(&programs::list(programs)),
         }
     }
 
@@ -105,54 +120,73 @@ impl Printer {
 
     /// `get link`.
     pub(crate) fn link(self, link: &Link) -> Result<(), Error> {
-        match self.format {
-            OutputFormat::Json => self.json(&LinkJson::from(link)),
-            OutputFormat::Table => self.text(&links::details(link)),
+        match &self.shape {
+            Shape::Json => self.json(&LinkJson::from(link)),
+            Shape::Ids => self.ids([link.id]),
+            Shape::Template(template) => self.filled(template, &[LinkJson::from(link)], LINK_ID),
+            Shape::Table => self.text(&links::details(link)),
         }
     }
 
     /// `list links`.
     pub(crate) fn links(self, links: &[Link]) -> Result<(), Error> {
-        match self.format {
-            OutputFormat::Json => self.json(&links.iter().map(LinkJson::from).collect::<Vec<_>>()),
-            OutputFormat::Table => self.text(&links::list(links)),
+        let json = || links.iter().map(LinkJson::from).collect::<Vec<_>>();
+        match &self.shape {
+            Shape::Json => self.json(&json()),
+            Shape::Ids => self.ids(links.iter().map(|link| link.id)),
+            Shape::Template(template) => self.filled(template, &json(), LINK_ID),
+            Shape::Table => self.text(&links::list(links)),
+        }
+    }
+
+    /// `unload`: silent but for JSON.
+    pub(crate) fn unloaded(self, programs: &[Unloaded]) -> Result<(), Error> {
+        match self.shape {
+            Shape::Json => self.json(&programs.iter().map(UnloadedJson::from).collect::<Vec<_>>()),
+            _ => Ok(()),
+        }
+    }
+
+    /// `detach`: silent but for JSON.
+    pub(crate) fn detached(self, links: &[Detached]) -> Result<(), Error> {
+        match self.shape {
+            Shape::Json => self.json(&links.iter().map(DetachedJson::from).collect::<Vec<_>>()),
+            _ => Ok(()),
         }
     }
 
     /// `doctor`; `asked`: whether repair was.
     pub(crate) fn doctor(self, found: &[Diagnosis], asked: bool) -> Result<(), Error> {
-        match self.format {
-            OutputFormat::Json => {
+        match self.shape {
+            Shape::Json => {
                 let found = found.iter().map(|found| DiagnosisJson::new(found, asked));
                 self.json(&found.collect::<Vec<_>>())
             }
-            OutputFormat::Table => self.text(&doctor::report(found)),
+            _ => self.text(&doctor::report(found)),
         }
     }
 
     /// `image pull`.
     pub(crate) fn pulled(self, image: &BytecodeImage) -> Result<(), Error> {
-        match self.format {
-            OutputFormat::Json => self.json(&ImageJson::from(image)),
-            OutputFormat::Table => self.text("Successfully downloaded bytecode\n"),
+        match self.shape {
+            Shape::Json => self.json(&ImageJson::from(image)),
+            _ => self.text("Successfully downloaded bytecode\n"),
         }
     }
 
     /// `image list`.
     pub(crate) fn images(self, images: &[Shown<'_>]) -> Result<(), Error> {
-        match self.format {
-            OutputFormat::Json => {
-                self.json(&images.iter().map(StoredImageJson::from).collect::<Vec<_>>())
-            }
-            OutputFormat::Table => self.text(&images::list(images)),
+        match self.shape {
+            Shape::Json => self.json(&images.iter().map(StoredImageJson::from).collect::<Vec<_>>()),
+            _ => self.text(&images::list(images)),
         }
     }
 
     /// `image inspect`.
     pub(crate) fn image(self, image: &Shown<'_>) -> Result<(), Error> {
-        match self.format {
-            OutputFormat::Json => self.json(&StoredImageJson::from(image)),
-            OutputFormat::Table => self.text(&images::details(image)),
+        match self.shape {
+            Shape::Json => self.json(&StoredImageJson::from(image)),
+            _ => self.text(&images::details(image)),
         }
     }
 
@@ -173,13 +207,32 @@ impl Printer {
 
     /// `image verify`.
     pub(crate) fn proven(self, proven: &Proven<'_>) -> Result<(), Error> {
-        match self.format {
-            OutputFormat::Json => self.json(&ProvenJson::from(proven)),
-            OutputFormat::Table => self.text(&proof::details(proven)),
+        match self.shape {
+            Shape::Json => self.json(&ProvenJson::from(proven)),
+            _ => self.text(&proof::details(proven)),
         }
     }
 
-    fn json(self, value: &impl serde::Serialize) -> Result<(), Error> {
+    fn ids(&self, ids: impl IntoIterator<Item = u32>) -> Result<(), Error> {
+        let lines: String = ids.into_iter().map(|id| format!("{id}\n")).collect();
+        self.text(&lines)
+    }
+
+    fn filled(
+        &self,
+        template: &Template,
+        results: &[impl serde::Serialize],
+        id: &str,
+    ) -> Result<(), Error> {
+        let mut lines = String::new();
+        for result in results {
+            let value = serde_json::to_value(result).map_err(Error::Json)?;
+            lines.push_str(&template.fill(&value, id));
+        }
+        self.text(&lines)
+    }
+
+    fn json(&self, value: &impl serde::Serialize) -> Result<(), Error> {
         let text = json::render(value).map_err(Error::Json)?;
         self.raw(escaped_json(&text).as_bytes())
     }
@@ -205,8 +258,26 @@ impl Stderr {
         }
     }
 
+    /// A warning with what to do about it, and lines of a file that do it. The log decides whether it is shown.
+    pub(crate) fn warning(text: &str, hint: &str, lines: &[&str]) {
+        if !log::log_enabled!(log::Level::Warn) {
+            return;
+        }
+        Self::labelled("warning", text);
+        Self::labelled("hint", hint);
+        for line in lines {
+            Self::write(&format!("  {}\n", escaped(line)));
+        }
+    }
+
     /// Why a command failed: what, the causes, the verifier's log (its end, or the `whole`), what to do.
     pub(crate) fn error(error: &Error, whole: bool) {
+        if let Error::Several(errors) = error {
+            for error in errors {
+                Self::error(error, whole);
+            }
+            return;
+        }
         let mut label = "error";
         for line in error.chain() {
             Self::labelled(label, &line);

@@ -22,6 +22,11 @@ pub(super) fn build(plan: &BuildPlan) -> Result<Vec<(Architecture, Unpacked)>, B
             .into());
         };
         let platform = Platform::from(architecture);
+        log::info!(
+            "packing {} for {platform}: {} bytes",
+            object.path.display(),
+            object.bytes.len()
+        );
         let image = Unpacked::new(
             Path::new(name),
             &object.bytes,

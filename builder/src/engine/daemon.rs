@@ -11,6 +11,7 @@ use bollard::errors::Error;
 use bollard::query_parameters::{BuildImageOptions, RemoveImageOptions, TagImageOptions};
 use bytecode_image::host::open_regular;
 use bytecode_image::platform::Platform;
+use bytecode_image::pull::Progress;
 use bytecode_image::reference::Reference;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
@@ -36,6 +37,15 @@ const LAST_LINES: usize = 5;
 
 /// How much of each of these lines, in characters: they go into one message.
 const LINE_CHARACTERS: usize = 200;
+
+/// What is shown of a build's steps: it ends however the build is left.
+struct Steps<'a>(&'a dyn Progress);
+
+impl Drop for Steps<'_> {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
 
 /// A daemon that answered.
 pub(crate) struct Daemon {
@@ -86,6 +96,7 @@ impl Daemon {
         &self,
         plan: &BuildPlan,
         container_file: &Path,
+        progress: &dyn Progress,
     ) -> Result<Vec<(Architecture, Unpacked)>, BuildError> {
         let container_file = read(container_file)?;
         let context = Context::of(plan);
@@ -94,7 +105,16 @@ impl Daemon {
         let buildkit = self.has_buildkit().await?;
         let host = Architecture::from_goarch(&Platform::host().architecture);
         let mut images = Vec::with_capacity(plan.objects.len());
-        for (&architecture, object) in &plan.objects {
+        let count = plan.objects.len();
+        let steps = Steps(progress);
+        for (number, (&architecture, object)) in plan.objects.iter().enumerate() {
+            let building = format!(
+                "building {architecture} with {} ({} of {count})",
+                self.runtime,
+                number + 1
+            );
+            log::info!("{building}");
+            steps.0.step(&building);
             let step = Build {
                 architecture,
                 arguments: context.arguments(architecture),

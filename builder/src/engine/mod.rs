@@ -13,6 +13,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use bytecode_image::host::open_regular;
+use bytecode_image::pull::Progress;
 use bytecode_image::reference::Reference;
 
 use crate::image::Unpacked;
@@ -196,10 +197,11 @@ impl Engine {
         &self,
         request: &BuildRequest,
         plan: &BuildPlan,
+        progress: &dyn Progress,
     ) -> Result<Vec<(Architecture, Unpacked)>, BuildError> {
         match (self, &request.container_file) {
             (Self::Builtin, _) => builtin::build(plan),
-            (Self::Daemon(daemon), Some(file)) => daemon.build(plan, file).await,
+            (Self::Daemon(daemon), Some(file)) => daemon.build(plan, file, progress).await,
             (Self::Daemon(daemon), None) => Err(EngineError::NoContainerFile {
                 runtime: daemon.runtime,
             }

@@ -17,10 +17,12 @@ use crate::digest::Digest;
 use crate::host::registries_conf::Endpoint;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document, ImageManifest, ManifestError};
+use crate::platform::Platform;
 use crate::progress::{Progress, Transfer};
 use crate::reference::Reference;
 use crate::registry::{Action, Client, Fetched, ReachError, Reason, RegistryError};
 use crate::store::{Named, NewBlob, Store, StoreAction, StoreError, Writer};
+use crate::verify::Signer;
 
 /// A blob: in the store already, or beside it until the whole image has passed.
 enum Blob {
@@ -146,7 +148,18 @@ async fn fetch_from(
     request: &PullRequest,
     progress: &dyn Progress,
 ) -> Result<BytecodeImage, PullError> {
+    log::info!(
+        "asking {} for {}",
+        source.endpoint.reference.registry(),
+        source.endpoint.reference
+    );
     let named = source.resolve().await?;
+    log::debug!(
+        "{} is {} ({})",
+        source.endpoint.reference,
+        named.digest,
+        named.media_type
+    );
     let Source {
         client, endpoint, ..
     } = &source;
@@ -184,6 +197,7 @@ async fn fetch_from(
                     }
                 }
             };
+            log::debug!("its manifest for {} is {}", request.platform, chosen.digest);
             (chosen.digest, manifest)
         }
     };
@@ -193,12 +207,29 @@ async fn fetch_from(
     let patience = request.reach.patience();
     // Without its contents an image needs no signatures: they are not waited for then.
     let ((mut config, mut layer), mut beside) = try_join(
-        contents(&source, store, &writer, &manifest, progress),
+        contents(
+            &source,
+            store,
+            &writer,
+            &manifest,
+            &request.platform,
+            progress,
+        ),
         search.fetch(&subject, begun, patience).map(Ok),
     )
     .await?;
     // Before anything of it is read.
     let verdict = beside.judge(name, &subject, &needed, &request.trust)?;
+    if let Verdict::Proven(proof) = &verdict {
+        let signer = match &proof.signer {
+            Signer::Key { fingerprint, .. } => format!("key {fingerprint}"),
+            Signer::Identity { issuer, subject } => format!("{subject} ({issuer})"),
+        };
+        log::info!(
+            "verified {name}: {} is signed by {signer}",
+            proof.covered.digest()
+        );
+    }
     let mut config_bytes = Vec::new();
     let read = config.reader()?.read_to_end(&mut config_bytes);
     read.map_err(|source| StoreError::Io {
@@ -238,6 +269,7 @@ async fn fetch_from(
     }];
     names.extend(kept.named());
     writer.commit(pending, &names)?;
+    log::info!("stored {name} ({manifest_digest})");
     if let (Needed::Proof(policy), Verdict::Proven(proof)) = (&needed, &verdict) {
         request.trust.admit(store, policy, proof);
     }
@@ -263,6 +295,7 @@ async fn contents(
     store: &Store,
     writer: &Writer<'_>,
     manifest: &ImageManifest,
+    platform: &Platform,
     progress: &dyn Progress,
 ) -> Result<(Blob, Blob), PullError> {
     let kept_config = sound(store.blob(manifest.config.digest, MAX_CONFIG_BYTES))?;
@@ -271,9 +304,15 @@ async fn contents(
         if kept.is_none() { descriptor.size } else { 0 }
     };
     let total = missing(&kept_config, &manifest.config) + missing(&kept_layer, &manifest.layer);
-    let _transfer = (total > 0).then(|| Transfer::start(progress, total));
+    let _transfer = (total > 0).then(|| {
+        let (image, platform) = (&source.endpoint.image, platform);
+        log::info!("fetching {total} bytes of {image} for {platform}");
+        progress.label(&format!("{image} layer {platform}"));
+        Transfer::start(progress, total)
+    });
     let get = async |kept: Option<File>, descriptor: &Descriptor| {
         if let Some(file) = kept {
+            log::debug!("the store has {} already", descriptor.digest);
             return Ok::<_, PullError>(Blob::Kept(file));
         }
         let mut blob = writer.blob()?;
@@ -281,6 +320,7 @@ async fn contents(
             .client
             .blob(&source.endpoint.reference, descriptor, &mut blob, progress)
             .await?;
+        log::debug!("fetched {} ({} bytes)", descriptor.digest, descriptor.size);
         Ok(Blob::New(blob))
     };
     try_join(

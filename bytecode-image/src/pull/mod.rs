@@ -134,8 +134,11 @@ pub fn pull(
     if request.policy != PullPolicy::Always {
         for name in &names {
             match kept(store, name, request) {
-                Ok(Some(image)) => return Ok(image),
-                Ok(None) => {}
+                Ok(Some(image)) => {
+                    log::info!("the store has {name} ({})", image.manifest_digest);
+                    return Ok(image);
+                }
+                Ok(None) => log::debug!("the store does not have {name}"),
                 // The tag may stand for more than what the store has of it: the registry knows.
                 Err(error)
                     if request.policy != PullPolicy::Never && is_for_another(name, &error) =>

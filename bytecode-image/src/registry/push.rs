@@ -66,15 +66,20 @@ pub async fn push_image(
         })
         .map(|bytes| (Digest::of(bytes), bytes))
         .collect();
-    let transfer = Transfer::start(
-        progress,
-        blobs.values().map(|bytes| bytes.len() as u64).sum(),
+    let total = blobs.values().map(|bytes| bytes.len() as u64).sum();
+    log::info!(
+        "pushing {reference}: {} images, {} blobs, {total} bytes",
+        images.len(),
+        blobs.len()
     );
+    progress.label(&format!("{reference} push"));
+    let transfer = Transfer::start(progress, total);
     let client = &client;
     let sources = Sources::of(store.map(Store::pushed).unwrap_or_default());
     let digests: Vec<Digest> = blobs.keys().copied().collect();
     let send = async |(digest, bytes): (Digest, &[u8])| {
         patiently(|| client.push_blob(reference, digest, bytes, &sources)).await?;
+        log::debug!("pushed {digest} ({} bytes)", bytes.len());
         progress.advance(bytes.len() as u64);
         Ok(())
     };
@@ -93,6 +98,7 @@ pub async fn push_image(
     stream::iter(children)
         .try_for_each_concurrent(IN_FLIGHT, async |(digest, image): (Digest, &Image)| {
             let (name, kind) = (digest.to_string(), &image.manifest_media_type);
+            log::debug!("pushing the manifest {name}");
             patiently(|| client.push_manifest(reference, &name, kind, &image.manifest)).await
         })
         .await?;
@@ -117,6 +123,7 @@ pub async fn push_image(
         ));
     };
     if let Some(tag) = reference.tag() {
+        log::debug!("moving the tag {tag} to {digest}");
         patiently(|| client.push_manifest(reference, tag, media_type, bytes)).await?;
     }
     drop(transfer);
