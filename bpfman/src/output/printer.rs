@@ -1,7 +1,9 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use bytecode_image::archive::{Exported, Imported};
+use bytecode_image::digest::Digest;
 use bytecode_image::pull::BytecodeImage;
+use bytecode_image::reference::Reference;
 use bytecode_image::store::Freed;
 use loader::{Diagnosis, Link, Program, ProgramSummary};
 
@@ -106,6 +108,9 @@ impl Printer {
     pub(crate) fn pulled(self, image: &BytecodeImage) -> Result<(), Error> {
         match self.format {
             OutputFormat::Json => self.json(&ImageJson::from(image)),
+            OutputFormat::Table if image.from_store => {
+                self.text("Bytecode is in the local store already, nothing was downloaded\n")
+            }
             OutputFormat::Table => self.text("Successfully downloaded bytecode\n"),
         }
     }
@@ -131,6 +136,11 @@ impl Printer {
     /// `image remove` and `image prune`.
     pub(crate) fn freed(self, freed: &Freed) -> Result<(), Error> {
         self.text(&images::freed(freed))
+    }
+
+    /// `image push`.
+    pub(crate) fn pushed(self, reference: &Reference, digest: Digest) -> Result<(), Error> {
+        self.text(&format!("{}@{digest}\n", reference.name()))
     }
 
     /// `image export`.
