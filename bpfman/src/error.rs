@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bytecode_image::archive::ArchiveError;
 use bytecode_image::pull::PullError;
 use bytecode_image::registry::auth::CredentialsError;
+use bytecode_image::registry::push_stored::PushError;
 use bytecode_image::store::StoreError;
 use bytecode_image::verify::{IdentityError, PolicyError};
 use bytecode_object::ProgramType;
@@ -30,9 +31,10 @@ pub(crate) enum Error {
     },
     #[error("nothing is proven about {image}: {why}")]
     NothingProven { image: String, why: Unproven },
-    #[error("{option}")]
+    #[error("cannot use {option} {}", file.display())]
     OptionFile {
         option: &'static str,
+        file: PathBuf,
         source: FileError,
     },
     #[error("--certificate-identity, --certificate-identity-regexp and --certificate-oidc-issuer")]
@@ -63,6 +65,8 @@ pub(crate) enum Error {
     RegistryAuth(CredentialsError),
     #[error("--tag: `{tag}` carries a digest, which only the finished image has")]
     TagWithDigest { tag: String },
+    #[error("--tag is missing")]
+    NoTag,
     #[error("--container-file is missing: docker and podman build by it")]
     NoContainerFile,
     #[error("this command needs {missing}, which this process does not have")]
@@ -93,12 +97,45 @@ pub(crate) enum Error {
     Pull(Box<PullError>),
     #[error(transparent)]
     Store(Box<StoreError>),
-    #[error(transparent)]
-    Archive(Box<ArchiveError>),
+    #[error("cannot import {archive}")]
+    Import {
+        /// As it was typed, or `standard input`.
+        archive: String,
+        source: Box<ArchiveError>,
+    },
+    #[error("cannot export {images}")]
+    Export {
+        /// As they were typed.
+        images: String,
+        source: Box<ArchiveError>,
+    },
+    #[error("cannot {what}: it is a terminal")]
+    Terminal {
+        /// `import standard input` or `export to standard output`.
+        what: &'static str,
+    },
+    #[error("cannot push {image}")]
+    Push {
+        /// As it was typed.
+        image: String,
+        source: Box<PushError>,
+    },
+    #[error("`{typed}` is the beginning of {} digests in the store: {}", found.len(), found.join(", "))]
+    SeveralDigests { typed: String, found: Vec<String> },
+    #[error("cannot remove {typed}: that image has {} names, {}", names.len(), names.join(", "))]
+    SeveralNames { typed: String, names: Vec<String> },
     #[error(transparent)]
     Loader(#[from] LoaderError),
     #[error(transparent)]
     Build(Box<builder::BuildError>),
+    #[error("cannot {action} {tag}")]
+    Image {
+        /// `build` or `push`.
+        action: &'static str,
+        /// As it was typed.
+        tag: String,
+        source: Box<builder::BuildError>,
+    },
     #[error("writing the manual pages to {}", dir.display())]
     Man {
         dir: PathBuf,
@@ -165,12 +202,6 @@ impl From<StoreError> for Error {
     }
 }
 
-impl From<ArchiveError> for Error {
-    fn from(error: ArchiveError) -> Self {
-        Self::Archive(Box::new(error))
-    }
-}
-
 impl From<builder::BuildError> for Error {
     fn from(error: builder::BuildError) -> Self {
         Self::Build(Box::new(error))
@@ -205,7 +236,7 @@ impl Error {
     /// 2 for wrong usage, what shells give for a signal, else 1.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Self::Build(error) => match &**error {
+            Self::Build(error) | Self::Image { source: error, .. } => match &**error {
                 builder::BuildError::Stopped { signal, .. } => 128 + signal.number(),
                 _ => 1,
             },
@@ -215,6 +246,8 @@ impl Error {
             | Self::RegistryAuth(_)
             | Self::TagWithDigest { .. }
             | Self::Identity(_)
+            | Self::Terminal { .. }
+            | Self::NoTag
             | Self::NoContainerFile
             | Self::OptionsOfList => 2,
             _ => 1,
@@ -241,7 +274,7 @@ impl Error {
     /// Where objects of one image differ, as the lines of a diff.
     pub(crate) fn diff(&self) -> Vec<String> {
         match self {
-            Self::Build(error) => error.diff(),
+            Self::Build(error) | Self::Image { source: error, .. } => error.diff(),
             _ => Vec::new(),
         }
     }
@@ -251,9 +284,19 @@ impl Error {
         match self {
             Self::Pull(error) => error.hint(),
             Self::Store(error) => error.hint(),
-            Self::Archive(error) => error.hint(),
+            Self::Import { source, .. } | Self::Export { source, .. } => source.hint(),
+            Self::Push { source, .. } => source.hint(),
+            Self::Terminal { .. } => {
+                Some("name a file, or use a pipe: `… | bpfman image import -`, `bpfman image export … -o - | …`".to_owned())
+            }
+            Self::SeveralDigests { .. } => Some("type more of it".to_owned()),
+            Self::SeveralNames { .. } => Some("remove it by its names".to_owned()),
+            Self::OptionFile { source, .. } => match source {
+                FileError::Read { file, source } => of_file(file, source),
+                _ => None,
+            },
             Self::Loader(error) => error.hint().or_else(|| denied(error)),
-            Self::Build(error) => error.hint(),
+            Self::Build(error) | Self::Image { source: error, .. } => error.hint(),
             Self::Differences {
                 repairable: 0, ..
             } => None,
@@ -352,7 +395,7 @@ fn of_file(path: &Path, source: &std::io::Error) -> Option<String> {
             Some("is the path right? it begins in the folder that the command runs in".to_owned())
         }
         ErrorKind::NotFound => Some("is the path right?".to_owned()),
-        ErrorKind::IsADirectory => Some("name one object file of that folder".to_owned()),
+        ErrorKind::IsADirectory => Some("name one file of that folder".to_owned()),
         ErrorKind::PermissionDenied => {
             Some("let the user who runs the command read the file and its folders".to_owned())
         }
@@ -401,7 +444,11 @@ mod tests {
         let cases = [
             ("x.o", ErrorKind::NotFound, Some("it begins in the folder")),
             ("/x.o", ErrorKind::NotFound, Some("is the path right?")),
-            ("/tmp", ErrorKind::IsADirectory, Some("one object file")),
+            (
+                "/tmp",
+                ErrorKind::IsADirectory,
+                Some("one file of that folder"),
+            ),
             ("x.o", ErrorKind::PermissionDenied, Some("read the file")),
             ("x.o", ErrorKind::TimedOut, None),
         ];

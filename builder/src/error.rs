@@ -1,5 +1,6 @@
 use bytecode_image::reference::Reference;
 use bytecode_image::registry::RegistryError;
+use bytecode_image::store::StoreError;
 
 use crate::{EngineError, ImageError, OutputError, PlanError, Signal};
 
@@ -33,6 +34,9 @@ pub enum BuildError {
         #[source]
         source: Box<RegistryError>,
     },
+    /// The local store, where an image is kept that is not pushed.
+    #[error("cannot keep the image in the local store")]
+    Store(#[from] StoreError),
     /// No tokio runtime, or no signals.
     #[error("cannot start the I/O runtime")]
     Runtime(#[source] std::io::Error),
@@ -93,6 +97,7 @@ impl BuildError {
             Self::Plan(error) => error.hint().map(str::to_owned),
             Self::Engine(error) => error.hint(),
             Self::Push { source, .. } => source.hint(),
+            Self::Store(error) => error.hint(),
             Self::Image(error) => error.hint().map(str::to_owned),
             Self::DigestInTag { .. } => Some("give NAME:TAG".to_owned()),
             _ => None,

@@ -11,6 +11,7 @@ mod error;
 mod image;
 mod index;
 mod inputs;
+mod keep;
 mod layout;
 mod plan;
 mod runtime;
@@ -50,15 +51,18 @@ pub struct BuildRequest {
     pub inputs: Inputs,
     /// Where the image is pushed to.
     pub tag: Reference,
+    /// More names of the image; each is pushed to, too.
+    pub other_tags: Vec<Reference>,
     /// The Containerfile; docker and podman need one, `builtin` ignores it.
     pub container_file: Option<PathBuf>,
     /// `None`: docker if its daemon answers, else podman.
     pub runtime: Option<Runtime>,
     /// How the registry is reached, and who we are to it.
     pub reach: Reach,
-    /// Remembers what was pushed where, so that the next push to the same registry mounts it.
+    /// Remembers what was pushed where, so that the next push to the same registry mounts it. Keeps an image that goes
+    /// nowhere else.
     pub store: Option<Store>,
-    /// `false`: the image is built and goes nowhere but to `output`.
+    /// `false`: the image goes to `output`, or to the store where there is none.
     pub push: bool,
     /// Written to before the image is pushed.
     pub output: Option<Output>,
@@ -66,6 +70,13 @@ pub struct BuildRequest {
     pub annotations: BTreeMap<String, String>,
     /// `true`: objects may have different programs and maps; each architecture then has labels of its own.
     pub allow_differences: bool,
+}
+
+impl BuildRequest {
+    /// Every name of the image.
+    fn tags(&self) -> impl Iterator<Item = &Reference> {
+        std::iter::once(&self.tag).chain(&self.other_tags)
+    }
 }
 
 /// What was built.
@@ -94,9 +105,10 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<Built, B
         Differences::Refused
     };
     let plan = BuildPlan::read(&request.inputs, differences)?;
-    if request.tag.digest().is_some() {
+    let mut tags = request.tags();
+    if let Some(tag) = tags.find(|tag| tag.digest().is_some()) {
         return Err(BuildError::DigestInTag {
-            reference: Box::new(request.tag.clone()),
+            reference: Box::new(tag.clone()),
         });
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -133,30 +145,38 @@ async fn run(
     let packed = Packed::of(images, &request.annotations)?;
     log::info!("built {} ({})", request.tag, packed.digest()?);
     if let Some(output) = &request.output {
-        log::info!("writing {} to the output", request.tag);
-        layout::write(output, &request.tag, &packed)?;
+        for tag in request.tags() {
+            log::info!("writing {tag} to the output");
+            layout::write(output, tag, &packed)?;
+        }
     }
     if request.push {
         doing.set(Doing::Pushing);
-        push::push_image(
-            &request.tag,
-            &request.reach,
-            &packed.images,
-            packed.index.clone(),
-            request.store.as_ref(),
-            progress,
-        )
-        .await
-        .map_err(|source| BuildError::Push {
-            reference: Box::new(request.tag.clone()),
-            source: Box::new(source),
-        })?;
+        for tag in request.tags() {
+            push::push_image(
+                tag,
+                &request.reach,
+                &packed.images,
+                packed.index.clone(),
+                request.store.as_ref(),
+                progress,
+            )
+            .await
+            .map_err(|source| BuildError::Push {
+                reference: Box::new(tag.clone()),
+                source: Box::new(source),
+            })?;
+        }
+    } else if let (None, Some(store)) = (&request.output, &request.store) {
+        keep::keep(store, request.tags(), &packed)?;
     }
-    match engine.keep(&request.tag).await {
-        Ok(()) => {}
-        // It is in the registry, which is what was asked for.
-        Err(error) if request.push => log::warn!("{error}"),
-        Err(error) => return Err(error.into()),
+    for tag in request.tags() {
+        match engine.keep(tag).await {
+            Ok(()) => {}
+            // It is in the registry, which is what was asked for.
+            Err(error) if request.push => log::warn!("{error}"),
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(Built {
         reference: request.tag.clone(),

@@ -303,6 +303,7 @@ fn request(inputs: Inputs, tag: &str) -> BuildRequest {
     BuildRequest {
         inputs,
         tag: tag.parse().expect("a reference"),
+        other_tags: Vec::new(),
         container_file: None::<PathBuf>,
         runtime: Some(Runtime::Builtin),
         reach: bytecode_image::registry::Reach::default(),

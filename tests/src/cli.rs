@@ -9,6 +9,12 @@ use wait4::Wait4 as _;
 
 use crate::lanes;
 
+/// What `image pull` prints when it fetched something.
+pub const DOWNLOADED: &str = "Successfully downloaded bytecode\n";
+
+/// What `image pull` prints when the store had all of it.
+pub const HELD: &str = "Bytecode is in the local store already, nothing was downloaded\n";
+
 /// The binary under test: `BPFMAN_BIN`, else the one that was built beside this test.
 ///
 /// # Panics
@@ -72,6 +78,16 @@ impl Outcome {
             "exit status of a run that should work: {self:#?}"
         );
         &self.stdout
+    }
+
+    /// A pull that ended well, whether or not anything had to be downloaded for it.
+    ///
+    /// # Panics
+    ///
+    /// When it failed, or said something else.
+    pub fn pulled(&self) {
+        let said = self.ok();
+        assert!(said == DOWNLOADED || said == HELD, "{self:#?}");
     }
 
     /// The stderr of a run that failed as a failure has to: exit status 1, no panic, nothing on stdout.

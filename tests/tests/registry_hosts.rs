@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use bpfman_tests::cli::Bpfman;
+use bpfman_tests::cli::{Bpfman, HELD};
 use bpfman_tests::objects::Object;
 use bpfman_tests::registry::Registry;
 
@@ -187,7 +187,7 @@ fn mirrors_blocked_registries_and_short_names() {
     );
     for short in ["acme/xdp-counter:test", "counter:test"] {
         let always = bpfman.run(&["image", "pull", "-p", "Always", "-i", short]);
-        assert_eq!(always.ok(), DOWNLOADED, "{short}");
+        assert_eq!(always.ok(), HELD, "{short}");
         let never = bpfman.run(&["image", "inspect", short]);
         assert_eq!(
             never.field("Name"),

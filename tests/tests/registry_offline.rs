@@ -4,13 +4,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use bpfman_tests::cli::Bpfman;
+use bpfman_tests::cli::{Bpfman, HELD};
 use bpfman_tests::lanes;
 use bpfman_tests::layout::check;
 use bpfman_tests::objects::Object;
 use bpfman_tests::registry::Registry;
-
-const DOWNLOADED: &str = "Successfully downloaded bytecode\n";
 
 /// No network at all, not even loopback.
 const ALONE: [&str; 2] = ["unshare", "-n"];
@@ -64,7 +62,7 @@ fn without_a_network() {
     };
     let read_only = [alone, &["-n", "sh", "-c", &read_only, "sh"]].concat();
     for by in [&ALONE[..], &read_only] {
-        assert_eq!(bpfman.run_by(by, &pull).ok(), DOWNLOADED);
+        assert_eq!(bpfman.run_by(by, &pull).ok(), HELD);
     }
     assert!(
         !bpfman.images().join(".bpfman").exists(),
@@ -99,7 +97,7 @@ fn without_a_network() {
         inspected.ok().to_owned()
     };
     assert_eq!(of(&bpfman), of(&other));
-    assert_eq!(other.run_by(&ALONE, &pull).ok(), DOWNLOADED);
+    assert_eq!(other.run_by(&ALONE, &pull).ok(), HELD);
     let removed = other.run(&["image", "remove", &name]);
     assert!(
         removed.ok().starts_with(&format!("Removed {name} ")),

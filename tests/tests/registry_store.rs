@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use bpfman_tests::cli::{Bpfman, Outcome};
+use bpfman_tests::cli::{Bpfman, DOWNLOADED, HELD, Outcome};
 use bpfman_tests::fixtures;
 use bpfman_tests::images::{digest, gzip, tar};
 use bpfman_tests::lanes;
@@ -13,8 +13,6 @@ use bpfman_tests::project::Project;
 use bpfman_tests::random::Random;
 use bpfman_tests::registry::Registry;
 use serde_json::{Value, json};
-
-const DOWNLOADED: &str = "Successfully downloaded bytecode\n";
 
 /// How many moments of a pull are tried.
 const KILLS: usize = 50;
@@ -69,7 +67,7 @@ fn thirty_pulls_at_once() {
         .collect();
     for pull in pulls {
         let outcome = Outcome::of(&pull.wait_with_output().unwrap());
-        assert_eq!(outcome.ok(), DOWNLOADED);
+        outcome.pulled();
     }
     // The images and the signatures of the third one.
     assert!(check(&bpfman.images()) > 3);
@@ -79,7 +77,7 @@ fn thirty_pulls_at_once() {
         let lines = list.ok().lines().filter(|line| line.contains(&**name));
         assert_eq!(lines.count(), 1, "{name} in {list:#?}");
         let never = bpfman.run(&["image", "pull", "-p", "Never", "-i", name]);
-        assert_eq!(never.ok(), DOWNLOADED, "{name}");
+        assert_eq!(never.ok(), HELD, "{name}");
     }
 }
 
@@ -110,7 +108,8 @@ fn killed_at_any_moment() {
         |name: &str, policy: &str| bpfman.command(&["image", "pull", "-p", policy, "-i", name]);
     let ends_well = |name: &str, policy: &str, when: &str| {
         let outcome = Outcome::of(&pull(name, policy).output().unwrap());
-        assert_eq!(outcome.stdout, DOWNLOADED, "{name}, {when}: {outcome:#?}");
+        assert_eq!(outcome.status, Some(0), "{name}, {when}: {outcome:#?}");
+        outcome.pulled();
     };
     for name in &kept {
         ends_well(name, "Always", "at first");
@@ -308,7 +307,7 @@ fn beside_skopeo() {
             scope.spawn(|| {
                 while !copied.load(std::sync::atomic::Ordering::SeqCst) {
                     let pull = ["image", "pull", "-p", "Always", "-i", &ours];
-                    assert_eq!(bpfman.run(&pull).ok(), DOWNLOADED);
+                    assert_eq!(bpfman.run(&pull).ok(), HELD);
                     let _ = bpfman.run(&["image", "list"]).ok();
                 }
             });
@@ -332,7 +331,7 @@ fn beside_skopeo() {
     check(&bpfman.images());
     for name in &theirs {
         let pull = ["image", "pull", "-p", "Never", "-i", name];
-        assert_eq!(bpfman.run(&pull).ok(), DOWNLOADED);
+        assert_eq!(bpfman.run(&pull).ok(), HELD);
     }
 }
 
@@ -372,9 +371,9 @@ fn stores_that_crane_and_oras_filled() {
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let never = |name: &str| bpfman.run(&["image", "pull", "-p", "Never", "-i", name]);
-        assert_eq!(never(&by_digest).ok(), DOWNLOADED);
+        assert_eq!(never(&by_digest).ok(), HELD);
         match found_by_name {
-            true => assert_eq!(never(&name).ok(), DOWNLOADED),
+            true => assert_eq!(never(&name).ok(), HELD),
             false => assert!(never(&name).failure().contains("is not in the store")),
         }
         let list = bpfman.run(&["image", "list", "-o", "json"]);

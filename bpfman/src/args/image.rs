@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use super::image_build::{BuildArgs, GenerateBuildArgs};
 use super::image_name::{ImageName, ImageNames};
 use super::image_verify::VerifyArgs;
-use super::values::{OutputArgs, PullPolicyWord};
+use super::values::{ImageUrl, OutputArgs, PullPolicyWord};
 
 /// The guide's line, and the one for an image that is named without its option.
 const PULL_USAGE: &str = "bpfman image pull [OPTIONS] --image-url <IMAGE_URL>\n       \
@@ -92,13 +92,23 @@ pub(crate) enum ImageCommand {
         #[arg(long)]
         all: bool,
     },
+    /// Push an image of the local store to a registry
+    Push(PushArgs),
+    /// Give an image of the local store one more name
+    Tag {
+        /// Required: Image that is to get the name
+        image: ImageUrl,
+
+        /// Required: The new name
+        name: ImageUrl,
+    },
     /// Write images of the local store to one OCI archive
     #[command(override_usage = "bpfman image export [OPTIONS] --output <OUTPUT> <IMAGES>...")]
     Export {
         #[command(flatten)]
         images: ImageNames,
 
-        /// Required: Archive to be made
+        /// Required: Archive to be made; - for standard output
         #[arg(short, long)]
         output: PathBuf,
 
@@ -106,11 +116,35 @@ pub(crate) enum ImageCommand {
         #[arg(long)]
         all_platforms: bool,
     },
-    /// Read the images of an OCI archive into the local store
+    /// Read the images of an archive into the local store
+    ///
+    /// An archive is what `image export`, `docker save`, `podman save` and `skopeo copy` write:
+    /// a file (plain, gzip or zstd), or a folder.
+    #[command(verbatim_doc_comment)]
     Import {
-        /// Required: Archive to be read
+        /// Required: Archive or folder to be read; - for standard input
         file: PathBuf,
+
+        /// Optional: Name for the one image of the archive.
+        /// Example: --tag quay.io/bpfman-bytecode/xdp_pass:latest
+        #[arg(short, long, verbatim_doc_comment)]
+        tag: Option<ImageUrl>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// Required: Image to be pushed
+    pub(crate) image: ImageUrl,
+
+    /// Optional: Name to push it to, when it is not its own
+    pub(crate) destination: Option<ImageUrl>,
+
+    /// Optional: User and password for the registry: '<username>:<password>' in base64, as
+    /// docker and podman keep it in their files.
+    /// Example: --registry-auth "dXNlcjpwYXNzd29yZA=="
+    #[arg(short, long, verbatim_doc_comment)]
+    pub(crate) registry_auth: Option<String>,
 }
 
 #[derive(Debug, Args)]

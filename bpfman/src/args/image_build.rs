@@ -6,8 +6,8 @@ use clap::{ArgAction, ArgGroup, Args, ValueEnum};
 
 use super::values::{ImageUrl, KeyValue};
 
-/// The guide's line: `--container-file` stands in it although `--runtime builtin` does without.
-pub(crate) const BUILD_USAGE: &str = "bpfman image build [OPTIONS] --tag <TAG> --container-file <CONTAINER_FILE> \
+/// The guide's line, with `--container-file` in brackets: `--runtime builtin` needs none.
+pub(crate) const BUILD_USAGE: &str = "bpfman image build [OPTIONS] --tag <TAG> [--container-file <CONTAINER_FILE>] \
      <--bytecode <BYTECODE>|--cilium-ebpf-project <CILIUM_EBPF_PROJECT>|--bc-386-el <BC_386_EL>|\
      --bc-amd64-el <BC_AMD64_EL>|--bc-arm-el <BC_ARM_EL>|--bc-arm64-el <BC_ARM64_EL>|\
      --bc-loong64-el <BC_LOONG64_EL>|--bc-mips-eb <BC_MIPS_EB>|--bc-mipsle-el <BC_MIPSLE_EL>|\
@@ -33,10 +33,10 @@ const ARCHITECTURES: [&str; 13] = [
 
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
-    /// Required: Name of the image, with its registry and, where wanted, a tag.
+    /// Required: Name of the image, with its registry and, where wanted, a tag; may be repeated.
     /// Example: --tag quay.io/bpfman-bytecode/xdp_pass:latest
-    #[arg(short, long, verbatim_doc_comment)]
-    pub(crate) tag: ImageUrl,
+    #[arg(short, long, required = true, action = ArgAction::Append, verbatim_doc_comment)]
+    pub(crate) tag: Vec<ImageUrl>,
 
     /// Required: Container file that the image is built with; --runtime builtin needs none.
     /// Example: --container-file Containerfile.bytecode
@@ -60,7 +60,8 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) bytecode: BytecodeArgs,
 
-    /// Optional: Build, but push nothing.
+    /// Optional: Build, but push nothing: the image is kept in the local store, where
+    /// `load image` finds it, unless --output names another place.
     #[arg(long, verbatim_doc_comment)]
     pub(crate) no_push: bool,
 

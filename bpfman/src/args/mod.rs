@@ -31,7 +31,7 @@ pub(crate) use detach::DetachArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use generate::{CompletionsArgs, ManArgs};
 pub(crate) use get::{GetArgs, GetCommand};
-pub(crate) use image::{ImageArgs, ImageCommand, PullArgs, RegistryArgs};
+pub(crate) use image::{ImageArgs, ImageCommand, PullArgs, PushArgs, RegistryArgs};
 pub(crate) use image_build::{
     BuildArgs, BuildArgsFormat, BytecodeArgs, GenerateBuildArgs, RuntimeWord,
 };

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use builder::{Architecture, BuildRequest, Format, Inputs, Runtime};
+use builder::{Architecture, BuildError, BuildRequest, Format, Inputs, Runtime};
 use bytecode_image::reference::Reference;
 
 use super::digest_file::DigestFile;
@@ -17,9 +17,14 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
     if args.container_file.is_none() && runtime != Some(Runtime::Builtin) {
         return Err(Error::NoContainerFile);
     }
+    let typed = args.tag.first().map(|tag| tag.typed.clone());
+    let mut tags = args.tag.into_iter().map(|tag| checked(tag.reference));
+    // The parser asks for one.
+    let tag = tags.next().ok_or(Error::NoTag)??;
     let request = BuildRequest {
         inputs: inputs(args.bytecode),
-        tag: tag(args.tag.reference)?,
+        tag,
+        other_tags: tags.collect::<Result<_, _>>()?,
         container_file: args.container_file,
         runtime,
         reach: reach(args.registry_auth.as_deref())?,
@@ -30,10 +35,29 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
         allow_differences: args.allow_differences,
     };
     let digest_file = args.digest_file.map(DigestFile::prepare).transpose()?;
-    let built = builder::build(&request, &Bar)?;
+    let built = builder::build(&request, &Bar).map_err(|source| match source {
+        // It says itself what it was doing.
+        BuildError::Stopped { .. } => Error::from(source),
+        _ => Error::Image {
+            action: match source {
+                BuildError::Push { .. } => "push",
+                _ => "build",
+            },
+            tag: typed.unwrap_or_default(),
+            source: Box::new(source),
+        },
+    })?;
     // Both are tried: the tag has moved, and what it names now must be known.
     let written = digest_file.map_or(Ok(()), |file| file.write(built.digest));
-    Printer::default().text(&format!("{}@{}\n", built.reference.name(), built.digest))?;
+    // One line per repository, that of the first tag last.
+    let mut printed = vec![built.reference.name()];
+    for tag in &request.other_tags {
+        if !printed.contains(&tag.name()) {
+            printed.push(tag.name());
+            Printer::default().pushed(tag, built.digest)?;
+        }
+    }
+    Printer::default().pushed(&built.reference, built.digest)?;
     written
 }
 
@@ -52,7 +76,8 @@ pub(super) fn generate_build_args(args: GenerateBuildArgs) -> Result<(), Error> 
     Printer::default().bytes(&rendered)
 }
 
-fn tag(reference: Reference) -> Result<Reference, Error> {
+/// A tag to be given cannot have the digest of what is not built yet.
+pub(super) fn checked(reference: Reference) -> Result<Reference, Error> {
     match reference.digest() {
         Some(_) => Err(Error::TagWithDigest {
             tag: reference.to_string(),

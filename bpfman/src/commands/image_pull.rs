@@ -5,7 +5,7 @@ use bytecode_image::pull::{BytecodeImage, PullRequest, Trust, Verdict};
 use bytecode_image::registry::Reach;
 use bytecode_image::registry::auth::Credentials;
 
-use super::image_store::store;
+use super::image_store::{in_store_by_digest, store};
 use crate::args::{PullArgs, RegistryArgs};
 use crate::config::Config;
 use crate::error::Error;
@@ -56,15 +56,20 @@ pub(super) fn pull_by(
     reach: Reach,
     platform: Option<Platform>,
 ) -> Result<BytecodeImage, Error> {
+    let store = store();
+    let (reference, short) = match in_store_by_digest(&store, &args.image_url)? {
+        Some(reference) => (reference, None),
+        None => (args.image_url.reference.clone(), args.image_url.short()),
+    };
     let request = PullRequest {
-        reference: args.image_url.reference.clone(),
-        short: args.image_url.short(),
+        reference,
+        short,
         policy: args.pull_policy.into(),
         reach,
         platform: platform.unwrap_or_else(Platform::host),
         trust: Arc::new(trust),
     };
-    Ok(bytecode_image::pull::pull(&store(), &request, &Bar)?)
+    Ok(bytecode_image::pull::pull(&store, &request, &Bar)?)
 }
 
 /// Registries as this host reaches them, with the login of the command line: wrong usage where it is none, so it is made

@@ -35,6 +35,7 @@ fn trust(args: &VerifyArgs) -> Result<Trust, Error> {
     let named = |file: &Path| {
         trust_root(file).map_err(|source| Error::OptionFile {
             option: "--trusted-root",
+            file: file.to_owned(),
             source,
         })
     };
@@ -42,6 +43,7 @@ fn trust(args: &VerifyArgs) -> Result<Trust, Error> {
     for file in &args.key {
         keys.push(public_key(file).map_err(|source| Error::OptionFile {
             option: "--key",
+            file: file.clone(),
             source,
         })?);
     }

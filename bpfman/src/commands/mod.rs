@@ -9,6 +9,7 @@ mod generate;
 mod get;
 mod image_build;
 mod image_pull;
+mod image_push;
 mod image_store;
 mod image_verify;
 mod list;
@@ -60,6 +61,8 @@ fn image(command: ImageCommand) -> Result<(), Error> {
             output,
             all_platforms,
         } => image_store::export(images.into_vec(), &output, all_platforms),
-        ImageCommand::Import { file } => image_store::import(&file),
+        ImageCommand::Import { file, tag } => image_store::import(&file, tag),
+        ImageCommand::Push(args) => image_push::push(&args),
+        ImageCommand::Tag { image, name } => image_push::tag(&image, name),
     }
 }

@@ -3,7 +3,9 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use bytecode_image::archive::{Exported, Imported};
 use bytecode_image::printable::{escaped, escaped_json, escaped_lines};
+use bytecode_image::digest::Digest;
 use bytecode_image::pull::BytecodeImage;
+use bytecode_image::reference::Reference;
 use bytecode_image::store::Freed;
 use loader::{Diagnosis, Link, Program, ProgramSummary};
 
@@ -170,6 +172,9 @@ impl Printer {
     pub(crate) fn pulled(self, image: &BytecodeImage) -> Result<(), Error> {
         match self.shape {
             Shape::Json => self.json(&ImageJson::from(image)),
+            _ if image.from_store => {
+                self.text("Bytecode is in the local store already, nothing was downloaded\n")
+            }
             _ => self.text("Successfully downloaded bytecode\n"),
         }
     }
@@ -193,6 +198,11 @@ impl Printer {
     /// `image remove` and `image prune`.
     pub(crate) fn freed(self, freed: &Freed) -> Result<(), Error> {
         self.text(&images::freed(freed))
+    }
+
+    /// `image push`.
+    pub(crate) fn pushed(self, reference: &Reference, digest: Digest) -> Result<(), Error> {
+        self.text(&format!("{}@{digest}\n", reference.name()))
     }
 
     /// `image export`.

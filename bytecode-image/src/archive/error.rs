@@ -51,11 +51,29 @@ pub enum ArchiveError {
         /// Platforms that the store has.
         held: Vec<Platform>,
     },
-    /// A compressed archive.
-    #[error("{} is compressed: expected a plain tar", .file.display())]
+    /// An archive compressed by something else than gzip or zstd.
+    #[error("{} is compressed by {packing}: expected a tar, plain or compressed by gzip or zstd", .file.display())]
     Compressed {
         /// The archive.
         file: PathBuf,
+        /// Name of the format.
+        packing: &'static str,
+    },
+    /// Neither a file nor a folder.
+    #[error("{} is {found}: expected a file or a folder", .file.display())]
+    NotAnArchive {
+        /// What was named.
+        file: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A stream or a compressed file that does not end.
+    #[error("{} has more than the {limit} bytes that are read of a stream or a compressed archive", .file.display())]
+    Endless {
+        /// The archive.
+        file: PathBuf,
+        /// The cap.
+        limit: u64,
     },
     /// No image layout.
     #[error("{} is not an OCI archive: it has no {missing}", .file.display())]
@@ -64,6 +82,30 @@ pub enum ArchiveError {
         file: PathBuf,
         /// `oci-layout` or `index.json`.
         missing: &'static str,
+    },
+    /// A document or layer over its cap.
+    #[error("{part} in the archive has more than the {limit} bytes that are read")]
+    PartTooLarge {
+        /// Its path in the archive.
+        part: String,
+        /// The cap.
+        limit: u64,
+    },
+    /// A file that `manifest.json` names is not there.
+    #[error("image {name} in the archive is incomplete: {path} is not there")]
+    MissingFile {
+        /// The image.
+        name: String,
+        /// Path in the archive.
+        path: String,
+    },
+    /// Several images where one is to get a name.
+    #[error("the archive {} has {found} images: one name fits only one", .file.display())]
+    SeveralImages {
+        /// The archive.
+        file: PathBuf,
+        /// How many.
+        found: usize,
     },
     /// A file of the layout that says something else than it should.
     #[error("{} in the archive {} cannot be read", .part, .file.display())]
@@ -195,14 +237,18 @@ impl ArchiveError {
                 _ => "an archive is written beside its name and renamed when it is whole: name a file, and copy it on from there"
                     .to_owned(),
             },
-            Self::Compressed { .. } => "unpack it first: gunzip or zstd -d".to_owned(),
+            Self::Compressed { packing, .. } => {
+                format!("pipe it through the decompressor: `{packing} -dc FILE | bpfman image import -`")
+            }
+            Self::NotAnArchive { .. } => "`-` reads standard input: `… | bpfman image import -`".to_owned(),
             Self::NotALayout { .. } => {
-                "expected what `bpfman image export` or `skopeo copy … oci-archive:FILE:NAME` writes".to_owned()
+                "expected what `bpfman image export`, `docker save`, `podman save` or `skopeo copy … oci-archive:FILE:NAME` writes".to_owned()
             }
             Self::NoName { .. } => {
-                "name the image when the archive is made: `skopeo copy … oci-archive:FILE:NAME`".to_owned()
+                "give it one with --tag, or when the archive is made: `skopeo copy … oci-archive:FILE:NAME`".to_owned()
             }
-            Self::Missing { .. } | Self::Damaged { .. } => {
+            Self::SeveralImages { .. } => "import it without --tag: each image keeps its own name".to_owned(),
+            Self::Missing { .. } | Self::MissingFile { .. } | Self::Damaged { .. } => {
                 "make the archive again; the store is as it was".to_owned()
             }
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {

@@ -52,7 +52,41 @@ pub fn export(
     platforms: &Platforms,
     file: &Path,
 ) -> Result<Vec<Exported>, ArchiveError> {
-    refuse_others(file)?;
+    export_to(store, references, platforms, Destination::File(file))
+}
+
+/// Where an archive goes.
+#[derive(Debug)]
+pub enum Destination<'a> {
+    /// A file, which appears under its name when it is whole.
+    File(&'a Path),
+    /// A stream such as standard output: what was written before an error stays written.
+    Stream(&'a mut dyn WriteDebug),
+}
+
+/// A writer that can be shown.
+pub trait WriteDebug: Write + std::fmt::Debug {}
+
+impl<W: Write + std::fmt::Debug> WriteDebug for W {}
+
+/// As [`export`], to a file or to a stream.
+///
+/// # Errors
+///
+/// As [`export`].
+pub fn export_to(
+    store: &Store,
+    references: &[Reference],
+    platforms: &Platforms,
+    destination: Destination<'_>,
+) -> Result<Vec<Exported>, ArchiveError> {
+    let file = match &destination {
+        Destination::File(file) => {
+            refuse_others(file)?;
+            *file
+        }
+        Destination::Stream(_) => Path::new("-"),
+    };
     let _reader = store.reader();
     let mut index = Index::default();
     let mut blobs = BTreeMap::new();
@@ -84,7 +118,18 @@ pub fn export(
         part: INDEX,
         source,
     })?;
-    write(store, file, &index, &blobs)?;
+    match destination {
+        Destination::File(file) => write(store, file, &index, &blobs)?,
+        Destination::Stream(stream) => {
+            let stream = BufWriter::new(stream);
+            let failed = |source| ArchiveError::Write {
+                file: PathBuf::from("-"),
+                source,
+            };
+            let mut buffer = write_tar(store, stream, &index, &blobs, &failed)?;
+            buffer.flush().map_err(failed)?;
+        }
+    }
     Ok(exported.into_values().collect())
 }
 
@@ -194,7 +239,20 @@ fn write(
         source,
     };
     let (unfinished, written) = Unfinished::beside(file).map_err(failed)?;
-    let mut tar = tar::Builder::new(BufWriter::new(written));
+    let mut buffer = write_tar(store, BufWriter::new(written), index, blobs, &failed)?;
+    buffer.flush().map_err(failed)?;
+    buffer.get_ref().sync_data().map_err(failed)?;
+    fs::rename(&unfinished.0, file).map_err(failed)
+}
+
+fn write_tar<W: Write>(
+    store: &Store,
+    writer: W,
+    index: &[u8],
+    blobs: &BTreeMap<Digest, u64>,
+    failed: &dyn Fn(io::Error) -> ArchiveError,
+) -> Result<W, ArchiveError> {
+    let mut tar = tar::Builder::new(writer);
     append(&mut tar, MARK, LAYOUT.len() as u64, LAYOUT).map_err(failed)?;
     append(&mut tar, INDEX, index.len() as u64, index).map_err(failed)?;
     for (digest, limit) in blobs {
@@ -205,10 +263,7 @@ fn write(
         let size = blob.metadata().map_err(failed)?.len();
         append(&mut tar, &format!("{BLOBS}{}", digest.hex()), size, blob).map_err(failed)?;
     }
-    let mut buffer = tar.into_inner().map_err(failed)?;
-    buffer.flush().map_err(failed)?;
-    buffer.get_ref().sync_data().map_err(failed)?;
-    fs::rename(&unfinished.0, file).map_err(failed)
+    tar.into_inner().map_err(failed)
 }
 
 /// One file, which anybody may read, of nobody, made at no time.

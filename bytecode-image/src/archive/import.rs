@@ -1,18 +1,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::ArchiveError;
-use super::layout::{self, BLOBS, INDEX, MARK, MAX_MARK_BYTES};
+use super::form::Form;
+use super::members::Members;
+use super::{ArchiveError, Input};
 use crate::digest::{Digest, Hasher};
-use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES, MAX_STORE_INDEX_BYTES};
+use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document, ImageManifest, ManifestError};
 use crate::platform::Platform;
-use crate::printable::printable;
 use crate::pull::{Contents, Wanted};
 use crate::reference::Reference;
-use crate::store::index;
 use crate::store::links::Links;
 use crate::store::{Entry, Named, NewBlob, Store, StoreAction, StoreError, Writer};
 
@@ -35,22 +34,59 @@ pub struct Imported {
 
 /// Reads the images of an archive into the store, with what is said about them (signatures). All of them or none.
 ///
-/// Every blob is hashed; every image is opened as one that was pulled would be. Images without a name are passed over.
+/// As [`import_from`], from a file or a folder, under the names in it.
 ///
 /// # Errors
 ///
-/// When the file is no OCI archive, an image in it is incomplete, damaged or no bytecode image, or the store cannot be
-/// written. The store's index is then as it was.
+/// As [`import_from`].
 pub fn import(store: &Store, file: &Path) -> Result<Vec<Imported>, ArchiveError> {
-    let mut archive = Archive::open(file)?;
-    let entries = archive.entries()?;
+    import_from(store, Input::Path(file), None)
+}
+
+/// Reads the images of an archive into the store, with what is said about them (signatures). All of them or none.
+///
+/// The archive is an OCI image layout or what `docker save` writes, as a tar, plain or compressed by gzip or zstd, or as a
+/// folder; or a folder of the `dir:` transport. Every blob is hashed; every image is opened as one that was pulled would
+/// be. With a `tag`, the one image of the archive gets that name; without, images that have none are skipped.
+///
+/// # Errors
+///
+/// When the file is no archive, an image in it is incomplete, damaged or no bytecode image, or the store cannot be
+/// written. The store's index is then as it was.
+pub fn import_from(
+    store: &Store,
+    input: Input<'_>,
+    tag: Option<&Reference>,
+) -> Result<Vec<Imported>, ArchiveError> {
+    let file = input.name().to_owned();
+    let (archive, mut entries) = Archive::open(store, input)?;
+    if let Some(tag) = tag {
+        let mut images: Vec<&mut Entry> = entries
+            .iter_mut()
+            .filter(|entry| entry.about().is_none())
+            .collect();
+        // One image may be there under several names.
+        let digest = images.first().map(|entry| entry.digest);
+        if images.iter().any(|entry| Some(entry.digest) != digest) {
+            return Err(ArchiveError::SeveralImages {
+                file,
+                found: images.len(),
+            });
+        }
+        if let Some(image) = images.first_mut() {
+            image.reference = Some(tag.clone());
+            for other in images.iter_mut().skip(1) {
+                other.reference = None;
+            }
+        }
+    }
     let named: Vec<(&Reference, &Entry)> = entries
         .iter()
         .filter_map(|entry| Some((entry.reference.as_ref()?, entry)))
         .collect();
     if named.is_empty() {
         return Err(ArchiveError::NoName {
-            file: file.to_owned(),
+            file,
             unnamed: entries.len(),
         });
     }
@@ -102,114 +138,21 @@ pub fn import(store: &Store, file: &Path) -> Result<Vec<Imported>, ArchiveError>
 /// An archive whose files have been found.
 struct Archive {
     path: PathBuf,
-    file: File,
-    /// Place and length of every blob by its name.
-    blobs: BTreeMap<Digest, (u64, u64)>,
-    index: Vec<u8>,
+    members: Members,
+    form: Form,
 }
 
 impl Archive {
-    fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let failed = |source| ArchiveError::Read {
-            file: path.to_owned(),
-            source,
+    fn open(store: &Store, input: Input<'_>) -> Result<(Self, Vec<Entry>), ArchiveError> {
+        let path = input.name().to_owned();
+        let members = input.members(store)?;
+        let (form, entries) = Form::of(&path, &members)?;
+        let archive = Self {
+            path,
+            members,
+            form,
         };
-        let mut file = File::open(path).map_err(failed)?;
-        let mut magic = [0; 4];
-        let length = file.read(&mut magic).map_err(failed)?;
-        let magic = magic.get(..length).unwrap_or_default();
-        if magic.starts_with(&[0x1f, 0x8b]) || magic == [0x28, 0xb5, 0x2f, 0xfd] {
-            return Err(ArchiveError::Compressed {
-                file: path.to_owned(),
-            });
-        }
-        file.rewind().map_err(failed)?;
-        let (mut blobs, mut index, mut mark) = (BTreeMap::new(), None, None);
-        let mut tar = tar::Archive::new(&file);
-        // Raw: names of a layout are short, and what stands for longer ones may not be collected in memory.
-        let entries = tar.entries_with_seek().map_err(failed)?.raw(true);
-        for (number, entry) in entries.enumerate() {
-            if number >= MAX_ARCHIVE_ENTRIES {
-                return Err(ArchiveError::TooMany {
-                    file: path.to_owned(),
-                    limit: MAX_ARCHIVE_ENTRIES,
-                });
-            }
-            let mut entry = entry.map_err(failed)?;
-            let name = entry.path_bytes();
-            let name = String::from_utf8_lossy(&name).into_owned();
-            let name = name.strip_prefix("./").unwrap_or(&name);
-            let kind = entry.header().entry_type();
-            if kind.is_dir()
-                || kind.is_pax_global_extensions()
-                || kind.is_pax_local_extensions()
-                || kind.is_gnu_longname()
-            {
-                continue;
-            }
-            if !kind.is_file() {
-                return Err(ArchiveError::Kind {
-                    file: path.to_owned(),
-                    path: printable(name, 128),
-                });
-            }
-            let size = entry.size();
-            let place = entry.raw_file_position();
-            let small = |entry: &mut dyn Read, limit: u64| {
-                let mut bytes = Vec::new();
-                let read = entry.take(limit + 1).read_to_end(&mut bytes);
-                match read.map_err(failed)? as u64 > limit {
-                    true => Err(failed(io::Error::other("a file of the layout is too long"))),
-                    false => Ok(bytes),
-                }
-            };
-            match name {
-                MARK => mark = Some(small(&mut entry, MAX_MARK_BYTES)?),
-                INDEX => index = Some(small(&mut entry, MAX_STORE_INDEX_BYTES)?),
-                _ => {
-                    if let Some(hex) = name.strip_prefix(BLOBS)
-                        && let Ok(digest) = Digest::parse(&format!("sha256:{hex}"))
-                    {
-                        blobs.entry(digest).or_insert((place, size));
-                    }
-                }
-            }
-        }
-        let missing = |missing| ArchiveError::NotALayout {
-            file: path.to_owned(),
-            missing,
-        };
-        let mark = mark.ok_or_else(|| missing(MARK))?;
-        let index = index.ok_or_else(|| missing(INDEX))?;
-        let version = layout::version(&mark).map_err(|source| ArchiveError::Part {
-            file: path.to_owned(),
-            part: MARK,
-            source,
-        })?;
-        if !version.starts_with("1.0.") {
-            return Err(ArchiveError::Version {
-                file: path.to_owned(),
-                found: printable(&version, 32),
-            });
-        }
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            blobs,
-            index,
-        })
-    }
-
-    /// The entries of its index, whose text is not needed any more then.
-    fn entries(&mut self) -> Result<Vec<Entry>, ArchiveError> {
-        let bytes = std::mem::take(&mut self.index);
-        let index = index::parse(&bytes).map_err(|source| ArchiveError::Part {
-            file: self.path.clone(),
-            part: INDEX,
-            source,
-        })?;
-        drop(bytes);
-        Ok(index.entries())
+        Ok((archive, entries))
     }
 
     /// A blob's content, whose digest was not checked; `None` when it is not there.
@@ -219,7 +162,7 @@ impl Archive {
         digest: Digest,
         limit: u64,
     ) -> Result<Option<impl Read>, ArchiveError> {
-        let Some((place, found)) = self.blobs.get(&digest).copied() else {
+        let Some((content, found)) = self.form.blob(&self.members, digest)? else {
             return Ok(None);
         };
         if found > limit {
@@ -230,10 +173,7 @@ impl Archive {
                 limit,
             });
         }
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(place))
-            .map_err(|source| self.failed(source))?;
-        Ok(Some(file.take(found)))
+        Ok(Some(content))
     }
 
     fn failed(&self, source: io::Error) -> ArchiveError {

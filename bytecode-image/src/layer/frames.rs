@@ -7,14 +7,14 @@ use crate::limits::MAX_ZSTD_WINDOW_BYTES;
 
 /// All frames of a zstd stream, one after the other (RFC 8878, 3: frames may be concatenated, and skippable ones lie
 /// between them; podman's `zstd:chunked` does both). The crate's own reader ends after the first.
-pub(super) struct Frames<R: Read> {
+pub(crate) struct Frames<R: Read> {
     source: BufReader<R>,
     decoder: FrameDecoder,
     inside: bool,
 }
 
 impl<R: Read> Frames<R> {
-    pub(super) fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(MAX_ZSTD_WINDOW_BYTES);
         Self {

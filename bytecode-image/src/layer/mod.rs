@@ -1,6 +1,6 @@
 //! The layer of a bytecode image: a tar, plain, gzip or zstd, with one eBPF object in it.
 
-mod frames;
+pub(crate) mod frames;
 
 use std::cell::Cell;
 use std::fmt;

@@ -237,13 +237,16 @@ async fn fetch_from(
         path: store.dir().to_owned(),
         source,
     })?;
+    // The registry was asked what the name stands for, and had nothing new to give.
+    let from_store =
+        pending.is_empty() && matches!((&config, &layer), (Blob::Kept(_), Blob::Kept(_)));
     let mut image = Contents {
         digest: named.digest,
         manifest_digest,
         manifest: &manifest,
         config: &config_bytes,
         layer: layer.reader()?,
-        from_store: false,
+        from_store,
     }
     .open(&Wanted {
         reference: name,

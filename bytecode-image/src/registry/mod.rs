@@ -17,6 +17,7 @@ mod http;
 mod mount;
 mod patience;
 pub mod push;
+pub mod push_stored;
 mod reach;
 mod referrers;
 

@@ -10,6 +10,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 
 use crate::digest::Digest;
+use crate::manifest;
 use crate::progress::{Progress, Transfer};
 use crate::reference::Reference;
 use crate::registry::auth::Access;
@@ -110,11 +111,17 @@ pub async fn push_image(
             image.manifest.as_slice(),
         )
     });
+    // Docker's lists of manifests come from the store only.
+    let index_type = index.as_ref().map(|index| manifest::parse(index, None));
+    let index_type = match &index_type {
+        Some(Ok((_, media_type))) => media_type.as_str(),
+        _ => OCI_IMAGE_INDEX_MEDIA_TYPE,
+    };
     if let Some(index) = &index {
         let digest = Digest::of(index);
-        let (name, kind) = (digest.to_string(), OCI_IMAGE_INDEX_MEDIA_TYPE);
+        let (name, kind) = (digest.to_string(), index_type);
         patiently(|| client.push_manifest(reference, &name, kind, index)).await?;
-        named = Some((digest, OCI_IMAGE_INDEX_MEDIA_TYPE, index));
+        named = Some((digest, index_type, index));
     }
     let Some((digest, media_type, bytes)) = named else {
         return Err(client.error(

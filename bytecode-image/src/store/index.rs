@@ -272,7 +272,10 @@ struct RawEntry<'a> {
 #[derive(Deserialize)]
 struct RawAnnotations {
     #[serde(rename = "org.opencontainers.image.ref.name")]
-    name: String,
+    name: Option<String>,
+    /// `docker save` since 25 and containerd: the whole name, beside the tag alone.
+    #[serde(rename = "io.containerd.image.name")]
+    whole_name: Option<String>,
 }
 
 fn entry(found: &RawValue) -> Option<Entry> {
@@ -281,7 +284,7 @@ fn entry(found: &RawValue) -> Option<Entry> {
     let name = raw
         .annotations
         .and_then(|annotations| serde_json::from_str(annotations.get()).ok())
-        .map(|RawAnnotations { name }| name);
+        .and_then(|RawAnnotations { name, whole_name }| whole_name.or(name));
     Some(Entry {
         reference: name.as_ref().and_then(|name| name.parse().ok()),
         name,

@@ -9,6 +9,7 @@
 )]
 
 mod admitted;
+mod archives;
 mod auth;
 mod damage;
 mod elf;

@@ -449,10 +449,13 @@ fn archives_that_are_refused_leave_nothing() {
         assert_eq!(store.files(), Vec::<String>::new(), "{expected}");
     }
     let store = TestStore::new();
-    fs::write(&path, crate::images::gzip(b"x")).unwrap();
-    let error = archive::import(&store.store, &path).unwrap_err();
-    assert!(matches!(error, ArchiveError::Compressed { .. }), "{error}");
-    for bytes in [&b"x"[..], &[0xff; 2048], &[]] {
+    for (bytes, name) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"BZh9", "bzip2")] {
+        fs::write(&path, bytes).unwrap();
+        let error = archive::import(&store.store, &path).unwrap_err();
+        assert!(matches!(error, ArchiveError::Compressed { packing, .. } if packing == name));
+    }
+    let packed = crate::images::gzip(b"x");
+    for bytes in [&b"x"[..], &[0xff; 2048], &[], &packed, &packed[..10]] {
         fs::write(&path, bytes).unwrap();
         archive::import(&store.store, &path).unwrap_err();
     }

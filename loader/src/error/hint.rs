@@ -282,7 +282,7 @@ fn hint_of(error: &KernelError) -> Option<String> {
         }
         KernelError::Rejected { log, .. } => Some(
             advice(log)
-                .unwrap_or("the verifier's last lines say where; -v shows its whole log")
+                .unwrap_or("the verifier's last lines say where")
                 .to_owned(),
         ),
         KernelError::Object { source } => hint_of_object(source),
