@@ -50,7 +50,10 @@ SEC("tc") int starts_timer(struct __sk_buff *skb)
 	return 0;
 }
 
-struct task_struct;
+/* The kernel looks for a struct of that name. */
+struct task_struct {
+	int any;
+};
 struct task_struct __kptr *kept SEC(".data.kptr");
 void bpf_task_release(struct task_struct *task) __ksym;
 
@@ -67,6 +70,8 @@ struct node {
 	long long value;
 	struct bpf_list_node link;
 };
+/* A tag alone brings no type into BTF. */
+struct node *any_node;
 PRIVATE(list) struct bpf_spin_lock list_lock;
 PRIVATE(list) struct bpf_list_head list CONTAINS(node, link);
 struct bpf_list_node *bpf_list_pop_front(struct bpf_list_head *head) __ksym;

@@ -149,7 +149,9 @@ impl ProgramBtf {
         let member = self.members.get(&function.name).copied();
         let functions = match member {
             Some(main) => {
-                let starts = starts(&function.instructions);
+                let mut starts = starts(&function.instructions);
+                // No instruction refers to an exception callback.
+                starts.extend(known.keys());
                 let records = starts.into_iter().filter_map(|start| {
                     let own = known.get(&start).copied().or(self.subprogram);
                     Some((start, if start == 0 { main } else { own? }))
