@@ -13,7 +13,6 @@ mod entries;
 mod externs;
 mod fill;
 pub mod kconfig;
-mod kernel_types;
 mod map_extra;
 mod reach;
 mod results;
@@ -22,13 +21,12 @@ mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytecode_object::ByteOrder;
+use bytecode_object::{ByteOrder, ObjectError};
 
-pub use self::core::KernelTypes;
+pub use self::core::Unfit;
 pub use self::elf::{Function, Object, Variable};
 pub use self::entries::{Entry, Target};
 pub use self::externs::{ConfigType, Extern, ExternKind, Resolved};
-pub use self::kernel_types::{function_id, subset, variable_id};
 pub use self::reach::Jump;
 pub use self::results::{Results, results};
 
@@ -59,6 +57,13 @@ pub enum NormaliseError {
     Damaged {
         /// Which one.
         what: &'static str,
+    },
+    /// BTF that contradicts itself.
+    #[error(transparent)]
+    Types {
+        /// How.
+        #[from]
+        source: ObjectError,
     },
     /// Too much of something.
     #[error("{found} {what}, more than the {limit} that are taken")]

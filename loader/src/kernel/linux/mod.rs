@@ -7,6 +7,7 @@
 mod binary;
 mod bpffs;
 mod capabilities;
+mod core_relocation;
 mod describe;
 mod dispatcher;
 mod externs;
