@@ -263,7 +263,9 @@ impl Error {
     pub(crate) fn verifier_log(&self, whole: bool) -> Option<(usize, Vec<&str>)> {
         let mut cause: Option<&(dyn StdError + 'static)> = Some(self);
         while let Some(error) = cause {
-            if let Some(KernelError::Rejected { log, .. }) = error.downcast_ref() {
+            if let Some(KernelError::Rejected { log, .. } | KernelError::MissingType { log, .. }) =
+                error.downcast_ref()
+            {
                 return Some(end_of(log, whole));
             }
             cause = error.source();

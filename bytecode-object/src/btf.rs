@@ -1,249 +1,360 @@
-//! As much of BTF as labels need (`Documentation/bpf/btf.rst`, `include/uapi/linux/btf.h`): the map definitions
-//! of the `.maps` data section, the externs of `.ksyms`, and where `.BTF.ext` has CO-RE relocations. The file's own byte order is used.
+//! BTF (`Documentation/bpf/btf.rst`, `include/uapi/linux/btf.h`) in either byte order: of objects, of the kernel, and of
+//! its modules, whose types and strings continue those of the kernel (split BTF).
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-
-use crate::elf::{MAX_MAPS, MapInfo};
 use crate::reader::Reader;
 use crate::{ByteOrder, ObjectError};
 
 const MAGIC: u16 = 0xeb9f;
 
-/// How many modifiers (typedef, const…) may stand before a type; `MAX_RESOLVE_DEPTH` of `kernel/bpf/btf.c`.
-const MAX_MODIFIERS: usize = 32;
-
-/// How many members a map definition may have; libbpf knows twelve, and each map reads its definition anew.
-const MAX_MEMBERS: u32 = 64;
-
-/// How many arrays may stand in each other in a key or value.
-const MAX_NESTED_ARRAYS: usize = 32;
-
-/// `LIBBPF_PIN_BY_NAME` (`enum libbpf_pin_type`).
-const PIN_BY_NAME: u32 = 1;
-
 /// Bytes of a `struct btf_type` without what follows it.
 const TYPE_BYTES: usize = 12;
 
-mod kind {
-    pub(super) const INT: u32 = 1;
-    pub(super) const PTR: u32 = 2;
-    pub(super) const ARRAY: u32 = 3;
-    pub(super) const STRUCT: u32 = 4;
-    pub(super) const UNION: u32 = 5;
-    pub(super) const ENUM: u32 = 6;
-    pub(super) const FWD: u32 = 7;
-    pub(super) const TYPEDEF: u32 = 8;
-    pub(super) const VOLATILE: u32 = 9;
-    pub(super) const CONST: u32 = 10;
-    pub(super) const RESTRICT: u32 = 11;
-    pub(super) const FUNC: u32 = 12;
-    pub(super) const FUNC_PROTO: u32 = 13;
-    pub(super) const VAR: u32 = 14;
-    pub(super) const DATASEC: u32 = 15;
-    pub(super) const FLOAT: u32 = 16;
-    pub(super) const DECL_TAG: u32 = 17;
-    pub(super) const TYPE_TAG: u32 = 18;
-    pub(super) const ENUM64: u32 = 19;
+/// How many modifiers (typedef, const…) may precede a type, and how many arrays may be nested: `MAX_RESOLVE_DEPTH` of
+/// libbpf's `btf.c` and of `kernel/bpf/btf.c`.
+pub(crate) const MAX_RESOLVE_DEPTH: usize = 32;
+
+/// Names that compilers give to `long` (libbpf's `determine_ptr_size`).
+const LONG: [&str; 11] = [
+    "long",
+    "long int",
+    "int long",
+    "unsigned long",
+    "long unsigned",
+    "unsigned long int",
+    "unsigned int long",
+    "long unsigned int",
+    "long int unsigned",
+    "int unsigned long",
+    "int long unsigned",
+];
+
+/// `BTF_KIND_*`.
+pub mod kind {
+    /// `void`, which has id 0 and no entry.
+    pub const VOID: u32 = 0;
+    /// Integer.
+    pub const INT: u32 = 1;
+    /// Pointer.
+    pub const PTR: u32 = 2;
+    /// Array.
+    pub const ARRAY: u32 = 3;
+    /// `struct`.
+    pub const STRUCT: u32 = 4;
+    /// `union`.
+    pub const UNION: u32 = 5;
+    /// `enum` of at most 32 bits.
+    pub const ENUM: u32 = 6;
+    /// Forward declaration of a `struct` or `union`.
+    pub const FWD: u32 = 7;
+    /// `typedef`.
+    pub const TYPEDEF: u32 = 8;
+    /// `volatile`.
+    pub const VOLATILE: u32 = 9;
+    /// `const`.
+    pub const CONST: u32 = 10;
+    /// `restrict`.
+    pub const RESTRICT: u32 = 11;
+    /// Function.
+    pub const FUNC: u32 = 12;
+    /// Signature of a function.
+    pub const FUNC_PROTO: u32 = 13;
+    /// Variable.
+    pub const VAR: u32 = 14;
+    /// Section of variables.
+    pub const DATASEC: u32 = 15;
+    /// Floating-point number.
+    pub const FLOAT: u32 = 16;
+    /// Tag of a declaration (`btf_decl_tag`).
+    pub const DECL_TAG: u32 = 17;
+    /// Tag of a type (`btf_type_tag`).
+    pub const TYPE_TAG: u32 = 18;
+    /// `enum` of 64 bits.
+    pub const ENUM64: u32 = 19;
 }
 
-/// One `struct btf_type`; `at` is where its own data begins in the type section.
-#[derive(Clone, Copy)]
-struct Type {
-    name: u32,
-    kind: u32,
-    vlen: u32,
-    /// `size` or `type`, by kind.
-    target: u32,
-    at: usize,
+/// One type: a `struct btf_type` and the data that follows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Type<'a> {
+    /// Offset of its name in the strings.
+    pub name: u32,
+    info: u32,
+    /// Its `size` or `type` field, by kind.
+    pub target: u32,
+    data: Reader<'a>,
 }
 
-/// A `.BTF` section.
-pub(crate) struct Btf<'a> {
+/// One member of a struct or union.
+#[derive(Debug, Clone, Copy)]
+pub struct Member {
+    /// Offset of its name in the strings; 0 or an empty string for an anonymous struct or union.
+    pub name: u32,
+    /// Its type.
+    pub type_id: u32,
+    /// Where it begins, in bits.
+    pub bit_offset: u32,
+    /// Bits of a bit field, 0 for any other member.
+    pub bit_size: u32,
+}
+
+impl<'a> Type<'a> {
+    /// `BTF_KIND_*`.
+    pub fn kind(&self) -> u32 {
+        (self.info >> 24) & 0x1f
+    }
+
+    /// Number of members, enumerators, parameters or variables.
+    pub fn length(&self) -> u32 {
+        self.info & 0xffff
+    }
+
+    /// `kind_flag`: bit fields of a struct, a signed enum, a forward declaration of a union.
+    pub fn flag(&self) -> bool {
+        self.info >> 31 == 1
+    }
+
+    /// Whether it is a struct or a union.
+    pub fn is_composite(&self) -> bool {
+        matches!(self.kind(), kind::STRUCT | kind::UNION)
+    }
+
+    /// Whether it is an enum of any size.
+    pub fn is_enum(&self) -> bool {
+        matches!(self.kind(), kind::ENUM | kind::ENUM64)
+    }
+
+    /// Whether it only renames or qualifies another type.
+    fn is_modifier(&self) -> bool {
+        matches!(
+            self.kind(),
+            kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG
+        )
+    }
+
+    /// A word of the data that follows the type, by its index.
+    pub(crate) fn word(&self, index: usize) -> Result<u32, ObjectError> {
+        self.data.u32(index.saturating_mul(4))
+    }
+
+    /// A member of a struct or union.
+    pub(crate) fn member(&self, index: u32) -> Result<Member, ObjectError> {
+        // struct btf_member { name_off, type, offset }
+        let at = index as usize * 3;
+        let offset = self.word(at + 2)?;
+        let (bit_offset, bit_size) = if self.flag() {
+            (offset & 0xff_ffff, offset >> 24)
+        } else {
+            (offset, 0)
+        };
+        Ok(Member {
+            name: self.word(at)?,
+            type_id: self.word(at + 1)?,
+            bit_offset,
+            bit_size,
+        })
+    }
+
+    /// Name and value of an enumerator, the value extended to 64 bits as libbpf does it.
+    pub(crate) fn enumerator(&self, index: u32) -> Result<(u32, u64), ObjectError> {
+        let index = index as usize;
+        if self.kind() == kind::ENUM64 {
+            // struct btf_enum64 { name_off, val_lo32, val_hi32 }
+            let (low, high) = (self.word(index * 3 + 1)?, self.word(index * 3 + 2)?);
+            return Ok((
+                self.word(index * 3)?,
+                u64::from(high) << 32 | u64::from(low),
+            ));
+        }
+        // struct btf_enum { name_off, __s32 val }
+        let value = i64::from(self.word(index * 2 + 1)?.cast_signed());
+        Ok((self.word(index * 2)?, value.cast_unsigned()))
+    }
+
+    /// Element type and number of elements of an array.
+    pub(crate) fn array(&self) -> Result<(u32, u32), ObjectError> {
+        // struct btf_array { type, index_type, nelems }
+        Ok((self.word(0)?, self.word(2)?))
+    }
+
+    /// Type of a parameter of a function's signature.
+    pub(crate) fn parameter(&self, index: u32) -> Result<u32, ObjectError> {
+        // struct btf_param { name_off, type }
+        self.word(index as usize * 2 + 1)
+    }
+}
+
+/// A `.BTF` section, or a file of `/sys/kernel/btf`.
+#[derive(Debug, Clone)]
+pub struct Btf<'a> {
     types: Reader<'a>,
     strings: Reader<'a>,
-    /// Where type id 1, 2, … begins in `types`.
-    offsets: Vec<usize>,
+    /// Where its types begin in `types`, in the order of their ids.
+    places: Vec<u32>,
+    /// The kernel's, for a module's.
+    base: Option<&'a Btf<'a>>,
+    /// The first id and the first string offset of its own.
+    first_id: u32,
+    first_string: u32,
+    /// Bytes of a pointer on the machine that it describes.
+    pub(crate) pointer_size: u32,
 }
 
 impl<'a> Btf<'a> {
-    /// Reads the header and finds every type.
-    pub(crate) fn parse(bytes: &'a [u8], order: ByteOrder) -> Result<Self, ObjectError> {
-        let file = Reader::new(bytes, order, ".BTF");
-        let header = Header::parse(&file)?;
-        let types = file.range(header.at(&file, 8)?, file.size(12)?)?;
-        let strings = file.range(header.at(&file, 16)?, file.size(20)?)?;
-        let mut btf = Self {
-            types,
-            strings,
-            offsets: Vec::new(),
-        };
-        let mut at = 0;
-        while at < btf.types.len() {
-            btf.offsets.push(at);
-            at = btf.after(&btf.type_at(at)?)?;
+    /// Reads the BTF of an object.
+    ///
+    /// # Errors
+    ///
+    /// When it contradicts its own sizes, or has a kind of type that is newer than this code.
+    pub fn parse(bytes: &'a [u8], order: ByteOrder) -> Result<Self, ObjectError> {
+        Self::read(bytes, order, None)
+    }
+
+    /// Reads the BTF of a kernel. A pointer has as many bytes there as a `long` (libbpf's `determine_ptr_size`).
+    ///
+    /// # Errors
+    ///
+    /// As [`Btf::parse`].
+    pub fn of_kernel(bytes: &'a [u8], order: ByteOrder) -> Result<Self, ObjectError> {
+        let mut btf = Self::read(bytes, order, None)?;
+        if let Some(size) = btf.size_of_long()? {
+            btf.pointer_size = size;
         }
         Ok(btf)
     }
 
-    /// Name and definition of each variable of the `.maps` section.
-    pub(crate) fn maps(&self) -> Result<Vec<(&'a str, MapInfo)>, ObjectError> {
-        let mut maps = Vec::new();
-        for &at in &self.offsets {
-            let section = self.type_at(at)?;
-            if section.kind != kind::DATASEC
-                || !self.strings.has_string(section.name as usize, ".maps")?
-            {
-                continue;
-            }
-            for index in 0..section.vlen as usize {
-                // struct btf_var_secinfo { type, offset, size }
-                let variable = self.by_id(self.types.u32(section.at + index * 12)?)?;
-                if variable.kind != kind::VAR {
-                    return Err(self.damaged("something that is no variable in .maps"));
-                }
-                if maps.len() >= MAX_MAPS {
-                    return Err(self.damaged(&format!("more than {MAX_MAPS} maps")));
-                }
-                let name = self.strings.string(variable.name as usize)?;
-                maps.push((name, self.map(name, variable.target)?));
-            }
-        }
-        Ok(maps)
-    }
-
-    /// Whether `.ksyms` has functions or typed variables, which are looked up in the kernel's own BTF. Those without a
-    /// type (`extern void x __ksym`) are looked up by their addresses alone.
-    pub(crate) fn kernel_symbols(&self) -> Result<bool, ObjectError> {
-        for &at in &self.offsets {
-            let section = self.type_at(at)?;
-            if section.kind != kind::DATASEC
-                || !self.strings.has_string(section.name as usize, ".ksyms")?
-            {
-                continue;
-            }
-            for index in 0..section.vlen as usize {
-                let symbol = self.by_id(self.types.u32(section.at + index * 12)?)?;
-                let typed = match symbol.kind {
-                    kind::FUNC => true,
-                    kind::VAR => !self.is_void(symbol.target)?,
-                    _ => false,
-                };
-                if typed {
-                    return Ok(true);
+    fn size_of_long(&self) -> Result<Option<u32>, ObjectError> {
+        for (_, found) in self.own_types() {
+            let found = found?;
+            if found.kind() == kind::INT && matches!(found.target, 4 | 8) {
+                let name = self.string(found.name)?;
+                if LONG.iter().any(|long| long.as_bytes() == name) {
+                    return Ok(Some(found.target));
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
-    /// Whether a type is `void`, with or without qualifiers.
-    fn is_void(&self, mut id: u32) -> Result<bool, ObjectError> {
-        for _ in 0..MAX_MODIFIERS {
-            if id == 0 {
-                return Ok(true);
-            }
-            let found = self.by_id(id)?;
-            match found.kind {
-                kind::VOLATILE | kind::CONST | kind::RESTRICT => id = found.target,
-                _ => return Ok(false),
-            }
-        }
-        Ok(false)
+    /// Reads the BTF of a module of the kernel that `base` describes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Btf::parse`].
+    pub fn of_module(bytes: &'a [u8], base: &'a Btf<'a>) -> Result<Self, ObjectError> {
+        let mut btf = Self::read(bytes, base.types.order(), Some(base))?;
+        btf.pointer_size = base.pointer_size;
+        Ok(btf)
     }
 
-    /// What a map definition says in its members (libbpf's `parse_btf_map_def`).
-    fn map(&self, map: &str, definition: u32) -> Result<MapInfo, ObjectError> {
-        let definition = self.resolve(definition)?;
-        if definition.kind != kind::STRUCT {
-            return Err(self.damaged(&format!("map `{map}` is no struct")));
+    fn read(
+        bytes: &'a [u8],
+        order: ByteOrder,
+        base: Option<&'a Btf<'a>>,
+    ) -> Result<Self, ObjectError> {
+        let (types, strings) = parts(bytes, order)?;
+        let mut places = Vec::new();
+        let mut scan = Scan { types, at: 0 };
+        while let Some((at, _)) = scan.next()? {
+            places.push(u32::try_from(at).unwrap_or(u32::MAX));
         }
-        if definition.vlen > MAX_MEMBERS {
-            return Err(self.damaged(&format!("map `{map}` has {} members", definition.vlen)));
+        let (first_id, first_string) = base.map_or((1, 0), |base| {
+            (base.end_id(), base.first_string + base.strings.len() as u32)
+        });
+        if u64::from(first_id) + places.len() as u64 > u64::from(u32::MAX) {
+            return Err(types.damaged("too many types"));
         }
-        let mut map_type = None;
-        let mut pinning = None;
-        let (mut key_size, mut value_size, mut max_entries) = (None, None, None);
-        for index in 0..definition.vlen as usize {
-            // struct btf_member { name_off, type, offset }
-            let member = definition.at + index * 12;
-            let name = self.types.size(member)?;
-            let target = self.types.u32(member + 4)?;
-            let is = |text| self.strings.has_string(name, text);
-            if map_type.is_none() && is("type")? {
-                map_type = self.number(target)?;
-            } else if is("pinning")? {
-                pinning = self.number(target)?;
-            } else if is("max_entries")? {
-                max_entries = self.number(target)?;
-            } else if is("key_size")? {
-                key_size = self.number(target)?;
-            } else if is("value_size")? {
-                value_size = self.number(target)?;
-            } else if is("key")? {
-                key_size = self.pointed_size(target)?;
-            } else if is("value")? {
-                value_size = self.pointed_size(target)?;
-            }
+        Ok(Self {
+            types,
+            strings,
+            places,
+            base,
+            first_id,
+            first_string,
+            pointer_size: 8,
+        })
+    }
+
+    /// The id after that of its last type.
+    fn end_id(&self) -> u32 {
+        self.first_id.saturating_add(self.places.len() as u32)
+    }
+
+    /// Its types with their ids, without those of its base.
+    pub(crate) fn own_types(
+        &self,
+    ) -> impl Iterator<Item = (u32, Result<Type<'a>, ObjectError>)> + '_ {
+        let types = (self.first_id..).zip(&self.places);
+        types.map(|(id, &at)| (id, type_at(self.types, at as usize).map(|(found, _)| found)))
+    }
+
+    /// The type of that id.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn get(&self, id: u32) -> Result<Type<'a>, ObjectError> {
+        if id == 0 {
+            return Ok(Type {
+                name: 0,
+                info: kind::VOID,
+                target: 0,
+                data: self.types.empty(),
+            });
         }
-        match map_type {
-            Some(map_type) => Ok(MapInfo {
-                map_type,
-                key_size,
-                value_size,
-                max_entries,
-                pinned_by_name: pinning == Some(PIN_BY_NAME),
-            }),
-            None => Err(self.damaged(&format!(
-                "map `{map}` has no member `type` that is a pointer to an array"
-            ))),
+        match (self.base, id.checked_sub(self.first_id)) {
+            (_, Some(index)) => match self.places.get(index as usize) {
+                Some(&at) => Ok(type_at(self.types, at as usize)?.0),
+                None => Err(self.damaged(&format!("type {id} of {}", self.end_id() - 1))),
+            },
+            (Some(base), None) => base.get(id),
+            (None, None) => Err(self.damaged(&format!("type {id}"))),
         }
     }
 
-    /// The number that a member of a map definition holds: `int (*name)[N]`; `None` where it is anything else.
-    fn number(&self, member: u32) -> Result<Option<u32>, ObjectError> {
-        let pointer = self.resolve(member)?;
-        if pointer.kind != kind::PTR {
-            return Ok(None);
+    /// Id and type behind typedefs, qualifiers and tags.
+    pub(crate) fn resolve(&self, id: u32) -> Result<(u32, Type<'a>), ObjectError> {
+        let (mut at, mut found) = (id, self.get(id)?);
+        for _ in 0..=MAX_RESOLVE_DEPTH {
+            if !found.is_modifier() {
+                return Ok((at, found));
+            }
+            at = found.target;
+            found = self.get(at)?;
         }
-        let array = self.resolve(pointer.target)?;
-        if array.kind != kind::ARRAY {
-            return Ok(None);
-        }
-        // struct btf_array { type, index_type, nelems }
-        Ok(Some(self.types.u32(array.at + 8)?))
+        Err(self.damaged(&format!(
+            "more than {MAX_RESOLVE_DEPTH} modifiers before type {id}"
+        )))
     }
 
-    /// The size of what a member of a map definition points to: `T *name`; `None` where it has none.
-    fn pointed_size(&self, member: u32) -> Result<Option<u32>, ObjectError> {
-        let pointer = self.resolve(member)?;
-        if pointer.kind != kind::PTR {
-            return Ok(None);
-        }
-        let (mut id, mut count) = (pointer.target, 1_u32);
-        for _ in 0..MAX_NESTED_ARRAYS {
-            // `void *`.
-            if id == 0 {
-                return Ok(None);
-            }
-            let found = self.resolve(id)?;
-            let size = match found.kind {
-                kind::ARRAY => {
-                    let elements = self.types.u32(found.at + 8)?;
-                    let Some(product) = count.checked_mul(elements) else {
-                        return Ok(None);
-                    };
-                    (id, count) = (self.types.u32(found.at)?, product);
-                    continue;
-                }
+    /// Bytes of a type; `None` for one without a size, or of more than `u32::MAX` (libbpf's `btf__resolve_size`).
+    pub(crate) fn size(&self, mut id: u32) -> Result<Option<u32>, ObjectError> {
+        let mut count = 1_u32;
+        for _ in 0..MAX_RESOLVE_DEPTH {
+            let found = self.get(id)?;
+            let size = match found.kind() {
                 kind::INT
                 | kind::STRUCT
                 | kind::UNION
                 | kind::ENUM
                 | kind::ENUM64
+                | kind::DATASEC
                 | kind::FLOAT => found.target,
-                // BPF is a machine of 64 bits, whatever the host is.
-                kind::PTR => 8,
+                kind::PTR => self.pointer_size,
+                kind::VAR | kind::DECL_TAG => {
+                    id = found.target;
+                    continue;
+                }
+                kind::ARRAY => {
+                    let (element, elements) = found.array()?;
+                    let Some(product) = count.checked_mul(elements) else {
+                        return Ok(None);
+                    };
+                    (id, count) = (element, product);
+                    continue;
+                }
+                _ if found.is_modifier() => {
+                    id = found.target;
+                    continue;
+                }
                 _ => return Ok(None),
             };
             return Ok(count.checked_mul(size));
@@ -251,153 +362,128 @@ impl<'a> Btf<'a> {
         Ok(None)
     }
 
-    /// The type behind typedefs, qualifiers and tags.
-    fn resolve(&self, id: u32) -> Result<Type, ObjectError> {
-        let mut found = self.by_id(id)?;
-        for _ in 0..MAX_MODIFIERS {
-            match found.kind {
-                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                    found = self.by_id(found.target)?;
-                }
-                _ => return Ok(found),
-            }
-        }
-        Err(self.damaged(&format!(
-            "more than {MAX_MODIFIERS} modifiers before type {id}"
-        )))
-    }
-
-    fn by_id(&self, id: u32) -> Result<Type, ObjectError> {
-        let at = (id as usize)
-            .checked_sub(1)
-            .and_then(|index| self.offsets.get(index));
-        match at {
-            Some(&at) => self.type_at(at),
-            None => Err(self.damaged(&format!("type {id} of {}", self.offsets.len()))),
+    /// The string at that offset, without its NUL.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn string(&self, at: u32) -> Result<&'a [u8], ObjectError> {
+        match (self.base, at.checked_sub(self.first_string)) {
+            (_, Some(own)) => self.strings.bytes_until_nul(own as usize),
+            (Some(base), None) => base.string(at),
+            (None, None) => Err(self.damaged(&format!("string at {at}"))),
         }
     }
 
-    fn type_at(&self, at: usize) -> Result<Type, ObjectError> {
-        let info = self.types.u32(at.saturating_add(4))?;
-        Ok(Type {
-            name: self.types.u32(at)?,
-            kind: (info >> 24) & 0x1f,
-            vlen: info & 0xffff,
-            target: self.types.u32(at.saturating_add(8))?,
-            at: at.saturating_add(TYPE_BYTES),
-        })
+    /// The string at that offset, which must be UTF-8.
+    pub(crate) fn text(&self, at: u32) -> Result<&'a str, ObjectError> {
+        let text = std::str::from_utf8(self.string(at)?);
+        text.map_err(|_| self.damaged(&format!("the string at {at} is not UTF-8")))
     }
 
-    /// Where the next type begins.
-    fn after(&self, found: &Type) -> Result<usize, ObjectError> {
-        let vlen = found.vlen as usize;
-        let own = match found.kind {
-            kind::INT | kind::VAR | kind::DECL_TAG => 4,
-            kind::ARRAY => 12,
-            kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => vlen * 12,
-            kind::ENUM | kind::FUNC_PROTO => vlen * 8,
-            kind::PTR
-            | kind::FWD
-            | kind::TYPEDEF
-            | kind::VOLATILE
-            | kind::CONST
-            | kind::RESTRICT
-            | kind::FUNC
-            | kind::FLOAT
-            | kind::TYPE_TAG => 0,
-            other => return Err(self.damaged(&format!("type of unknown kind {other}"))),
-        };
-        let end = found.at.saturating_add(own);
-        if end > self.types.len() {
-            return Err(self.damaged("the last type goes past the end"));
+    /// Whether that string is at that offset, without a search for the end of a hostile one.
+    pub(crate) fn has_string(&self, at: u32, text: &str) -> Result<bool, ObjectError> {
+        match (self.base, at.checked_sub(self.first_string)) {
+            (_, Some(own)) => self.strings.has_string(own as usize, text),
+            (Some(base), None) => base.has_string(at, text),
+            (None, None) => Ok(false),
         }
-        Ok(end)
     }
 
-    fn damaged(&self, what: &str) -> ObjectError {
-        ObjectError::Damaged {
-            what: format!(".BTF: {what}"),
+    /// The first two bytes of the string at that offset, zeros where it is shorter.
+    pub(crate) fn begin(&self, at: u32) -> [u8; 2] {
+        match (self.base, at.checked_sub(self.first_string)) {
+            (_, Some(own)) => self.strings.pair(own as usize),
+            (Some(base), None) => base.begin(at),
+            (None, None) => [0, 0],
         }
+    }
+
+    pub(crate) fn damaged(&self, what: &str) -> ObjectError {
+        self.types.damaged(what)
     }
 }
 
-/// Where CO-RE relocations are (`struct btf_ext_header`, `struct bpf_core_relo`; libbpf's `btf.c`).
-#[derive(Debug, Default)]
-pub(crate) struct CoreRelocations<'a> {
-    /// Byte offsets of the instructions, by the names of their sections.
-    by_section: BTreeMap<&'a str, Vec<u32>>,
+/// The id of a type of that kind (`kind::FUNC`, `kind::VAR`) and name. It reads each type once and keeps none.
+///
+/// # Errors
+///
+/// As [`Btf::parse`].
+pub fn find(
+    bytes: &[u8],
+    order: ByteOrder,
+    kind: u32,
+    name: &str,
+) -> Result<Option<u32>, ObjectError> {
+    let (types, strings) = parts(bytes, order)?;
+    let mut scan = Scan { types, at: 0 };
+    let mut id = 0_u32;
+    while let Some((_, found)) = scan.next()? {
+        id = id.saturating_add(1);
+        if found.kind() == kind && strings.has_string(found.name as usize, name)? {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
-impl<'a> CoreRelocations<'a> {
-    /// Reads them from a `.BTF.ext` section.
-    pub(crate) fn parse(
-        bytes: &[u8],
-        order: ByteOrder,
-        btf: &Btf<'a>,
-    ) -> Result<Self, ObjectError> {
-        let mut found = Self::default();
-        let file = Reader::new(bytes, order, ".BTF.ext");
-        let header = Header::parse(&file)?;
-        // Headers from before CO-RE end at 24.
-        if header.len < 32 {
-            return Ok(found);
-        }
-        let records = file.range(header.at(&file, 24)?, file.size(28)?)?;
-        if records.len() == 0 {
-            return Ok(found);
-        }
-        let size = records.size(0)?;
-        if size < 4 {
-            return Err(file.damaged(&format!("relocations of {size} bytes")));
-        }
-        let mut at = 4;
-        // struct btf_ext_info_sec { sec_name_off, num_info, records }
-        while at < records.len() {
-            let section = btf.strings.string(records.size(at)?)?;
-            let count = records.size(at.saturating_add(4))?;
-            at = at.saturating_add(8);
-            let end = count.saturating_mul(size).saturating_add(at);
-            if end > records.len() {
-                return Err(file.damaged(&format!("{count} relocations at {at}")));
-            }
-            let offsets = found.by_section.entry(section).or_default();
-            while at < end {
-                offsets.push(records.u32(at)?);
-                at = at.saturating_add(size);
-            }
-        }
-        for offsets in found.by_section.values_mut() {
-            offsets.sort_unstable();
-        }
-        Ok(found)
-    }
+/// One type after the other.
+struct Scan<'a> {
+    types: Reader<'a>,
+    at: usize,
+}
 
-    /// Whether any is in that section, or in one of its parts (`.text.<function>`).
-    pub(crate) fn any_in(&self, section: &str) -> bool {
-        self.by_section.iter().any(|(name, offsets)| {
-            let part = name.strip_prefix(section);
-            part.is_some_and(|part| part.is_empty() || part.starts_with('.')) && !offsets.is_empty()
-        })
-    }
-
-    /// Whether any is in that part of that section.
-    pub(crate) fn any_at(&self, section: &str, range: Range<u64>) -> bool {
-        self.by_section.get(section).is_some_and(|offsets| {
-            let first = offsets.partition_point(|offset| u64::from(*offset) < range.start);
-            offsets
-                .get(first)
-                .is_some_and(|offset| u64::from(*offset) < range.end)
-        })
+impl<'a> Scan<'a> {
+    fn next(&mut self) -> Result<Option<(usize, Type<'a>)>, ObjectError> {
+        if self.at >= self.types.len() {
+            return Ok(None);
+        }
+        let at = self.at;
+        let (found, after) = type_at(self.types, at)?;
+        self.at = after;
+        Ok(Some((at, found)))
     }
 }
 
-/// What `.BTF` and `.BTF.ext` begin with: magic, version, flags, length of the header; offsets count from its end.
-struct Header {
-    len: usize,
+/// The type at a place, and the place after it.
+fn type_at(types: Reader<'_>, at: usize) -> Result<(Type<'_>, usize), ObjectError> {
+    let info = types.u32(at.saturating_add(4))?;
+    let length = (info & 0xffff) as usize;
+    let own = match (info >> 24) & 0x1f {
+        kind::INT | kind::VAR | kind::DECL_TAG => 4,
+        kind::ARRAY => 12,
+        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => length * 12,
+        kind::ENUM | kind::FUNC_PROTO => length * 8,
+        1..=kind::ENUM64 => 0,
+        other => return Err(types.damaged(&format!("type of unknown kind {other}"))),
+    };
+    let start = at.saturating_add(TYPE_BYTES);
+    let found = Type {
+        name: types.u32(at)?,
+        info,
+        target: types.u32(at.saturating_add(8))?,
+        data: types.range(start, own)?,
+    };
+    Ok((found, start + own))
+}
+
+/// Types and strings of a BTF section.
+fn parts(bytes: &[u8], order: ByteOrder) -> Result<(Reader<'_>, Reader<'_>), ObjectError> {
+    let file = Reader::new(bytes, order, ".BTF");
+    let header = Header::parse(&file)?;
+    Ok((
+        file.range(header.at(&file, 8)?, file.size(12)?)?,
+        file.range(header.at(&file, 16)?, file.size(20)?)?,
+    ))
+}
+
+/// The head of `.BTF` and `.BTF.ext`: magic, version, flags, length of the header; offsets count from its end.
+pub(crate) struct Header {
+    pub(crate) len: usize,
 }
 
 impl Header {
-    fn parse(file: &Reader<'_>) -> Result<Self, ObjectError> {
+    pub(crate) fn parse(file: &Reader<'_>) -> Result<Self, ObjectError> {
         let magic = file.u16(0)?;
         if magic != MAGIC {
             return Err(file.damaged(&format!("magic {magic:#06x}, not {MAGIC:#06x}")));
@@ -406,86 +492,7 @@ impl Header {
     }
 
     /// The place in the file of the offset that stands at `field`.
-    fn at(&self, file: &Reader<'_>, field: usize) -> Result<usize, ObjectError> {
+    pub(crate) fn at(&self, file: &Reader<'_>, field: usize) -> Result<usize, ObjectError> {
         Ok(self.len.saturating_add(file.size(field)?))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A `.BTF` without types whose strings are these.
-    fn strings(text: &[u8], order: ByteOrder) -> Vec<u8> {
-        let length = u32::try_from(text.len()).unwrap();
-        [&header(&[24, 0, 0, 0, length], order), text].concat()
-    }
-
-    fn words(words: &[u32], order: ByteOrder) -> Vec<u8> {
-        let word = |value: &u32| match order {
-            ByteOrder::Little => value.to_le_bytes(),
-            ByteOrder::Big => value.to_be_bytes(),
-        };
-        words.iter().flat_map(word).collect()
-    }
-
-    fn header(rest: &[u32], order: ByteOrder) -> Vec<u8> {
-        let start: [u8; 4] = match order {
-            ByteOrder::Little => [0x9f, 0xeb, 1, 0],
-            ByteOrder::Big => [0xeb, 0x9f, 1, 0],
-        };
-        [start.as_slice(), &words(rest, order)].concat()
-    }
-
-    #[test]
-    fn core_relocations() {
-        let (xdp, text, part) = (1, 5, 11);
-        let names = b"\0xdp\0.text\0.text.x\0";
-        for order in [ByteOrder::Little, ByteOrder::Big] {
-            let btf = strings(names, order);
-            let btf = Btf::parse(&btf, order).unwrap();
-            let parse = |length: u32, size: u32, records: &[u32]| {
-                let head = header(&[length, 0, 0, 0, 0, 0, size], order);
-                let bytes = [head, words(records, order)].concat();
-                CoreRelocations::parse(&bytes, order, &btf)
-            };
-            let found = parse(32, 40, &[8, xdp, 2, 48, 0, 8, 0, text, 1, 0, 0]).unwrap_err();
-            assert!(found.to_string().contains("relocations at"), "{found}");
-            let found = parse(32, 44, &[8, xdp, 2, 48, 0, 8, 0, text, 1, 0, 0]).unwrap();
-            let table = [
-                ("xdp", 0..8, false),
-                ("xdp", 8..16, true),
-                ("xdp", 9..48, false),
-                ("xdp", 48..49, true),
-                ("xdp", 49..u64::MAX, false),
-                ("tc", 0..u64::MAX, false),
-            ];
-            for (section, range, expected) in table {
-                let what = format!("{section} {range:?}");
-                assert_eq!(found.any_at(section, range), expected, "{what}");
-            }
-            assert!(found.any_in(".text") && !found.any_in(".tex") && !found.any_in("tc"));
-            let found = parse(32, 20, &[8, part, 1, 0, 0]).unwrap();
-            assert!(found.any_in(".text") && !found.any_in("xdp"));
-            // None, by an old header, no bytes, and no sections.
-            for (length, size) in [(24, 44), (32, 0), (32, 4)] {
-                let found = parse(length, size, &[8]).unwrap();
-                assert!(found.by_section.is_empty(), "{length} {size}");
-            }
-            // Records of no size, more records than there are, a name that is none, a part of a word.
-            for (size, records) in [
-                (12, vec![0, xdp, 1]),
-                (20, vec![8, xdp, u32::MAX, 0, 0]),
-                (20, vec![8, 99, 1, 0, 0]),
-                (5, vec![8, xdp]),
-                (u32::MAX, vec![8]),
-            ] {
-                assert!(parse(32, size, &records).is_err(), "{size} {records:?}");
-            }
-        }
-        let swapped = header(&[32, 0, 0, 0, 0, 0, 0], ByteOrder::Little);
-        let btf = strings(names, ByteOrder::Big);
-        let btf = Btf::parse(&btf, ByteOrder::Big).unwrap();
-        assert!(CoreRelocations::parse(&swapped, ByteOrder::Big, &btf).is_err());
     }
 }

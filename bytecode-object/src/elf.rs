@@ -4,7 +4,8 @@ use object::elf::{self, FileHeader64, SectionHeader64};
 use object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym};
 use object::{Endianness, SectionIndex};
 
-use crate::btf::{Btf, CoreRelocations};
+use crate::btf::Btf;
+use crate::core_relocation::{Offsets, Records};
 use crate::reader::Reader;
 use crate::{ObjectError, Section, map_type_name};
 
@@ -107,9 +108,9 @@ impl ObjectInfo {
         };
         let relocations = match (&btf, file.section(".BTF.ext")) {
             (Some(btf), Some(section)) => {
-                CoreRelocations::parse(file.data(section)?, file.order, btf)?
+                Records::parse(file.data(section)?, file.order, btf)?.offsets()
             }
-            _ => CoreRelocations::default(),
+            _ => Offsets::default(),
         };
         let programs = file.programs(&relocations)?;
         if programs.is_empty() {
@@ -231,7 +232,7 @@ impl<'a> File<'a> {
 
     fn programs(
         &self,
-        relocations: &CoreRelocations<'_>,
+        relocations: &Offsets<'_>,
     ) -> Result<BTreeMap<String, ProgramInfo>, ObjectError> {
         let mut programs = BTreeMap::new();
         self.each_symbol(|symbol| {

@@ -4,11 +4,13 @@
 //! byte order the object has. Builder (labels), images (the checks of a pulled layer) and loader (the checks
 //! before the kernel is asked) read objects through this crate and no other.
 
-mod btf;
+pub mod btf;
+pub mod core_relocation;
 mod elf;
 mod error;
 mod family;
 mod map_type;
+mod maps;
 mod needs;
 mod program_type;
 mod reader;

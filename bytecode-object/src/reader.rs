@@ -5,7 +5,7 @@ use crate::{ByteOrder, ObjectError};
 pub(crate) const MAX_NAME_BYTES: usize = 4096 + 512;
 
 /// Reads numbers and strings of one section in its byte order; everything out of range is an error.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     order: ByteOrder,
@@ -19,6 +19,18 @@ impl<'a> Reader<'a> {
             order,
             section,
         }
+    }
+
+    /// No bytes, of the same section.
+    pub(crate) fn empty(&self) -> Self {
+        Self {
+            bytes: &[],
+            ..*self
+        }
+    }
+
+    pub(crate) fn order(&self) -> ByteOrder {
+        self.order
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -57,9 +69,15 @@ impl<'a> Reader<'a> {
 
     /// The string from `at` to its NUL.
     pub(crate) fn string(&self, at: usize) -> Result<&'a str, ObjectError> {
+        std::str::from_utf8(self.bytes_until_nul(at)?)
+            .map_err(|_| self.damaged(&format!("the string at {at} is not UTF-8")))
+    }
+
+    /// The bytes from `at` to a NUL.
+    pub(crate) fn bytes_until_nul(&self, at: usize) -> Result<&'a [u8], ObjectError> {
         let rest = self.bytes.get(at..).ok_or_else(|| self.outside(at, 1))?;
         let window = rest.get(..=MAX_NAME_BYTES).unwrap_or(rest);
-        let text = window
+        window
             .iter()
             .position(|&byte| byte == 0)
             .and_then(|end| window.get(..end))
@@ -67,9 +85,16 @@ impl<'a> Reader<'a> {
                 self.damaged(&format!(
                     "no string of at most {MAX_NAME_BYTES} bytes at {at}"
                 ))
-            })?;
-        std::str::from_utf8(text)
-            .map_err(|_| self.damaged(&format!("the string at {at} is not UTF-8")))
+            })
+    }
+
+    /// The two bytes from `at`; zeros after the end and after a NUL.
+    pub(crate) fn pair(&self, at: usize) -> [u8; 2] {
+        match self.bytes.get(at..) {
+            Some([0, ..] | []) | None => [0, 0],
+            Some([first, second, ..]) => [*first, *second],
+            Some([first]) => [*first, 0],
+        }
     }
 
     /// Whether `text` and its NUL stand at `at`, without a search for the end of a hostile string.

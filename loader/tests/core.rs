@@ -1,13 +1,21 @@
-//! CO-RE against the running kernel's BTF: the types that an object names are enough, and are read in a fraction of it.
+//! CO-RE: the instructions of an object's copy are fitted to the types of this machine's kernel.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod objects;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use aya_obj::btf::Btf;
 use bpfman_tests::lanes;
-use loader::object::{KernelTypes, Object, function_id, subset, variable_id};
+use bytecode_object::ByteOrder;
+use bytecode_object::btf::{Btf, find, kind};
+use bytecode_object::core_relocation::Missing;
+use loader::object::{Object, Unfit};
+
+const HOST: ByteOrder = if cfg!(target_endian = "big") {
+    ByteOrder::Big
+} else {
+    ByteOrder::Little
+};
 
 fn vmlinux() -> Option<Vec<u8>> {
     let read = std::fs::read("/sys/kernel/btf/vmlinux");
@@ -17,21 +25,22 @@ fn vmlinux() -> Option<Vec<u8>> {
     read.ok()
 }
 
-/// The instructions of a program once its types are those of `kernel`.
-fn relocated(copy: &[u8], program: &str, kernel: &[u8]) -> String {
-    let mut object = aya_obj::Object::parse(copy).unwrap();
-    let kernel = Btf::parse(kernel, object.endianness).unwrap();
-    object.relocate_btf(&kernel).unwrap();
-    let key = object.programs[program].function_key();
-    format!("{:?}", object.functions[&key].instructions)
-}
-
-fn types(copy: &[u8]) -> KernelTypes {
-    Object::parse(copy).unwrap().kernel_types().unwrap()
+/// The copy of an object with one program, before and after it was fitted, and what does not fit.
+fn fit(bytes: &[u8], program: &str, kernel: &Btf<'_>) -> (Vec<u8>, Vec<u8>, Vec<Unfit>) {
+    let object = Object::parse(bytes).unwrap();
+    let copy = object.normalise(&[program], &BTreeMap::new()).unwrap();
+    let mut fitted = copy.clone();
+    let relocations = object.core_relocations(&[program]).unwrap().unwrap();
+    let mut candidates = relocations.candidates(kernel).unwrap();
+    let patches = relocations
+        .apply(|section| object.code(section), &mut candidates)
+        .unwrap();
+    let unfit = object.patch(&mut fitted, &patches).unwrap();
+    (copy, fitted, unfit)
 }
 
 #[test]
-fn the_types_named_say_the_same_as_all_of_them() {
+fn copy_has_the_instructions_for_the_kernel() {
     let (Some(kernel), Some(kinds), Some(core)) = (
         vmlinux(),
         objects::object("core_kinds"),
@@ -39,83 +48,38 @@ fn the_types_named_say_the_same_as_all_of_them() {
     ) else {
         return;
     };
-    for (bytes, program, names) in [
-        (
-            &kinds,
-            "kinds",
-            &[
-                "bpf_map_type",
-                "btf_trace_sched_switch",
-                "nowhere_to_be_found",
-                "pid_t",
-                "sk_buff",
-                "task_struct",
-            ][..],
-        ),
-        (&core, "remember", &["task_struct"]),
-        (&core, "impossible", &["no_such_struct_anywhere"]),
-    ] {
-        let copy = Object::parse(bytes)
-            .unwrap()
-            .normalise(&[program], &BTreeMap::new())
-            .unwrap();
-        let KernelTypes::Named(found) = types(&copy) else {
-            panic!("{program}");
-        };
-        let expected: BTreeSet<Vec<u8>> =
-            names.iter().map(|name| name.as_bytes().to_vec()).collect();
-        assert_eq!(found, expected);
-        let few = subset(&kernel, &found).unwrap();
-        assert!(few.len() * 8 < kernel.len(), "{program}: {}", few.len());
-        assert_eq!(
-            relocated(&copy, program, &few),
-            relocated(&copy, program, &kernel),
-            "{program}"
-        );
+    let kernel = Btf::of_kernel(&kernel, HOST).unwrap();
+    for (bytes, program) in [(&kinds, "kinds"), (&kinds, "number"), (&core, "remember")] {
+        let (before, after, unfit) = fit(bytes, program, &kernel);
+        assert_ne!(before, after, "{program}");
+        assert_eq!(unfit, [], "{program}");
+        aya_obj::Object::parse(&after).unwrap();
     }
-    let copy = Object::parse(&kinds)
-        .unwrap()
-        .normalise(&["number"], &BTreeMap::new())
-        .unwrap();
-    assert_eq!(types(&copy), KernelTypes::All);
-}
-
-#[test]
-fn functions_and_variables_of_the_kernel_have_numbers() {
-    let Some(kernel) = vmlinux() else { return };
-    let id = function_id(&kernel, "vfs_read").unwrap();
-    assert!(id.is_some());
-    assert_eq!(function_id(&kernel, "vfs_rea").unwrap(), None);
-    assert_ne!(variable_id(&kernel, "runqueues").unwrap(), id);
-    assert_eq!(variable_id(&kernel, "no_such_variable").unwrap(), None);
-}
-
-#[test]
-fn damaged_kernel_types_are_an_error_or_harmless() {
-    let Some(object) = objects::object("core_kinds") else {
-        return;
+    let (_, _, unfit) = fit(&core, "impossible", &kernel);
+    let [unfit] = unfit.as_slice() else {
+        panic!("{unfit:?}");
     };
-    // Any BTF will do: its own, which is small enough to be damaged everywhere.
-    let copy = Object::parse(&object)
-        .unwrap()
-        .normalise(&["kinds"], &BTreeMap::new())
-        .unwrap();
-    let own = aya_obj::Object::parse(&copy)
-        .unwrap()
-        .btf
-        .unwrap()
-        .to_bytes();
-    let names: BTreeSet<Vec<u8>> = ["task_struct", "sk_buff"]
-        .map(|name| name.as_bytes().to_vec())
-        .into();
-    let whole = subset(&own, &names).unwrap();
-    assert!(whole.len() > 200, "{}", whole.len());
-    for at in 0..own.len() {
-        for value in [0, 0xff] {
-            let mut damaged = own.clone();
-            damaged[at] = value;
-            let _ = subset(&damaged, &names);
+    assert_eq!(unfit.function, "impossible");
+    assert_eq!(
+        unfit.missing,
+        Missing::Type {
+            name: "struct no_such_struct_anywhere".to_owned()
         }
-        let _ = subset(&own[..at], &names);
-    }
+    );
+}
+
+#[test]
+fn functions_and_variables_of_the_kernel_have_ids() {
+    let Some(kernel) = vmlinux() else { return };
+    let id = |kind, name| find(&kernel, HOST, kind, name).unwrap();
+    let vfs_read = id(kind::FUNC, "vfs_read");
+    let btf = Btf::of_kernel(&kernel, HOST).unwrap();
+    let found = btf.get(vfs_read.unwrap()).unwrap();
+    assert_eq!(found.kind(), kind::FUNC);
+    assert_eq!(btf.string(found.name).unwrap(), b"vfs_read");
+    assert_eq!(id(kind::FUNC, "vfs_rea"), None);
+    assert_eq!(id(kind::FUNC, ""), None);
+    assert_ne!(id(kind::VAR, "runqueues"), vfs_read);
+    assert_eq!(id(kind::VAR, "no_such_variable"), None);
+    assert!(find(&kernel[..kernel.len() / 2], HOST, kind::FUNC, "vfs_read").is_err());
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use aya_obj::btf::BtfFeatures;
 use bytecode_object::ByteOrder;
-use loader::object::{NormaliseError, Object, function_id};
+use loader::object::{NormaliseError, Object};
 
 use objects::object;
 
@@ -99,24 +99,21 @@ fn types_of_the_kernel_are_needed_only_by_programs_that_look_at_them() {
     let Some(other) = object("tracepoint") else {
         return;
     };
-    let needs = |bytes: &[u8], function| {
-        aya(&parsed(bytes)
-            .normalise(&[function], &BTreeMap::new())
-            .unwrap())
-        .has_btf_relocations()
+    let places = |bytes: &[u8], functions: &[&str]| {
+        let object = parsed(bytes);
+        let relocations = object.core_relocations(functions).unwrap();
+        relocations.map_or(0, |relocations| relocations.places().count())
     };
-    assert!(needs(&core, "remember"));
-    assert!(!needs(&other, "count"));
-    // What the sibling asks for is not asked for.
-    let relocations = |functions: &[&str]| {
-        parsed(&core)
-            .normalise(functions, &BTreeMap::new())
-            .unwrap()
-    };
-    assert_ne!(
-        relocations(&["remember"]),
-        relocations(&["remember", "impossible"])
-    );
+    assert_eq!(places(&other, &["count"]), 0);
+    let alone = places(&core, &["remember"]);
+    assert!(alone > 0);
+    // The sibling's are not resolved.
+    assert!(places(&core, &["remember", "impossible"]) > alone);
+    // They are not left to aya.
+    let copy = parsed(&core)
+        .normalise(&["remember"], &BTreeMap::new())
+        .unwrap();
+    assert!(!aya(&copy).has_btf_relocations());
 }
 
 #[test]
@@ -353,26 +350,4 @@ fn damaged_files_are_errors() {
             }
         }
     }
-}
-
-#[test]
-fn the_kernels_functions_have_numbers() {
-    let Ok(btf) = std::fs::read("/sys/kernel/btf/vmlinux") else {
-        bpfman_tests::lanes::skip_or_fail("this kernel shows no BTF");
-        return;
-    };
-    let id = function_id(&btf, "vfs_read").unwrap().unwrap();
-    let endian = aya(&tiny()).endianness;
-    let expected = aya_obj::btf::Btf::parse(&btf, endian).unwrap();
-    let expected = expected
-        .id_by_type_name_kind("vfs_read", aya_obj::btf::BtfKind::Func)
-        .unwrap();
-    assert_eq!(id, expected);
-    assert_eq!(function_id(&btf, "vfs_rea").unwrap(), None);
-    assert_eq!(function_id(&btf, "").unwrap(), None);
-    assert!(function_id(&btf[..btf.len() / 2], "vfs_read").is_err());
-}
-
-fn tiny() -> Vec<u8> {
-    object("tracepoint").unwrap_or_default()
 }

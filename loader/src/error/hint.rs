@@ -285,6 +285,10 @@ fn hint_of(error: &KernelError) -> Option<String> {
                 .unwrap_or("the verifier's last lines say where")
                 .to_owned(),
         ),
+        KernelError::MissingType { .. } => Some(
+            "guard it with bpf_core_field_exists(), bpf_core_type_exists() or bpf_core_enum_value_exists(), or use a kernel that has it"
+                .to_owned(),
+        ),
         KernelError::Object { source } => hint_of_object(source),
         KernelError::NoInterface {
             near: Some(near), ..

@@ -26,6 +26,29 @@ pub enum KernelError {
         /// Errno of `BPF_PROG_LOAD`.
         source: std::io::Error,
     },
+    /// The verifier said no because the program uses types or fields that this kernel does not have (CO-RE).
+    #[error("cannot load program `{function}`: {missing}")]
+    MissingType {
+        /// Program.
+        function: String,
+        /// What the kernel does not have.
+        missing: Box<str>,
+        /// The verifier's whole log.
+        log: String,
+        /// Errno of `BPF_PROG_LOAD`.
+        source: std::io::Error,
+    },
+    /// A CO-RE relocation that makes no sense.
+    #[error(transparent)]
+    CoreRelocation(#[from] Box<bytecode_object::core_relocation::CoreError>),
+    /// The kernel's own BTF contradicts itself, or is newer than this.
+    #[error("reading {}: {source}", .path.display())]
+    KernelTypes {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: bytecode_object::ObjectError,
+    },
     /// The kernel takes no EXT programs (lockdown, no trampolines on this architecture).
     #[error("this kernel refuses EXT programs: {source}")]
     NoExtensions {

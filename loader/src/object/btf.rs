@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+pub(super) use bytecode_object::btf::kind;
 use object::Endianness;
 
 use super::{NormaliseError, map_extra};
@@ -13,28 +14,6 @@ pub(super) const HEADER_BYTES: usize = 24;
 const EXT_HEADER_BYTES: usize = 32;
 /// Bytes of a `struct btf_type` without what follows it.
 pub(super) const TYPE_BYTES: usize = 12;
-
-pub(super) mod kind {
-    pub(in crate::object) const INT: u32 = 1;
-    pub(in crate::object) const PTR: u32 = 2;
-    pub(in crate::object) const ARRAY: u32 = 3;
-    pub(in crate::object) const STRUCT: u32 = 4;
-    pub(in crate::object) const UNION: u32 = 5;
-    pub(in crate::object) const ENUM: u32 = 6;
-    pub(in crate::object) const FWD: u32 = 7;
-    pub(in crate::object) const TYPEDEF: u32 = 8;
-    pub(in crate::object) const VOLATILE: u32 = 9;
-    pub(in crate::object) const CONST: u32 = 10;
-    pub(in crate::object) const RESTRICT: u32 = 11;
-    pub(in crate::object) const FUNC: u32 = 12;
-    pub(in crate::object) const FUNC_PROTO: u32 = 13;
-    pub(in crate::object) const VAR: u32 = 14;
-    pub(in crate::object) const DATASEC: u32 = 15;
-    pub(in crate::object) const FLOAT: u32 = 16;
-    pub(in crate::object) const DECL_TAG: u32 = 17;
-    pub(in crate::object) const TYPE_TAG: u32 = 18;
-    pub(in crate::object) const ENUM64: u32 = 19;
-}
 
 /// `BTF_VAR_GLOBAL_EXTERN` and `BTF_FUNC_EXTERN`.
 const EXTERN: u32 = 2;
@@ -313,8 +292,9 @@ pub(super) fn filter_ext(
     let mut out = data.get(..4).ok_or(DAMAGED)?.to_vec();
     words.push(&mut out, EXT_HEADER_BYTES as u32);
     out.resize(EXT_HEADER_BYTES, 0);
-    // Function, line and CO-RE records; each begins with the instruction that it is for.
-    for (field, shortest) in [(8, 8), (16, 16), (24, 16)] {
+    // Function and line records; each begins with the instruction that it is for. CO-RE relocations are applied without
+    // aya, and left out.
+    for (field, shortest) in [(8, 8), (16, 16)] {
         if header < field + 8 {
             break;
         }

@@ -15,7 +15,6 @@ mod entries;
 mod externs;
 mod fill;
 pub mod kconfig;
-mod kernel_types;
 mod map_extra;
 mod member;
 mod reach;
@@ -25,14 +24,13 @@ mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytecode_object::ByteOrder;
+use bytecode_object::{ByteOrder, ObjectError};
 
-pub use self::core::KernelTypes;
+pub use self::core::Unfit;
 pub use self::data_sections::data_sections;
 pub use self::elf::{Function, Object, Variable};
 pub use self::entries::{Entry, Target};
 pub use self::externs::{ConfigType, Extern, ExternKind, Resolved};
-pub use self::kernel_types::{function_id, subset, variable_id};
 pub use self::member::{Member, MemberTypes, member_types};
 pub use self::reach::Jump;
 pub use self::results::{Results, results};
@@ -64,6 +62,13 @@ pub enum NormaliseError {
     Damaged {
         /// Which one.
         what: &'static str,
+    },
+    /// BTF that contradicts itself.
+    #[error(transparent)]
+    Types {
+        /// How.
+        #[from]
+        source: ObjectError,
     },
     /// Too much of something.
     #[error("{found} {what}, more than the {limit} that are taken")]

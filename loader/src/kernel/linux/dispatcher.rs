@@ -1,16 +1,19 @@
 //! The embedded dispatchers.
 
+use bytecode_object::btf::{find, kind};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::os::fd::{AsFd, OwnedFd};
 
 use bytecode_object::ProgramType;
 
+use super::load::HOST;
 use super::{KernelError, LinuxKernel, load, sys};
 use crate::kernel::{
     DispatcherConfig, LoadAs, LoadSpec, ProgramSpec, TcDispatcherConfig, XdpDispatcherConfig,
 };
-use crate::object::function_id;
+
+use crate::object::NormaliseError;
 
 /// Gives bytes the alignment that reading ELF in place wants.
 #[repr(C, align(16))]
@@ -130,7 +133,8 @@ impl Functions {
                 place.insert(sys::btf_by_id(info.btf_id).map_err(super::failed(call))?)
             }
         };
-        function_id(btf, function)?.ok_or_else(none)
+        let id = find(btf, HOST, kind::FUNC, function).map_err(NormaliseError::from)?;
+        id.ok_or_else(none)
     }
 }
 

@@ -11,7 +11,7 @@ use super::version::Version;
 use super::{KernelError, failed};
 use crate::kernel::ExternError;
 use crate::object::kconfig::{self, ConfigValueError};
-use crate::object::{ConfigType, Extern, ExternKind, Resolved, function_id, variable_id};
+use crate::object::{ConfigType, Extern, ExternKind, Resolved};
 
 /// Longest configuration that is read, unpacked: 8 MiB. The largest known have 300 KB.
 const MAX_CONFIG_BYTES: u64 = 8 << 20;
@@ -40,19 +40,17 @@ pub(super) fn resolve(
                 continue;
             }
             Some(ExternKind::Variable { typed: true }) => {
-                match (variable_id(kernel_btf.bytes()?, &wanted.name)?, wanted.weak) {
+                match (kernel_btf.variable(&wanted.name)?, wanted.weak) {
                     (Some(id), _) => Some(Resolved::KernelType(id)),
                     (None, true) => Some(Resolved::Address(0)),
                     (None, false) => return Err(fail(ExternError::NoVariable)),
                 }
             }
-            Some(ExternKind::Function) => {
-                match (function_id(kernel_btf.bytes()?, &wanted.name)?, wanted.weak) {
-                    (Some(id), _) => Some(Resolved::KernelType(id)),
-                    (None, true) => Some(Resolved::Missing),
-                    (None, false) => return Err(fail(ExternError::NoFunction)),
-                }
-            }
+            Some(ExternKind::Function) => match (kernel_btf.function(&wanted.name)?, wanted.weak) {
+                (Some(id), _) => Some(Resolved::KernelType(id)),
+                (None, true) => Some(Resolved::Missing),
+                (None, false) => return Err(fail(ExternError::NoFunction)),
+            },
         };
         resolved.extend(found.map(|found| (wanted.name.clone(), found)));
     }

@@ -6,23 +6,25 @@ use std::path::PathBuf;
 use std::{fs, io};
 
 use aya_obj::generated::{BPF_F_XDP_HAS_FRAGS, bpf_prog_type};
+use bytecode_object::btf::{find, kind};
 use bytecode_object::{ByteOrder, Section};
 
 use super::parsed::Parsed;
 use super::program_btf::{Joining, ProgramBtf, Records};
 use super::program_types::{self, Kind};
 use super::version::Version;
-use super::{KernelError, LinuxKernel, externs, failed, links, maps, needs, probes, programs, sys};
+use super::{
+    KernelError, LinuxKernel, core_relocation, externs, failed, links, maps, needs, probes,
+    programs, sys,
+};
 use crate::globals;
 use crate::kernel::{LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProgramSpec};
-use crate::object::{
-    CONFIG_SECTION, Entry, Jump, KernelTypes, Object, Results, Target, function_id, results, subset,
-};
+use crate::object::{CONFIG_SECTION, Entry, Jump, Object, Results, Target, Unfit, results};
 
 /// The running kernel's types.
-const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
-const HOST: ByteOrder = if cfg!(target_endian = "big") {
+pub(super) const HOST: ByteOrder = if cfg!(target_endian = "big") {
     ByteOrder::Big
 } else {
     ByteOrder::Little
@@ -97,7 +99,8 @@ pub(super) fn load_with(
     let resolved = externs::resolve(&needs.externs, &mut kernel_btf, kernel.version)?;
     let all: Vec<&Wanted<'_>> = wanted.iter().chain(&targets).collect();
     let names: Vec<&str> = all.iter().map(|wanted| wanted.function).collect();
-    let copy = object.normalise(&names, &resolved)?;
+    let mut copy = object.normalise(&names, &resolved)?;
+    let unfit = core_relocation::fit(&object, &names, &mut kernel_btf, &mut copy)?;
     let mut parsed = Parsed::parse(&copy)?;
 
     for (name, value) in spec.globals {
@@ -114,14 +117,6 @@ pub(super) fn load_with(
         .collect();
     // The kernel finds an exception callback by the object's BTF only.
     let btf = ProgramBtf::load(kernel, &mut parsed, &joining, !needs.callbacks.is_empty())?;
-    if parsed.needs_kernel_btf() {
-        match Object::parse(&copy)?.kernel_types()? {
-            KernelTypes::Named(names) => {
-                parsed.relocate_types(&subset(kernel_btf.bytes()?, &names)?)?;
-            }
-            KernelTypes::All => parsed.relocate_types(kernel_btf.bytes()?)?,
-        }
-    }
     let entries = object.entries()?;
     let (map_btf, sections) = btf.of_maps()?.unzip();
     let making = maps::Making {
@@ -138,7 +133,8 @@ pub(super) fn load_with(
 
     let mut loaded = Vec::with_capacity(wanted.len());
     for (program, asked) in wanted.iter().zip(&spec.programs) {
-        let handle = load_program(kernel, &parsed, program, &btf)?;
+        let handle = load_program(kernel, &parsed, program, &btf)
+            .map_err(|error| name_missing(error, &parsed, &object, &unfit))?;
         let mut can_return = Results::ANY;
         if let LoadAs::Extension { target, function } = &asked.load_as {
             if !LINKS_EXTENSIONS {
@@ -300,7 +296,7 @@ fn want<'a>(
             (program_types::EXTENSION, Some((id, Some(target.as_fd()))))
         }
         (LoadAs::Plain, Some(name)) => {
-            let id = function_id(kernel_btf.bytes()?, name)?;
+            let id = kernel_btf.function(name)?;
             let id = id.ok_or_else(|| {
                 let function = name.to_owned();
                 match probes::module_of(name) {
@@ -413,6 +409,38 @@ fn too_many(error: &io::Error, found: usize, log: &str) -> Option<usize> {
         .find(|limit| found > *limit)
 }
 
+/// Says what the kernel does not have, where that is why it refused a program.
+fn name_missing(
+    error: KernelError,
+    parsed: &Parsed,
+    object: &Object<'_>,
+    unfit: &[Unfit],
+) -> KernelError {
+    match error {
+        KernelError::Rejected {
+            function,
+            log,
+            source,
+        } => {
+            let functions = parsed.functions(&function, object);
+            match core_relocation::missing(&log, unfit, &functions) {
+                Some(missing) => KernelError::MissingType {
+                    function,
+                    missing: missing.into(),
+                    log,
+                    source,
+                },
+                None => KernelError::Rejected {
+                    function,
+                    log,
+                    source,
+                },
+            }
+        }
+        error => error,
+    }
+}
+
 /// Loads again, to be told why not. `ENOSPC`: the log was too short.
 fn with_log(attributes: &sys::ProgramAttributes<'_>) -> Result<OwnedFd, (io::Error, String)> {
     let (mut length, longest) = LOG_BYTES;
@@ -480,6 +508,23 @@ pub(super) struct KernelBtf(Option<Vec<u8>>);
 impl KernelBtf {
     pub(super) fn unread() -> Self {
         Self(None)
+    }
+
+    /// The id of a function; `None` where the kernel has none of that name.
+    pub(super) fn function(&mut self, name: &str) -> Result<Option<u32>, KernelError> {
+        self.find(kind::FUNC, name)
+    }
+
+    /// The id of a variable. A kernel has those that are per CPU, since 6.14 all global ones where it was built so.
+    pub(super) fn variable(&mut self, name: &str) -> Result<Option<u32>, KernelError> {
+        self.find(kind::VAR, name)
+    }
+
+    fn find(&mut self, kind: u32, name: &str) -> Result<Option<u32>, KernelError> {
+        find(self.bytes()?, HOST, kind, name).map_err(|source| KernelError::KernelTypes {
+            path: KERNEL_BTF.into(),
+            source,
+        })
     }
 
     pub(super) fn bytes(&mut self) -> Result<&[u8], KernelError> {

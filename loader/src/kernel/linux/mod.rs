@@ -7,6 +7,7 @@
 mod binary;
 mod bpffs;
 mod capabilities;
+mod core_relocation;
 mod debug_files;
 mod describe;
 mod dispatcher;

@@ -7,7 +7,6 @@ use std::fs;
 use super::load::KernelBtf;
 use super::probes::SYMBOLS;
 use crate::near::nearest;
-use crate::object::function_id;
 
 /// Functions that ftrace can trace, one line each, modules in brackets: where the kernel has it and tracefs is mounted.
 const TRACEABLE: [&str; 2] = [
@@ -53,10 +52,10 @@ pub(super) fn near(name: &str, tracing: bool) -> Option<String> {
     }
     // What is near and has no type of its own (functions of modules, of assembly) gives way to the next.
     let mut btf = KernelBtf::unread();
-    let btf = btf.bytes().ok()?;
+    btf.bytes().ok()?;
     loop {
         let found = nearest(name, functions.iter().copied())?.to_owned();
-        if matches!(function_id(btf, &found), Ok(Some(_))) {
+        if matches!(btf.function(&found), Ok(Some(_))) {
             return Some(found);
         }
         functions.remove(found.as_str());

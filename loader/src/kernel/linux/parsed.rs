@@ -10,7 +10,7 @@ use aya_obj::btf::{Btf, BtfFeatures};
 use aya_obj::{Function, Map, Program};
 
 use super::KernelError;
-use crate::object::Variable;
+use crate::object::{Object, Variable};
 
 /// An object that was read.
 #[derive(Debug)]
@@ -42,21 +42,6 @@ impl Parsed {
         guarded("fitting its BTF to this kernel", || {
             let btf = self.0.fixup_and_sanitize_btf(features)?;
             Ok::<_, aya_obj::btf::BtfError>(btf.map(Btf::to_bytes))
-        })
-    }
-
-    /// Whether it has CO-RE relocations.
-    pub(super) fn needs_kernel_btf(&self) -> bool {
-        self.0.has_btf_relocations()
-    }
-
-    /// Applies the CO-RE relocations.
-    pub(super) fn relocate_types(&mut self, kernel: &[u8]) -> Result<(), KernelError> {
-        // The object has this machine's byte order, or it would not have come so far.
-        let endian = self.0.endianness;
-        let kernel = guarded("reading the kernel's BTF", || Btf::parse(kernel, endian))?;
-        guarded("fitting its types to the kernel's (CO-RE)", || {
-            self.0.relocate_btf(&kernel)
         })
     }
 
@@ -146,6 +131,21 @@ impl Parsed {
     pub(super) fn program(&self, name: &str) -> Option<(&Program, &Function)> {
         let program = self.0.programs.get(name)?;
         Some((program, self.0.functions.get(&program.function_key())?))
+    }
+
+    /// The functions that were joined into a program: the instruction at which each begins, and its name.
+    pub(super) fn functions(&self, name: &str, object: &Object<'_>) -> Vec<(u64, String)> {
+        let Some((_, function)) = self.program(name) else {
+            return Vec::new();
+        };
+        // struct bpf_func_info { insn_off, type_id }
+        let records = function.func_info.func_info.iter();
+        records
+            .filter_map(|record| {
+                let function = object.type_name(record.type_id)?;
+                Some((u64::from(record.insn_off), function))
+            })
+            .collect()
     }
 }
 
