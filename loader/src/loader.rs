@@ -71,8 +71,9 @@ impl<K: Kernel> Loader<K> {
         if !guard.is_locked() {
             *guard = self.acquire(Missing::Create)?;
         }
-        self.prepare()?;
-        Ok(guard.create_records()?)
+        // Before anything else: on a file system that is full nothing is to be mounted and left.
+        guard.create_records()?;
+        self.prepare()
     }
 
     fn acquire(&self, missing: Missing) -> Result<Guard, LoaderError> {

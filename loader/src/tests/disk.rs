@@ -20,12 +20,14 @@ enum Fault {
 
 thread_local! {
     static FAULT: Cell<Fault> = const { Cell::new(Fault::None) };
+    static OPERATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Called before each operation.
 pub(crate) fn check(operation: Operation) -> io::Result<()> {
     use Operation::{Create, MakeFolder, Write};
 
+    OPERATIONS.set(OPERATIONS.get() + 1);
     let errno = match FAULT.get() {
         Fault::Nth(1, errno) => {
             FAULT.set(Fault::None);
@@ -121,6 +123,26 @@ fn full_disk_stops_what_adds_and_nothing_else() {
             bench.assert_agreement(&context);
         }
     }
+}
+
+#[test]
+fn load_costs_the_same_however_many_programs_there_are() {
+    let bench = Bench::new();
+    let operations = |words: &[&str]| {
+        let mut guard = bench.lock();
+        let before = OPERATIONS.get();
+        bench.loader.load(&mut guard, request(words)).unwrap();
+        OPERATIONS.get() - before
+    };
+    let id = bench.load(&["xdp:pass"])[0];
+    let alone = operations(&["xdp:xdp_stats"]);
+    let programs = bench.run_dir().join("records/programs");
+    for other in 1000..1500 {
+        let from = programs.join(format!("{id}.json"));
+        std::fs::copy(from, programs.join(format!("{other}.json"))).unwrap();
+    }
+    assert_eq!(operations(&["xdp:xdp_stats"]), alone);
+    assert!(alone < 40, "{alone}");
 }
 
 #[test]

@@ -114,8 +114,13 @@ pub(super) fn create_dir(path: &Path) -> Result<(), KernelError> {
     for folder in missing.into_iter().rev() {
         match fs::create_dir(folder) {
             Ok(()) => {
-                fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE))
-                    .map_err(failed(call))?;
+                fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE)).map_err(
+                    |error| {
+                        // Half a step is no step.
+                        let _ = fs::remove_dir(folder);
+                        failed(call)(error)
+                    },
+                )?;
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed(call)(error)),
