@@ -8,6 +8,7 @@
 //! the whole chain. [`pull::PullError::hint`] and [`registry::RegistryError::hint`] say what to do, where that is known.
 
 pub mod archive;
+mod clock;
 pub mod digest;
 pub mod host;
 pub mod labels;

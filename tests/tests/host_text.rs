@@ -2,7 +2,7 @@
 //! own kernel, as root.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod wire;
+mod shell;
 
 use std::fs::OpenOptions;
 
@@ -10,7 +10,7 @@ use bpfman_tests::cli::{Bpfman, Outcome};
 use bpfman_tests::lanes;
 use bpfman_tests::objects::{Object, Packets};
 
-use wire::{json, load, sh};
+use shell::{json, load, sh};
 
 /// Characters that no terminal may see: ESC, DEL, C1, a zero-width space, an override of direction, an isolate.
 const HIDDEN: [char; 6] = [
@@ -95,10 +95,8 @@ fn hidden_characters_reach_no_terminal() {
     let Some((bpfman, object)) = parts() else {
         return;
     };
-    for tool in ["ip"] {
-        if lanes::tool(tool).is_none() {
-            return;
-        }
+    if lanes::tool("ip").is_none() {
+        return;
     }
     let bad: String = HIDDEN.iter().collect();
     let name = format!("a{bad}b");

@@ -321,10 +321,11 @@ left_behind | sed 's/^/LEFT /'
         let order: Vec<&str> = seen.iter().map(|(_, what)| what.as_str()).collect();
         let expected = [
             "one",
-            "10 ingress pos-0",
-            "50 ingress pos-1",
+            // Positions count the link of somebody else before them.
+            "10 ingress pos-1",
             "50 ingress pos-2",
-            "1000 ingress pos-3",
+            "50 ingress pos-3",
+            "1000 ingress pos-4",
             "two",
         ];
         assert_eq!(order, expected);

@@ -71,4 +71,29 @@ mod tests {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_743_517_582_999);
         assert_eq!(rfc3339(time).unwrap(), "2025-04-01T14:26:22Z");
     }
+
+    #[test]
+    fn times_of_odd_clocks_are_shown_or_left_out() {
+        let years = |count: u64| Duration::from_secs(count * 31_556_952);
+        let before = SystemTime::UNIX_EPOCH - years(10);
+        assert!(rfc3339(before).unwrap().starts_with("19"));
+        assert!(in_zone(before, TimeZone::UTC).unwrap().starts_with("19"));
+        for time in [
+            SystemTime::UNIX_EPOCH + years(8_100),
+            SystemTime::UNIX_EPOCH + years(200_000),
+            SystemTime::UNIX_EPOCH - years(200_000),
+        ] {
+            assert_eq!(rfc3339(time), None, "{time:?}");
+            let zone = zone(Some("EST5EDT,M3.2.0,M11.1.0"), |_| None);
+            assert_eq!(in_zone(time, zone), None, "{time:?}");
+        }
+        // The ends, in zones on either side.
+        for end in [Timestamp::MIN, Timestamp::MAX] {
+            for tz in ["XXX-14", "XXX+12"] {
+                let zone = zone(Some(tz), |_| None);
+                assert!(in_zone(SystemTime::from(end), zone).is_some());
+            }
+            assert!(rfc3339(SystemTime::from(end)).is_some());
+        }
+    }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::beside::Search;
 use super::local::{self, Located};
 use super::{PullError, PullPolicy, PullRequest, Trust, Verdict, in_time};
@@ -73,7 +71,7 @@ impl Trust {
         let admission = Admission {
             policy: policy.id(&self.root),
             proof: proof.clone(),
-            at: Timestamp::now(),
+            at: crate::clock::now(),
         };
         if let Err(error) = store.admit(&admission) {
             log::debug!("{error}");

@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use oci_client::errors::OciEnvelope;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Response, StatusCode, Url};
@@ -403,7 +402,7 @@ impl Client {
             let pause = match &sent {
                 Ok(response) => {
                     let wait = header(response, RETRY_AFTER.as_str())
-                        .and_then(|header| retry_after(header, Timestamp::now()));
+                        .and_then(|header| retry_after(header, crate::clock::now()));
                     self.patience()
                         .after_answer(*attempt, response.status(), wait)
                 }

@@ -1,7 +1,6 @@
 //! Signatures with a key: the key and the digest decide. Log entries and time stamps are not needed; those that the
 //! trust root knows the maker of must hold, the others are not counted.
 
-use jiff::Timestamp;
 use sigstore_verify::crypto::SigningScheme;
 use sigstore_verify::tsa::{self, verify_timestamp_for_authority};
 use sigstore_verify::types::{
@@ -153,7 +152,7 @@ fn log_entry(
         .iter()
         .find(|log| log.log_id.key_id == entry.log_id.key_id);
     // Nothing can be said of what is still to come; then the clock of this host is wrong, or the entry.
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let future = log.is_some_and(|log| {
         let window = log.public_key.valid_for.as_ref();
         entry.integrated_time.is_some_and(|at| at > now)

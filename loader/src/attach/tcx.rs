@@ -1,8 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use log::debug;
-
 use crate::error::{Doing, HookPlace};
 use crate::kernel::{Device, Kernel, KernelError, LinkSpec, Side, TcxMember};
 use crate::state::{ChainKey, Guard, Hook, LinkRecord, PlaceRecord};
@@ -109,15 +107,13 @@ impl<K: Kernel> Loader<K> {
         };
         let pins = self.pins();
         let members = match self.kernel.tcx_members(device, direction) {
-            Ok(members) => members,
-            Err(error @ KernelError::InterfaceGone { .. }) => {
-                return Err(error).doing(|| format!("looking for TCX links on {name}"));
-            }
             // A kernel without TCX, which says so when the link is made.
-            Err(error) => {
-                debug!("looking for TCX links on {name}: {error}");
+            Err(KernelError::Syscall { source, .. })
+                if source.raw_os_error() == Some(libc::EINVAL) =>
+            {
                 Vec::new()
             }
+            members => members.doing(|| format!("looking for TCX links on {name}"))?,
         };
         let mut neighbours = Vec::new();
         let mut stale: BTreeMap<u32, LinkRecord> = BTreeMap::new();

@@ -180,9 +180,10 @@ impl<K: Kernel> Loader<K> {
             netns,
         };
         // Numbers are given out again: only an interface of the same name is taken for the same.
-        match self.kernel.interface_state(&device) {
-            Ok(state) if state.name == iface => steps.push(CommitStep::RemoveClsact { device }),
-            _ => {}
+        if let Ok(state) = self.kernel.interface_state(&device)
+            && state.name == iface
+        {
+            steps.push(CommitStep::RemoveClsact { device });
         }
         steps.push(CommitStep::Records { puts: vec![put] });
         change.commit(steps)

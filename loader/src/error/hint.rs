@@ -277,6 +277,12 @@ fn hint_of_object(error: &ObjectError) -> Option<String> {
 /// What to do about a refusal that says so itself.
 fn hint_of(error: &KernelError) -> Option<String> {
     match error {
+        KernelError::ProgramRefused {
+            need: None, source, ..
+        } if source.raw_os_error() == Some(libc::EPERM) => Some(
+            "a capability is missing, or lockdown or a security module refuses it: the kernel's log (`dmesg`) may say which"
+                .to_owned(),
+        ),
         KernelError::MapRefused { need, .. } | KernelError::ProgramRefused { need, .. } => {
             need.as_ref().map(ToString::to_string)
         }

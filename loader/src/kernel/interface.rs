@@ -58,8 +58,11 @@ pub struct TcxMember {
     pub link_id: u32,
 }
 
-/// Programs that a TCX hook takes (`BPF_MPROG_MAX` in include/linux/bpf_mprog.h).
-pub const TCX_PROGRAMS: u32 = 64;
+/// Programs that a TCX hook takes: `bpf_mprog_max` in include/linux/bpf_mprog.h.
+pub const TCX_PROGRAMS: u32 = 63;
+
+/// Where that number comes from.
+pub const TCX_LIMIT: &str = "BPF_MPROG_MAX is 64, and one entry ends the list";
 
 /// An interface that was found, as it is found again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,7 +21,9 @@ use crate::request::{TcDirection, UprobePoint, XdpMode};
 use bytecode_object::ProgramType;
 
 pub use error::KernelError;
-pub use interface::{Device, Interface, InterfaceState, LinkPlace, TCX_PROGRAMS, TcxMember};
+pub use interface::{
+    Device, Interface, InterfaceState, LinkPlace, TCX_LIMIT, TCX_PROGRAMS, TcxMember,
+};
 pub use probe::{ProbeError, UprobePlace};
 
 pub(crate) use refusal::advice;

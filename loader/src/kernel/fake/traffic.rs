@@ -8,7 +8,7 @@ use super::world::World;
 use super::{KernelError, errno};
 use crate::TcDirection;
 use crate::kernel::{
-    Device, IngressQdisc, Side, TC_FILTER_NAME, TC_PREFERENCE, TCX_PROGRAMS, TcFilter,
+    Device, IngressQdisc, Side, TC_FILTER_NAME, TC_PREFERENCE, TCX_LIMIT, TCX_PROGRAMS, TcFilter,
 };
 
 /// Direction of an interface.
@@ -291,7 +291,7 @@ impl World {
             return Err(KernelError::Full {
                 what: format!("the TCX {direction} hook of interface {}", iface.1),
                 limit: TCX_PROGRAMS,
-                constant: "BPF_MPROG_MAX",
+                constant: TCX_LIMIT,
                 source: std::io::Error::from_raw_os_error(libc::ERANGE),
             });
         }

@@ -8,7 +8,7 @@ use aya_obj::generated::bpf_attach_type;
 use super::load::ENOTSUPP;
 use super::netns::Namespace;
 use super::{KernelError, LinuxKernel, failed, places, probes, sys, tracepoints};
-use crate::kernel::{Device, LinkSpec, Side, TCX_PROGRAMS};
+use crate::kernel::{Device, LinkSpec, Side, TCX_LIMIT, TCX_PROGRAMS};
 use crate::{TcDirection, XdpMode};
 
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
@@ -122,7 +122,7 @@ fn tcx(
             return KernelError::Full {
                 what: format!("the TCX {direction} hook of interface {ifindex}"),
                 limit: TCX_PROGRAMS,
-                constant: "BPF_MPROG_MAX",
+                constant: TCX_LIMIT,
                 source,
             };
         }

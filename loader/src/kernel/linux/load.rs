@@ -381,6 +381,12 @@ fn is_of_resources(error: &io::Error) -> bool {
         .is_some_and(|code| codes.contains(&code))
 }
 
+/// Whether the verifier refused. Lockdown and security modules refuse with EPERM what it took.
+fn is_the_verifiers(error: &io::Error, log: &str) -> bool {
+    let took = error.raw_os_error() == Some(libc::EPERM) && took_it(log);
+    !is_of_resources(error) && !log.trim().is_empty() && !took
+}
+
 /// Whether a log says nothing but what the verifier did: it took the program, and something else refused it.
 fn took_it(log: &str) -> bool {
     const DONE: [&str; 6] = [
@@ -474,17 +480,11 @@ fn refusal(wanted: &Wanted<'_>, version: Version, source: io::Error, log: String
         (bpf_prog_type::BPF_PROG_TYPE_EXT, Some(line)) => KernelError::NoExtensions {
             source: io::Error::new(source.kind(), format!("{source}: {}", line.trim())),
         },
-        // Lockdown and security modules refuse with EPERM what the verifier took.
-        _ if !is_of_resources(&source)
-            && !log.trim().is_empty()
-            && !(source.raw_os_error() == Some(libc::EPERM) && took_it(&log)) =>
-        {
-            KernelError::Rejected {
-                function,
-                log,
-                source,
-            }
-        }
+        _ if is_the_verifiers(&source, &log) => KernelError::Rejected {
+            function,
+            log,
+            source,
+        },
         (bpf_prog_type::BPF_PROG_TYPE_EXT, _) if kind_refused => {
             KernelError::NoExtensions { source }
         }
