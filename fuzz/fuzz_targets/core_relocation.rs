@@ -6,12 +6,25 @@
 
 use bytecode_object::ByteOrder;
 use bytecode_object::btf::Btf;
-use bytecode_object::core_relocation::Relocations;
+use bytecode_object::core_relocation::{Patch, Relocations};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = run(bytes);
 });
+
+fn apply<'a>(
+    relocations: &Relocations<'a>,
+    kernel: &Btf<'_>,
+    code: &[u8],
+) -> Option<Vec<Patch<'a>>> {
+    let mut candidates = relocations.candidates(kernel).ok()?;
+    // Its own types stand in for those of a module.
+    if candidates.wants_modules() {
+        candidates.add_module(kernel).ok()?;
+    }
+    relocations.apply(|_| Some(code), &mut candidates).ok()
+}
 
 fn run(bytes: &[u8]) -> Option<()> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
@@ -31,22 +44,17 @@ fn run(bytes: &[u8]) -> Option<()> {
     let code = rest;
     let mut relocations = Relocations::parse(local, ext, order).ok()?;
     let kernel = Btf::of_kernel(kernel, order).ok()?;
-    let apply = |relocations: &Relocations<'_>| {
-        let mut candidates = relocations.candidates(&kernel).ok()?;
-        // Its own types stand in for those of a module.
-        if candidates.wants_modules() {
-            candidates.add_module(&kernel).ok()?;
-        }
-        relocations.apply(|_| Some(code), &mut candidates).ok()
-    };
-    let patches = apply(&relocations)?;
+    let patches = apply(&relocations, &kernel, code)?;
     for patch in &patches {
         assert!(matches!(patch.bytes.len(), 8 | 16), "{patch:?}");
-        assert!(patch.offset as usize + patch.bytes.len() <= code.len(), "{patch:?}");
+        assert!(
+            patch.offset as usize + patch.bytes.len() <= code.len(),
+            "{patch:?}"
+        );
     }
-    assert_eq!(apply(&relocations).as_ref(), Some(&patches));
+    assert_eq!(apply(&relocations, &kernel, code).as_ref(), Some(&patches));
     relocations.retain(|_, offset| offset == 0);
-    let few = apply(&relocations)?;
+    let few = apply(&relocations, &kernel, code)?;
     assert!(few.len() <= patches.len());
     Some(())
 }

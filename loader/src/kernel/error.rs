@@ -35,8 +35,6 @@ pub enum KernelError {
         missing: Box<str>,
         /// The verifier's whole log.
         log: String,
-        /// Errno of `BPF_PROG_LOAD`.
-        source: std::io::Error,
     },
     /// A CO-RE relocation that makes no sense.
     #[error(transparent)]

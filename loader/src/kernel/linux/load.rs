@@ -434,7 +434,6 @@ fn name_missing(
                     function,
                     missing: missing.into(),
                     log,
-                    source,
                 },
                 None => KernelError::Rejected {
                     function,
