@@ -47,8 +47,11 @@ fn is_root() -> bool {
     id.stdout == b"0\n"
 }
 
+/// What is said of a configuration, and what makes it so.
+type Broken<'a> = (&'static str, Box<dyn Fn() + 'a>);
+
 /// Ways in which a configuration cannot be used: what is written there, and what is said of it.
-fn broken(file: &Path) -> Vec<(&'static str, Box<dyn Fn() + '_>)> {
+fn broken(file: &Path) -> Vec<Broken<'_>> {
     let written = |text: &'static [u8]| {
         Box::new(move || {
             let _ = std::fs::remove_file(file);

@@ -83,7 +83,7 @@ fn quiet_template_and_json_name_the_same_program() {
     let id = |value: &Value| value["program_id"].to_string();
     let listed = json(&bpfman.run(&["list", "programs", "-o", "json"]));
     let listed: Vec<String> = listed.as_array().unwrap().iter().map(id).collect();
-    assert_eq!(listed, [&loaded[..], &[third.clone()]].concat());
+    assert_eq!(listed, [&loaded[..], std::slice::from_ref(&third)].concat());
     let one = json(&load(&bpfman, &object, &["-o", "json"]));
     assert_eq!(one[0]["program_id"], one[0]["kernel_state"]["program_id"]);
     let got = json(&bpfman.run(&["get", "program", &third, "-o", "json"]));
@@ -144,7 +144,7 @@ fn several_and_whole_applications_are_taken_away() {
     assert_eq!(gone[0]["links"][0].to_string(), link);
     assert_eq!(gone[0]["missing"], false);
     assert_eq!(gone[1]["program_id"].to_string(), third);
-    assert_eq!(ids(&bpfman.run(&["list", "-q"])), [first.clone()]);
+    assert_eq!(ids(&bpfman.run(&["list", "-q"])), [first.as_str()]);
 
     let fourth = one(&[]);
     let silent = bpfman.run(&["rm", &first, &fourth]);
@@ -198,6 +198,34 @@ fn verbose_tells_the_steps_of_load_attach_and_unload() {
         &["info: unloading program "],
         &["debug: "],
     );
+}
+
+/// A spinner says what is waited for, on a terminal only.
+#[test]
+fn a_wait_for_the_lock_is_shown_on_a_terminal() {
+    let Some((bpfman, object)) = place() else {
+        return;
+    };
+    let Some(script) = lanes::tool("script") else {
+        return;
+    };
+    let id = ids(&load(&bpfman, &object, &["-q"])).remove(0);
+    let config = "[database]\nmax_retries = 10\nmillisec_delay = 100\n";
+    std::fs::write(bpfman.home().join("bpfman.toml"), config).unwrap();
+    let lock = std::fs::File::open(bpfman.runtime().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let waiting = "waiting for another bpfman command";
+    let piped = bpfman.run(&["list"]);
+    assert!(!piped.failure().contains(waiting), "{piped:#?}");
+    // `script` gives its command a terminal.
+    let quiet = r#"script=$0; exec "$script" -qec "$*" /dev/null"#;
+    let shown = bpfman.run_by(
+        &["sh", "-c", quiet, script.to_str().unwrap()],
+        &["unload", &id],
+    );
+    assert!(shown.stdout.contains(waiting), "{shown:#?}");
+    drop(lock);
+    let _ = bpfman.run(&["unload", &id]).ok();
 }
 
 /// A typo in the configuration keeps nobody from what must always work.

@@ -190,4 +190,36 @@ fn completion_offers_images_and_their_functions() {
     ] {
         assert!(offered(words).contains("xdp:xdp_stats"), "{words:?}");
     }
+    // bash splits at colons, and puts its answer behind the last one.
+    let script = r#"
+eval "$(bpfman completions bash)"
+complete -p bpfman | grep -q -e '-F _bpfman_things' || exit 3
+for line in "$@"; do
+    COMP_LINE=$line COMP_POINT=${#line} COMP_TYPE=9
+    _bpfman_things bpfman
+    echo "${COMPREPLY[*]}"
+done
+"#;
+    let bin = bpfman.home().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(bpfman_tests::cli::binary(), bin.join("bpfman")).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let (host, rest) = name.split_once(':').unwrap();
+    let (before, last) = name.rsplit_once(':').unwrap();
+    let answers = std::process::Command::new("bash")
+        .args(["-c", script, "bash"])
+        .arg(format!("bpfman image inspect {host}"))
+        .arg(format!("bpfman image inspect {host}:"))
+        .arg(format!("bpfman image inspect {before}:v"))
+        .arg(format!("bpfman load image -i {name} --programs xdp:"))
+        .arg("bpfman unl")
+        .env("PATH", format!("{}:{path}", bin.display()))
+        .env("BPFMAN_IMAGE_DIR", bpfman.images())
+        .env("BPFMAN_CONFIG", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(answers.status.success(), "{answers:?}");
+    let said = String::from_utf8(answers.stdout).unwrap();
+    let expected = [&name, rest, last, "xdp_stats", "unload"];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
 }
