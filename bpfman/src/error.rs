@@ -293,10 +293,10 @@ impl Error {
             }
             Self::SeveralDigests { .. } => Some("type more of it".to_owned()),
             Self::SeveralNames { .. } => Some("remove it by its names".to_owned()),
-            Self::OptionFile { source, .. } => match source {
-                FileError::Read { file, source } => of_file(file, source),
-                _ => None,
-            },
+            Self::OptionFile {
+                source: FileError::Read { file, source },
+                ..
+            } => of_file(file, source),
             Self::Loader(error) => error.hint().or_else(|| denied(error)),
             Self::Build(error) | Self::Image { source: error, .. } => error.hint(),
             Self::Differences {

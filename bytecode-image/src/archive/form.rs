@@ -7,17 +7,18 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use oci_client::manifest::{
-    IMAGE_CONFIG_MEDIA_TYPE, IMAGE_LAYER_GZIP_MEDIA_TYPE, IMAGE_LAYER_MEDIA_TYPE,
-    OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
+    IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_LAYER_GZIP_MEDIA_TYPE, IMAGE_DOCKER_LAYER_TAR_MEDIA_TYPE,
+    IMAGE_LAYER_GZIP_MEDIA_TYPE, IMAGE_LAYER_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
+    OCI_IMAGE_MEDIA_TYPE,
 };
 use serde::Deserialize;
 
 use super::ArchiveError;
 use super::layout::{self, BLOBS, INDEX, MARK, MAX_MARK_BYTES};
-use super::members::Members;
+use super::members::{Content, Members};
 use crate::digest::{Digest, Hasher};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES, MAX_STORE_INDEX_BYTES};
-use crate::manifest::ManifestError;
+use crate::manifest::{self, Document, ManifestError};
 use crate::printable::printable;
 use crate::store::{Entry, index};
 
@@ -34,8 +35,11 @@ const MAX_SAVED: usize = 4096;
 pub(super) enum Form {
     /// `blobs/sha256/<hex>`.
     Layout,
-    /// `<hex>`, manifests `<hex>.manifest.json`, the first one `manifest.json`.
-    Dir(Digest),
+    /// `<hex>`, manifests `<hex>.manifest.json`, the first one `manifest.json`, or the one that was made of it.
+    Dir {
+        first: Digest,
+        manifest: Option<Vec<u8>>,
+    },
     /// As the list says; the manifests were made of it.
     Saved {
         paths: BTreeMap<Digest, String>,
@@ -87,7 +91,7 @@ impl Form {
             let first = saved.iter().find(|byte| !byte.is_ascii_whitespace());
             return match first {
                 Some(b'[') => saved_entries(file, members, &saved),
-                _ => dir_entries(file, &saved),
+                _ => dir_entries(file, members, saved),
             };
         }
         Err(ArchiveError::NotALayout {
@@ -105,19 +109,21 @@ impl Form {
         &'a self,
         members: &'a Members,
         digest: Digest,
-    ) -> Result<Option<(Box<dyn Read + 'a>, u64)>, ArchiveError> {
+    ) -> Result<Option<Content<'a>>, ArchiveError> {
         let hex = digest.hex();
         match self {
             Self::Layout => members.file(&format!("{BLOBS}{hex}")),
-            Self::Dir(first) if *first == digest => members.file(SAVED),
-            Self::Dir(_) => match members.file(&hex)? {
+            Self::Dir { first, manifest } if *first == digest => match manifest {
+                Some(manifest) => Ok(Some(made(manifest))),
+                None => members.file(SAVED),
+            },
+            Self::Dir { .. } => match members.file(&hex)? {
                 Some(found) => Ok(Some(found)),
                 None => members.file(&format!("{hex}.manifest.json")),
             },
             Self::Saved { paths, manifests } => {
                 if let Some(manifest) = manifests.get(&digest) {
-                    let size = manifest.len() as u64;
-                    return Ok(Some((Box::new(io::Cursor::new(manifest)), size)));
+                    return Ok(Some(made(manifest)));
                 }
                 match paths.get(&digest) {
                     Some(path) => members.file(path),
@@ -147,9 +153,21 @@ fn layout_entries(file: &Path, mark: &[u8], index: &[u8]) -> Result<Vec<Entry>, 
     Ok(index::parse(index).map_err(part(file, INDEX))?.entries())
 }
 
+/// A document that was made here.
+fn made(bytes: &[u8]) -> Content<'_> {
+    Content {
+        reader: Box::new(io::Cursor::new(bytes)),
+        size: bytes.len() as u64,
+    }
+}
+
 /// A `dir:` folder is one image without a name.
-fn dir_entries(file: &Path, manifest: &[u8]) -> Result<(Form, Vec<Entry>), ArchiveError> {
-    let shape: Shape = serde_json::from_slice(manifest).map_err(part(file, SAVED))?;
+fn dir_entries(
+    file: &Path,
+    members: &Members,
+    manifest: Vec<u8>,
+) -> Result<(Form, Vec<Entry>), ArchiveError> {
+    let shape: Shape = serde_json::from_slice(&manifest).map_err(part(file, SAVED))?;
     let media_type = shape.media_type.unwrap_or_else(|| {
         match shape.manifests {
             Some(_) => OCI_IMAGE_INDEX_MEDIA_TYPE,
@@ -157,16 +175,49 @@ fn dir_entries(file: &Path, manifest: &[u8]) -> Result<(Form, Vec<Entry>), Archi
         }
         .to_owned()
     });
-    let digest = Digest::of(manifest);
+    let changed = with_plain_layer(members, &manifest)?;
+    let bytes = changed.as_ref().unwrap_or(&manifest);
+    let digest = Digest::of(bytes);
     let entry = Entry {
         name: None,
         reference: None,
         media_type,
         digest,
-        size: manifest.len() as u64,
+        size: bytes.len() as u64,
         platform: None,
     };
-    Ok((Form::Dir(digest), vec![entry]))
+    let form = Form::Dir {
+        first: digest,
+        manifest: changed,
+    };
+    Ok((form, vec![entry]))
+}
+
+/// skopeo and podman copy a plain layer of a docker-archive under the media type of a compressed one, as Docker's
+/// manifests have no other. Such a manifest is written anew with the right one.
+fn with_plain_layer(members: &Members, manifest: &[u8]) -> Result<Option<Vec<u8>>, ArchiveError> {
+    let Ok((Document::Image(image), _)) = manifest::parse(manifest, None) else {
+        // What is wrong with it, if anything, is said when it is read.
+        return Ok(None);
+    };
+    if image.layer.media_type != IMAGE_DOCKER_LAYER_GZIP_MEDIA_TYPE {
+        return Ok(None);
+    }
+    let Some(content) = members.file(&image.layer.digest.hex())? else {
+        return Ok(None);
+    };
+    let mut head = Vec::new();
+    if content.reader.take(2).read_to_end(&mut head).is_err() || head == [0x1f, 0x8b] {
+        return Ok(None);
+    }
+    let Ok(mut document) = serde_json::from_slice::<serde_json::Value>(manifest) else {
+        return Ok(None);
+    };
+    let Some(media_type) = document.pointer_mut("/layers/0/mediaType") else {
+        return Ok(None);
+    };
+    *media_type = IMAGE_DOCKER_LAYER_TAR_MEDIA_TYPE.into();
+    Ok(Some(document.to_string().into_bytes()))
 }
 
 /// The images of a `docker save`, each under all of its tags. Their manifests are made here, the same for the same
@@ -214,14 +265,14 @@ fn saved_entries(
         let (digest, size, media_type) = match layers.get(&layer) {
             Some(found) => *found,
             None => {
-                let (content, size) = members.file(&layer)?.ok_or_else(|| missing(&layer))?;
-                if size > MAX_LAYER_BYTES {
+                let content = members.file(&layer)?.ok_or_else(|| missing(&layer))?;
+                if content.size > MAX_LAYER_BYTES {
                     return Err(ArchiveError::PartTooLarge {
                         part: printable(&layer, 128),
                         limit: MAX_LAYER_BYTES,
                     });
                 }
-                let found = hashed(content, size).map_err(|source| ArchiveError::Read {
+                let found = hashed(content).map_err(|source| ArchiveError::Read {
                     file: file.to_owned(),
                     source,
                 })?;
@@ -305,12 +356,13 @@ fn unpacked_rightly(name: &str, config: &[u8], found: Digest) -> Result<(), Arch
 }
 
 /// Digest, length and media type of a layer.
-fn hashed(mut content: impl Read, size: u64) -> io::Result<(Digest, u64, &'static str)> {
+fn hashed(content: Content<'_>) -> io::Result<(Digest, u64, &'static str)> {
+    let Content { mut reader, size } = content;
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 64 << 10];
     let (mut length, mut media_type) = (0_u64, IMAGE_LAYER_MEDIA_TYPE);
     loop {
-        let count = match content.read(&mut buffer) {
+        let count = match reader.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -162,9 +162,10 @@ impl Archive {
         digest: Digest,
         limit: u64,
     ) -> Result<Option<impl Read>, ArchiveError> {
-        let Some((content, found)) = self.form.blob(&self.members, digest)? else {
+        let Some(content) = self.form.blob(&self.members, digest)? else {
             return Ok(None);
         };
+        let found = content.size;
         if found > limit {
             return Err(ArchiveError::TooLarge {
                 name: name.to_string(),
@@ -173,7 +174,7 @@ impl Archive {
                 limit,
             });
         }
-        Ok(Some(content))
+        Ok(Some(content.reader))
     }
 
     fn failed(&self, source: io::Error) -> ArchiveError {

@@ -47,11 +47,14 @@ enum Place {
 
 /// What is at a path.
 pub(super) enum Member<'a> {
-    File {
-        content: Box<dyn Read + 'a>,
-        size: u64,
-    },
+    File(Content<'a>),
     Link(Option<String>),
+}
+
+/// The content of a file and its length, as far as its header says.
+pub(super) struct Content<'a> {
+    pub(super) reader: Box<dyn Read + 'a>,
+    pub(super) size: u64,
 }
 
 impl Members {
@@ -140,10 +143,10 @@ impl Members {
                 Some(Place::File(place, size)) => {
                     let mut file = file;
                     file.seek(SeekFrom::Start(*place)).map_err(failed)?;
-                    Ok(Some(Member::File {
-                        content: Box::new(file.take(*size)),
+                    Ok(Some(Member::File(Content {
+                        reader: Box::new(file.take(*size)),
                         size: *size,
-                    }))
+                    })))
                 }
             },
             Source::Folder(folder) => self.open_in(folder, name),
@@ -151,13 +154,10 @@ impl Members {
     }
 
     /// The content of a regular file and its length; a link is an error.
-    pub(super) fn file(
-        &self,
-        name: &str,
-    ) -> Result<Option<(Box<dyn Read + '_>, u64)>, ArchiveError> {
+    pub(super) fn file(&self, name: &str) -> Result<Option<Content<'_>>, ArchiveError> {
         match self.open(name)? {
             None => Ok(None),
-            Some(Member::File { content, size }) => Ok(Some((content, size))),
+            Some(Member::File(content)) => Ok(Some(content)),
             Some(Member::Link(_)) => Err(kind_error(&self.path, name)),
         }
     }
@@ -166,11 +166,11 @@ impl Members {
     pub(super) fn linked(&self, name: &str) -> Result<Option<String>, ArchiveError> {
         match self.open(name)? {
             None => Ok(None),
-            Some(Member::File { .. }) => Ok(Some(name.to_owned())),
+            Some(Member::File(_)) => Ok(Some(name.to_owned())),
             Some(Member::Link(None)) => Err(kind_error(&self.path, name)),
             Some(Member::Link(Some(target))) => match self.open(&target)? {
                 None => Ok(None),
-                Some(Member::File { .. }) => Ok(Some(target)),
+                Some(Member::File(_)) => Ok(Some(target)),
                 Some(Member::Link(_)) => Err(kind_error(&self.path, &target)),
             },
         }
@@ -178,11 +178,11 @@ impl Members {
 
     /// A small file, whole; `None` when it is not there.
     pub(super) fn small(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, ArchiveError> {
-        let Some((content, _)) = self.file(name)? else {
+        let Some(content) = self.file(name)? else {
             return Ok(None);
         };
         let mut bytes = Vec::new();
-        let read = content.take(limit + 1).read_to_end(&mut bytes);
+        let read = content.reader.take(limit + 1).read_to_end(&mut bytes);
         match read.map_err(|source| self.failed(source))? as u64 > limit {
             true => Err(ArchiveError::PartTooLarge {
                 part: printable(name, MESSAGE_BYTES),
@@ -212,10 +212,10 @@ impl Members {
                 (FileType::RegularFile, None) => {
                     let file = reopen(&found).map_err(failed)?;
                     let size = u64::try_from(status.st_size).unwrap_or_default();
-                    return Ok(Some(Member::File {
-                        content: Box::new(File::from(file).take(size)),
+                    return Ok(Some(Member::File(Content {
+                        reader: Box::new(File::from(file).take(size)),
                         size,
-                    }));
+                    })));
                 }
                 (FileType::Symlink, None) => {
                     let target = rustix::fs::readlinkat(&found, "", Vec::new()).map_err(failed)?;

@@ -29,7 +29,7 @@ pub enum PushError {
         digest: Digest,
         /// What is wrong with it.
         #[source]
-        source: ManifestError,
+        source: Box<ManifestError>,
     },
     /// The registry.
     #[error(transparent)]
@@ -103,7 +103,7 @@ fn one(store: &Store, digest: Digest) -> Result<Image, PushError> {
         (Document::Index(_), _) => {
             return Err(PushError::Manifest {
                 digest,
-                source: ManifestError::Nested,
+                source: Box::new(ManifestError::Nested),
             });
         }
     };
@@ -121,7 +121,10 @@ fn parsed(
     bytes: &[u8],
     outside: Option<&str>,
 ) -> Result<(Document, String), PushError> {
-    manifest::parse(bytes, outside).map_err(|source| PushError::Manifest { digest, source })
+    manifest::parse(bytes, outside).map_err(|source| PushError::Manifest {
+        digest,
+        source: Box::new(source),
+    })
 }
 
 fn blob(store: &Store, digest: Digest, limit: u64) -> Result<Vec<u8>, PushError> {

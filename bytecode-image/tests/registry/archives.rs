@@ -117,6 +117,23 @@ fn transport() -> (Files, Digest) {
     (files, Digest::of(&image.manifest))
 }
 
+/// The same with a layer that is not what its media type says, as skopeo copies it from a docker-archive.
+fn mislabelled(saved: &Saved) -> Files {
+    let layer_type = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    let manifest_type = "application/vnd.docker.distribution.manifest.v2+json";
+    let config_type = "application/vnd.docker.container.image.v1+json";
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{manifest_type}","config":{},"layers":[{}]}}"#,
+        descriptor(config_type, &saved.config, ""),
+        descriptor(layer_type, &saved.layer, ""),
+    );
+    let mut files = vec![file("manifest.json", manifest.as_bytes())];
+    for bytes in [&saved.config, &saved.layer] {
+        files.push(file(&Digest::of(bytes).hex(), bytes));
+    }
+    files
+}
+
 fn tar(files: &Files) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, part) in files {
@@ -231,6 +248,8 @@ fn every_form_is_imported_in_every_way() {
     // Without a name of its own.
     let (files, digest) = transport();
     assert_eq!(imported(&files, Some(NAME), "the dir transport"), digest);
+    let plain = mislabelled(&saved);
+    let _ = imported(&plain, Some(NAME), "a plain layer called compressed");
     assert_eq!(
         imported(&saved.old("null"), Some(NAME), "docker save of an id"),
         old
