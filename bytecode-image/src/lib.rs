@@ -9,6 +9,7 @@
 
 pub mod archive;
 pub mod digest;
+mod folder;
 pub mod host;
 pub mod labels;
 pub mod layer;

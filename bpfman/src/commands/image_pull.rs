@@ -25,7 +25,7 @@ pub(super) fn pull(
     reach: Reach,
     platform: Option<Platform>,
 ) -> Result<BytecodeImage, Error> {
-    let image = pull_by(config.trust()?, args, reach, platform)?;
+    let image = pull_by(config, config.trust()?, args, reach, platform)?;
     // Not through the log, which can be switched off: that nothing was proven is never left unsaid.
     match &image.verdict {
         Verdict::Proven(_) => {}
@@ -46,6 +46,7 @@ pub(super) fn pull(
 
 /// Pulls an image as far as its signatures are trusted.
 pub(super) fn pull_by(
+    config: &Config,
     trust: Trust,
     args: &RegistryArgs,
     reach: Reach,
@@ -59,7 +60,7 @@ pub(super) fn pull_by(
         platform: platform.unwrap_or_else(Platform::host),
         trust: Arc::new(trust),
     };
-    Ok(bytecode_image::pull::pull(&store(), &request, &Bar)?)
+    Ok(bytecode_image::pull::pull(&store(config), &request, &Bar)?)
 }
 
 /// Registries as this host reaches them, with the login of the command line: wrong usage where it is none, so it is made

@@ -15,14 +15,17 @@ use crate::error::Error;
 use crate::output::{Printer, Shown};
 
 /// The store of this user.
-pub(super) fn store() -> Store {
+pub(super) fn store(config: &Config) -> Store {
     let root = rustix::process::geteuid().is_root();
-    Store::open(image_dir(root)).with_admissions(admitted_dir(root))
+    Store::open(image_dir(root))
+        .with_admissions(admitted_dir(root))
+        .with_lock_timeout(config.lock_timeout())
 }
 
 /// `image list`.
 pub(super) fn list(format: OutputFormat) -> Result<(), Error> {
-    let (store, trust) = (store(), Config::read()?.trust()?);
+    let config = Config::read()?;
+    let (store, trust) = (store(&config), config.trust()?);
     let images = store.images()?;
     let shown: Result<Vec<_>, Error> = images
         .iter()
@@ -33,7 +36,8 @@ pub(super) fn list(format: OutputFormat) -> Result<(), Error> {
 
 /// `image inspect`: several names of one digest are one image.
 pub(super) fn inspect(image: &ImageUrl, format: OutputFormat) -> Result<(), Error> {
-    let (store, trust) = (store(), Config::read()?.trust()?);
+    let config = Config::read()?;
+    let (store, trust) = (store(&config), config.trust()?);
     let found = store.images_named(&stored(&store, image)?)?;
     match found.first() {
         Some(image) => Printer::new(format).image(&shown(&store, &trust, image)?),
@@ -56,14 +60,14 @@ fn shown<'a>(store: &Store, trust: &Trust, image: &'a StoredImage) -> Result<Sho
 
 /// `image remove`.
 pub(super) fn remove(images: Vec<ImageUrl>) -> Result<(), Error> {
-    let store = store();
+    let store = store(&Config::read()?);
     let freed = store.remove(&references(&store, &images)?)?;
     Printer::default().freed(&freed)
 }
 
 /// `image prune`.
 pub(super) fn prune(all: bool) -> Result<(), Error> {
-    Printer::default().freed(&store().prune(all)?)
+    Printer::default().freed(&store(&Config::read()?).prune(all)?)
 }
 
 /// `image export`.
@@ -73,7 +77,7 @@ pub(super) fn export(images: Vec<ImageUrl>, file: &Path, all: bool) -> Result<()
     } else {
         Platforms::One(Platform::host())
     };
-    let store = store();
+    let store = store(&Config::read()?);
     let references = references(&store, &images)?;
     let exported = archive::export(&store, &references, &platforms, file)?;
     for image in exported
@@ -92,7 +96,8 @@ pub(super) fn export(images: Vec<ImageUrl>, file: &Path, all: bool) -> Result<()
 
 /// `image import`.
 pub(super) fn import(file: &Path) -> Result<(), Error> {
-    Printer::default().imported(&archive::import(&store(), file)?)
+    let store = store(&Config::read()?);
+    Printer::default().imported(&archive::import(&store, file)?)
 }
 
 fn references(store: &Store, images: &[ImageUrl]) -> Result<Vec<Reference>, Error> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use bytecode_image::digest::Digest;
+use bytecode_image::digest::{Digest, VerifiedBytes};
 use bytecode_image::labels::Labels;
 use bytecode_image::manifest::{Document, parse};
 use bytecode_image::pull::{BytecodeImage, Verdict};
@@ -563,7 +563,7 @@ fn candidates(fixture: &str) -> Vec<Candidate> {
         .join("../tests/fixtures/signatures")
         .join(fixture)
         .join("blobs/sha256");
-    let blob = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let blob = |name: &str| VerifiedBytes::hash(std::fs::read(folder.join(name)).unwrap());
     let mut names: Vec<String> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -53,7 +53,7 @@ pub fn export(
     file: &Path,
 ) -> Result<Vec<Exported>, ArchiveError> {
     refuse_others(file)?;
-    let _reader = store.reader();
+    let _reader = store.reader()?;
     let mut index = Index::default();
     let mut blobs = BTreeMap::new();
     let mut exported = BTreeMap::new();
@@ -199,11 +199,11 @@ fn write(
     append(&mut tar, INDEX, index.len() as u64, index).map_err(failed)?;
     for (digest, limit) in blobs {
         // What is missing of what is said about an image was missing before.
-        let Some(blob) = store.blob(*digest, *limit)? else {
+        let Some(blob) = store.read(*digest, *limit)? else {
             continue;
         };
-        let size = blob.metadata().map_err(failed)?.len();
-        append(&mut tar, &format!("{BLOBS}{}", digest.hex()), size, blob).map_err(failed)?;
+        let size = blob.len() as u64;
+        append(&mut tar, &format!("{BLOBS}{}", digest.hex()), size, &*blob).map_err(failed)?;
     }
     let mut buffer = tar.into_inner().map_err(failed)?;
     buffer.flush().map_err(failed)?;

@@ -12,6 +12,7 @@ mod admitted;
 mod auth;
 mod damage;
 mod elf;
+mod foreign;
 mod host;
 mod images;
 mod mounts;
