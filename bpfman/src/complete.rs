@@ -234,7 +234,9 @@ fn entries(folder: &Path) -> Vec<OsString> {
 }
 
 fn stored() -> Vec<StoredImage> {
-    crate::commands::store().images().unwrap_or_default()
+    crate::commands::store(&Config::read().unwrap_or_default())
+        .images()
+        .unwrap_or_default()
 }
 
 fn images() -> Vec<CompletionCandidate> {

@@ -235,6 +235,12 @@ impl Config {
         }
     }
 
+    /// How long a lock is waited for in all.
+    pub(crate) fn lock_timeout(&self) -> Duration {
+        let delay = Duration::from_millis(self.database.millisec_delay);
+        delay.saturating_mul(self.database.max_retries)
+    }
+
     /// What the loader is to know.
     pub(crate) fn loader(&self) -> loader::Config {
         let mut config = loader::Config::new(folder("BPFMAN_RUNTIME_DIR", DEFAULT_RUNTIME_DIR));

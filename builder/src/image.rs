@@ -3,7 +3,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::str::FromStr;
 
-use bytecode_image::digest::Digest;
+use bytecode_image::digest::{Digest, VerifiedBytes};
 use bytecode_image::labels::{MAPS_LABEL, PROGRAMS_LABEL};
 use bytecode_image::layer::{LayerError, read_object};
 use bytecode_image::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
@@ -198,7 +198,8 @@ impl Unpacked {
             });
         };
         let media_type = MediaType::ImageLayer.to_string();
-        let found = read_object(layer.as_slice(), &media_type).map_err(ImageError::LayerContent)?;
+        let bytes = VerifiedBytes::hash(layer.clone());
+        let found = read_object(&bytes, &media_type, None).map_err(ImageError::LayerContent)?;
         if found.bytes != object {
             return Err(ImageError::OtherObject {
                 name: found.name,

@@ -1,12 +1,10 @@
 //! A built image in the local store.
 
-use std::io::Write;
-
-use bytecode_image::digest::Digest;
+use bytecode_image::digest::{Digest, VerifiedBytes};
 use bytecode_image::manifest::ImageConfig;
 use bytecode_image::platform::Platform;
 use bytecode_image::reference::Reference;
-use bytecode_image::store::{Named, Store, StoreAction, StoreError};
+use bytecode_image::store::{Named, Store};
 
 use crate::BuildError;
 use crate::index::Packed;
@@ -27,20 +25,14 @@ pub(crate) fn keep<'a>(
     contents.sort_unstable();
     contents.dedup();
     let writer = store.writer()?;
-    let mut blobs = Vec::new();
-    for bytes in contents {
-        let mut blob = writer.blob()?;
-        blob.write_all(bytes).map_err(|source| StoreError::Io {
-            action: StoreAction::Write,
-            path: store.dir().to_owned(),
-            source,
-        })?;
-        blobs.push((blob, Digest::of(bytes)));
-    }
+    let blobs = contents
+        .into_iter()
+        .map(|bytes| writer.blob(&VerifiedBytes::hash(bytes.to_vec())))
+        .collect::<Result<Vec<_>, _>>()?;
     let media_type = media_type.to_string();
     // An index is for several.
     let platform: Option<Platform> = match (&packed.index, packed.images.as_slice()) {
-        (None, [image]) => ImageConfig::parse(&image.config)
+        (None, [image]) => ImageConfig::parse(&VerifiedBytes::hash(image.config.clone()))
             .ok()
             .and_then(|config| config.platform),
         _ => None,

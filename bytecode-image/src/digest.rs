@@ -2,8 +2,10 @@
 //! algorithm means that two digests are equal exactly when their contents are.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -90,6 +92,57 @@ impl Digest {
     }
 }
 
+/// Content in memory together with its digest. Only hashing makes one, so that the bytes that are parsed, verified,
+/// unpacked and loaded are the bytes that were hashed, whatever becomes of the file that they were read from.
+#[derive(Clone, PartialEq, Eq)]
+pub struct VerifiedBytes {
+    digest: Digest,
+    bytes: Bytes,
+}
+
+impl VerifiedBytes {
+    /// Hashes content.
+    pub fn hash(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            digest: Digest::of(&bytes),
+            bytes,
+        }
+    }
+
+    /// Hashes content that must have this digest.
+    ///
+    /// # Errors
+    ///
+    /// The digest that it has instead.
+    pub fn with_digest(bytes: impl Into<Bytes>, expected: Digest) -> Result<Self, Digest> {
+        let found = Self::hash(bytes);
+        match found.digest == expected {
+            true => Ok(found),
+            false => Err(found.digest),
+        }
+    }
+
+    /// The digest of the content.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl Deref for VerifiedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for VerifiedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of {}", self.bytes.len(), self.digest)
+    }
+}
+
 /// Hashes content that comes in pieces.
 #[derive(Debug, Clone, Default)]
 pub struct Hasher(Sha256);
@@ -159,6 +212,20 @@ mod tests {
         assert_eq!(
             serde_json::from_str::<Digest>(&json).unwrap(),
             Digest::of(b"")
+        );
+    }
+
+    #[test]
+    fn verified_bytes_have_the_digest_of_their_content() {
+        let bytes = VerifiedBytes::hash(b"abc".to_vec());
+        assert_eq!((bytes.digest(), &*bytes), (Digest::of(b"abc"), &b"abc"[..]));
+        assert_eq!(
+            VerifiedBytes::with_digest(b"abc".to_vec(), bytes.digest()),
+            Ok(bytes.clone())
+        );
+        assert_eq!(
+            VerifiedBytes::with_digest(b"abd".to_vec(), bytes.digest()),
+            Err(Digest::of(b"abd"))
         );
     }
 

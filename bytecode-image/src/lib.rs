@@ -10,6 +10,7 @@
 pub mod archive;
 mod clock;
 pub mod digest;
+mod folder;
 pub mod host;
 pub mod labels;
 pub mod layer;

@@ -9,7 +9,7 @@ use oci_client::manifest::{
 };
 use serde::Deserialize;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifiedBytes};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::platform::Platform;
 use crate::printable::printable;
@@ -210,7 +210,10 @@ struct RawVersion {
 ///
 /// When it is not a manifest or index of one of [`MEDIA_TYPES`], contradicts itself or what it was named as, has not
 /// exactly one layer, or names content over its cap.
-pub fn parse(bytes: &[u8], outside: Option<&str>) -> Result<(Document, String), ManifestError> {
+pub fn parse(
+    bytes: &VerifiedBytes,
+    outside: Option<&str>,
+) -> Result<(Document, String), ManifestError> {
     let version: RawVersion = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
     match version.schema_version {
         1 => return Err(ManifestError::Schema1),
@@ -354,6 +357,9 @@ pub struct ImageConfig {
     pub platform: Option<Platform>,
     /// All labels, ours and others.
     pub labels: BTreeMap<String, String>,
+    /// The DiffIDs, digests of the layers as plain tars (`rootfs.diff_ids`), as they are written; `None` where the
+    /// configuration has none (`oras` writes `{}`).
+    pub diff_ids: Option<Vec<String>>,
 }
 
 /// The fields of a [`RawPlatform`] are written out: to flatten it would collect every unknown field in memory.
@@ -366,6 +372,12 @@ struct RawConfig {
     #[serde(default)]
     variant: Option<String>,
     config: Option<RawContainer>,
+    rootfs: Option<RawRootfs>,
+}
+
+#[derive(Deserialize)]
+struct RawRootfs {
+    diff_ids: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -380,7 +392,7 @@ impl ImageConfig {
     /// # Errors
     ///
     /// When it is not JSON of that shape.
-    pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+    pub fn parse(bytes: &VerifiedBytes) -> Result<Self, serde_json::Error> {
         let raw: RawConfig = serde_json::from_slice(bytes)?;
         let labels = raw
             .config
@@ -394,6 +406,7 @@ impl ImageConfig {
         Ok(Self {
             platform: platform.checked(),
             labels,
+            diff_ids: raw.rootfs.and_then(|rootfs| rootfs.diff_ids),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Any bytes as what a reference names, as the index that is chosen from, and as an image's configuration.
 #![no_main]
 
+use bytecode_image::digest::VerifiedBytes;
 use bytecode_image::labels::Labels;
 use bytecode_image::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use bytecode_image::manifest::{Document, ImageConfig, MEDIA_TYPES, parse};
@@ -8,6 +9,7 @@ use bytecode_image::platform::Platform;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
+    let bytes = &VerifiedBytes::hash(bytes.to_vec());
     for outside in [None].into_iter().chain(MEDIA_TYPES.map(Some)) {
         let Ok((document, media_type)) = parse(bytes, outside) else {
             continue;

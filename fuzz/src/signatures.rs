@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use bytecode_image::digest::Digest;
+use bytecode_image::digest::{Digest, VerifiedBytes};
 use bytecode_image::verify::{
     Candidate, Identity, Policy, PublicKey, Scope, SignatureManifest, Subject, TrustRoot, verify,
 };
@@ -65,8 +65,8 @@ pub fn signature(
         "annotations": annotations,
     });
     let manifest = json!({"schemaVersion": 2, "layers": [layer]}).to_string();
-    SignatureManifest::parse(manifest.as_bytes())
-        .map(|manifest| manifest.candidates(|_| Some(content.to_vec())))
+    SignatureManifest::parse(&VerifiedBytes::hash(manifest))
+        .map(|manifest| manifest.candidates(|_| Some(VerifiedBytes::hash(content.to_vec()))))
         .unwrap_or_default()
 }
 

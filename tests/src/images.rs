@@ -1,6 +1,6 @@
 //! Images made by hand, right and wrong ones, pushed by `skopeo`.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::Command;
 
@@ -18,6 +18,21 @@ use crate::registry::Registry;
 pub fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+/// The digest of what a gzip file unpacks to, as far as it can be unpacked, without ever holding it.
+fn diff_id(layer: &[u8]) -> String {
+    let mut tar = flate2::read::GzDecoder::new(layer);
+    let (mut hash, mut piece) = (Sha256::new(), vec![0; 64 << 10]);
+    while let Ok(count @ 1..) = tar.read(&mut piece) {
+        hash.update(&piece[..count]);
+    }
+    let hex: String = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("sha256:{hex}")
 }
 
@@ -127,7 +142,7 @@ impl Image {
             "architecture": self.architecture,
             "os": "linux",
             "config": { "Labels": self.labels },
-            "rootfs": { "type": "layers", "diff_ids": [digest(&self.layer)] },
+            "rootfs": { "type": "layers", "diff_ids": [diff_id(&self.layer)] },
         });
         let config = descriptor(
             "application/vnd.oci.image.config.v1+json",

@@ -7,6 +7,7 @@ use super::digest_file::DigestFile;
 use super::image_pull::reach;
 use super::image_store::store;
 use crate::args::{BuildArgs, BuildArgsFormat, BytecodeArgs, GenerateBuildArgs, RuntimeWord};
+use crate::config::Config;
 use crate::error::Error;
 use crate::metadata;
 use crate::output::{Bar, Printer};
@@ -28,7 +29,7 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
         container_file: args.container_file,
         runtime,
         reach: reach(args.registry_auth.as_deref())?,
-        store: Some(store()),
+        store: Some(store(&Config::read()?)),
         push: !args.no_push,
         output: args.output,
         annotations: metadata::collect(args.annotation, None)?,

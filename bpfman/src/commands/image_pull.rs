@@ -25,7 +25,7 @@ pub(super) fn pull(
     reach: Reach,
     platform: Option<Platform>,
 ) -> Result<BytecodeImage, Error> {
-    let image = pull_by(config.trust()?, args, reach, platform)?;
+    let image = pull_by(config, config.trust()?, args, reach, platform)?;
     let file = config.file().display();
     let name = &image.reference;
     match &image.verdict {
@@ -51,12 +51,13 @@ pub(super) fn pull(
 
 /// Pulls an image as far as its signatures are trusted.
 pub(super) fn pull_by(
+    config: &Config,
     trust: Trust,
     args: &RegistryArgs,
     reach: Reach,
     platform: Option<Platform>,
 ) -> Result<BytecodeImage, Error> {
-    let store = store();
+    let store = store(config);
     let (reference, short) = match in_store_by_digest(&store, &args.image_url)? {
         Some(reference) => (reference, None),
         None => (args.image_url.reference.clone(), args.image_url.short()),

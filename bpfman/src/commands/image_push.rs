@@ -7,13 +7,14 @@ use super::image_build::checked;
 use super::image_pull::reach;
 use super::image_store::{store, stored_images};
 use crate::args::{ImageUrl, PushArgs};
+use crate::config::Config;
 use crate::error::Error;
 use crate::output::{Bar, Printer};
 
 /// `image push`: the image by its digest, as `image build` prints it.
 pub(super) fn push(args: &PushArgs) -> Result<(), Error> {
     let reach = reach(args.registry_auth.as_deref())?;
-    let store = store();
+    let store = store(&Config::read()?);
     let images = stored_images(&store, &args.image)?;
     let destination = args.destination.as_ref().unwrap_or(&args.image);
     let Some(image) = images.first() else {
@@ -37,7 +38,7 @@ pub(super) fn push(args: &PushArgs) -> Result<(), Error> {
 
 /// `image tag`.
 pub(super) fn tag(image: &ImageUrl, name: ImageUrl) -> Result<(), Error> {
-    let store = store();
+    let store = store(&Config::read()?);
     let name = checked(name.reference)?;
     let images = stored_images(&store, image)?;
     let Some(StoredImage {

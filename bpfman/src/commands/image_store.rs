@@ -17,14 +17,17 @@ use crate::error::Error;
 use crate::output::{Printer, Shown};
 
 /// The store of this user.
-pub(crate) fn store() -> Store {
+pub(crate) fn store(config: &Config) -> Store {
     let root = rustix::process::geteuid().is_root();
-    Store::open(image_dir(root)).with_admissions(admitted_dir(root))
+    Store::open(image_dir(root))
+        .with_admissions(admitted_dir(root))
+        .with_lock_timeout(config.lock_timeout())
 }
 
 /// `image list`.
 pub(super) fn list(format: OutputFormat) -> Result<(), Error> {
-    let (store, trust) = (store(), Config::read_or_default().trust_to_show()?);
+    let config = Config::read_or_default();
+    let (store, trust) = (store(&config), config.trust_to_show()?);
     let images = store.images()?;
     let shown: Result<Vec<_>, Error> = images
         .iter()
@@ -35,7 +38,8 @@ pub(super) fn list(format: OutputFormat) -> Result<(), Error> {
 
 /// `image inspect`: several names of one digest are one image.
 pub(super) fn inspect(image: &ImageUrl, format: OutputFormat) -> Result<(), Error> {
-    let (store, trust) = (store(), Config::read_or_default().trust_to_show()?);
+    let config = Config::read_or_default();
+    let (store, trust) = (store(&config), config.trust_to_show()?);
     match stored_images(&store, image)?.first() {
         Some(image) => Printer::new(format).image(&shown(&store, &trust, image)?),
         None => Ok(()),
@@ -57,7 +61,7 @@ fn shown<'a>(store: &Store, trust: &Trust, image: &'a StoredImage) -> Result<Sho
 
 /// `image remove`.
 pub(super) fn remove(images: Vec<ImageUrl>) -> Result<(), Error> {
-    let store = store();
+    let store = store(&Config::read_or_default());
     let mut references = Vec::new();
     for image in &images {
         let names = stored(&store, image)?;
@@ -75,7 +79,7 @@ pub(super) fn remove(images: Vec<ImageUrl>) -> Result<(), Error> {
 
 /// `image prune`.
 pub(super) fn prune(all: bool) -> Result<(), Error> {
-    Printer::default().freed(&store().prune(all)?)
+    Printer::default().freed(&store(&Config::read()?).prune(all)?)
 }
 
 /// `image export`.
@@ -85,7 +89,7 @@ pub(super) fn export(images: Vec<ImageUrl>, file: &Path, all: bool) -> Result<()
     } else {
         Platforms::One(Platform::host())
     };
-    let store = store();
+    let store = store(&Config::read_or_default());
     let mut references = Vec::new();
     for image in &images {
         references.extend(stored(&store, image)?);
@@ -143,7 +147,7 @@ pub(super) fn import(file: &Path, tag: Option<ImageUrl>) -> Result<(), Error> {
         true => (Input::Stream(&mut stdin, STDIN), STDIN.to_owned()),
         false => (Input::Path(file), file.display().to_string()),
     };
-    let imported = archive::import_from(&store(), input, tag.as_ref());
+    let imported = archive::import_from(&store(&Config::read()?), input, tag.as_ref());
     let imported = imported.map_err(|source| Error::Import {
         archive,
         source: Box::new(source),

@@ -12,9 +12,10 @@ use crate::output::{Printer, Proven};
 /// `image verify`: pulls the image under the policy that is asked for, and shows what was proven.
 pub(super) fn run(args: VerifyArgs) -> Result<(), Error> {
     let reach = reach(args.registry.registry_auth.as_deref())?;
-    let trust = trust(&args)?;
+    let config = Config::read()?;
+    let trust = trust(&config, &args)?;
     let (built_in, digest) = (trust.root().built_in_date(), trust.root().digest());
-    let image = pull_by(trust.anew(), &args.registry, reach, args.platform)?;
+    let image = pull_by(&config, trust.anew(), &args.registry, reach, args.platform)?;
     let nothing = |why| Error::NothingProven {
         image: image.reference.to_string(),
         why,
@@ -31,7 +32,7 @@ pub(super) fn run(args: VerifyArgs) -> Result<(), Error> {
 }
 
 /// By the options, else by the configuration.
-fn trust(args: &VerifyArgs) -> Result<Trust, Error> {
+fn trust(config: &Config, args: &VerifyArgs) -> Result<Trust, Error> {
     let named = |file: &Path| {
         trust_root(file).map_err(|source| Error::OptionFile {
             option: "--trusted-root",
@@ -58,7 +59,6 @@ fn trust(args: &VerifyArgs) -> Result<Trust, Error> {
     }
     let root = args.trusted_root.as_deref().map(named).transpose()?;
     if keys.is_empty() && identities.is_empty() {
-        let config = Config::read()?;
         return Ok(match root {
             Some(root) => config.trust_with(root)?,
             None => config.trust()?,
@@ -66,7 +66,7 @@ fn trust(args: &VerifyArgs) -> Result<Trust, Error> {
     }
     let root: TrustRoot = match root {
         Some(root) => root,
-        None => Config::read()?.trust_root()?,
+        None => config.trust_root()?,
     };
     let policy = Policy::new(Scope::EVERYTHING, keys, identities).map_err(Error::Policy)?;
     let signing = Signing::new(true, false, vec![policy]).map_err(Error::Policy)?;

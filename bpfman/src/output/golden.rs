@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use bytecode_image::digest::Digest;
+use bytecode_image::digest::{Digest, VerifiedBytes};
 use bytecode_image::labels::Labels;
 use bytecode_image::manifest::{Document, parse};
 use bytecode_image::pull::{BytecodeImage, Verdict};
@@ -456,7 +456,7 @@ fn held(programs: &[(&str, &str)]) -> State {
         descriptor("config.v1+json", 300),
         descriptor("layer.v1.tar+gzip", 20_000)
     );
-    let Ok((Document::Image(manifest), _)) = parse(text.as_bytes(), None) else {
+    let Ok((Document::Image(manifest), _)) = parse(&VerifiedBytes::hash(text.clone()), None) else {
         panic!("{text}")
     };
     State::Whole(Box::new(Held {
@@ -581,7 +581,7 @@ fn candidates(fixture: &str) -> Vec<Candidate> {
         .join("../tests/fixtures/signatures")
         .join(fixture)
         .join("blobs/sha256");
-    let blob = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let blob = |name: &str| VerifiedBytes::hash(std::fs::read(folder.join(name)).unwrap());
     let mut names: Vec<String> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

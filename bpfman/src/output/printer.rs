@@ -2,8 +2,8 @@ use std::borrow::Cow;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use bytecode_image::archive::{Exported, Imported};
-use bytecode_image::printable::{escaped, escaped_json, escaped_lines};
 use bytecode_image::digest::Digest;
+use bytecode_image::printable::{escaped, escaped_json, escaped_lines};
 use bytecode_image::pull::BytecodeImage;
 use bytecode_image::reference::Reference;
 use bytecode_image::store::Freed;

@@ -87,7 +87,7 @@ pub fn export_to(
         }
         Destination::Stream(_) => Path::new("-"),
     };
-    let _reader = store.reader();
+    let _reader = store.reader()?;
     let mut index = Index::default();
     let mut blobs = BTreeMap::new();
     let mut exported = BTreeMap::new();
@@ -257,11 +257,11 @@ fn write_tar<W: Write>(
     append(&mut tar, INDEX, index.len() as u64, index).map_err(failed)?;
     for (digest, limit) in blobs {
         // What is missing of what is said about an image was missing before.
-        let Some(blob) = store.blob(*digest, *limit)? else {
+        let Some(blob) = store.read(*digest, *limit)? else {
             continue;
         };
-        let size = blob.metadata().map_err(failed)?.len();
-        append(&mut tar, &format!("{BLOBS}{}", digest.hex()), size, blob).map_err(failed)?;
+        let size = blob.len() as u64;
+        append(&mut tar, &format!("{BLOBS}{}", digest.hex()), size, &*blob).map_err(failed)?;
     }
     tar.into_inner().map_err(failed)
 }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::ArchiveError;
 use super::layout::{self, BLOBS, INDEX, MARK, MAX_MARK_BYTES};
 use super::members::{Content, Members};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Hasher, VerifiedBytes};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES, MAX_STORE_INDEX_BYTES};
 use crate::manifest::{self, Document, ManifestError};
 use crate::printable::printable;
@@ -196,7 +196,9 @@ fn dir_entries(
 /// skopeo and podman copy a plain layer of a docker-archive under the media type of a compressed one, as Docker's
 /// manifests have no other. Such a manifest is written anew with the right one.
 fn with_plain_layer(members: &Members, manifest: &[u8]) -> Result<Option<Vec<u8>>, ArchiveError> {
-    let Ok((Document::Image(image), _)) = manifest::parse(manifest, None) else {
+    let Ok((Document::Image(image), _)) =
+        manifest::parse(&VerifiedBytes::hash(manifest.to_vec()), None)
+    else {
         // What is wrong with it, if anything, is said when it is read.
         return Ok(None);
     };

@@ -1,19 +1,18 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::form::Form;
 use super::members::Members;
 use super::{ArchiveError, Input};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, VerifiedBytes};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
-use crate::manifest::{self, Descriptor, Document, ImageManifest, ManifestError};
+use crate::manifest::{self, Document, ImageManifest, ManifestError};
 use crate::platform::Platform;
 use crate::pull::{Contents, Wanted};
 use crate::reference::Reference;
 use crate::store::links::Links;
-use crate::store::{Entry, Named, NewBlob, Store, StoreAction, StoreError, Writer};
+use crate::store::{Entry, Named, NewBlob, Store, StoreError, Writer};
 
 /// Most files of an archive: 65536, some twenty thousand images.
 pub const MAX_ARCHIVE_ENTRIES: usize = 65_536;
@@ -128,8 +127,8 @@ pub fn import_from(
         })
         .collect();
     let blobs = std::mem::take(&mut load.blobs)
-        .into_iter()
-        .filter_map(|(digest, blob)| Some((blob?, digest)))
+        .into_values()
+        .flatten()
         .collect();
     writer.commit(blobs, &names)?;
     Ok(imported)
@@ -155,13 +154,13 @@ impl Archive {
         Ok((archive, entries))
     }
 
-    /// A blob's content, whose digest was not checked; `None` when it is not there.
-    fn content(
+    /// A blob, read once and hashed; `None` when it is not there.
+    fn blob(
         &self,
         name: &Reference,
         digest: Digest,
         limit: u64,
-    ) -> Result<Option<impl Read>, ArchiveError> {
+    ) -> Result<Option<VerifiedBytes>, ArchiveError> {
         let Some(content) = self.form.blob(&self.members, digest)? else {
             return Ok(None);
         };
@@ -174,7 +173,16 @@ impl Archive {
                 limit,
             });
         }
-        Ok(Some(content.reader))
+        let mut bytes = Vec::new();
+        let read = content.reader.take(found).read_to_end(&mut bytes);
+        read.map_err(|source| self.failed(source))?;
+        VerifiedBytes::with_digest(bytes, digest)
+            .map(Some)
+            .map_err(|found| ArchiveError::Damaged {
+                name: name.to_string(),
+                digest,
+                found,
+            })
     }
 
     fn failed(&self, source: io::Error) -> ArchiveError {
@@ -209,34 +217,14 @@ impl Load<'_> {
         }
     }
 
-    /// A document in memory; `None` when it is not there.
-    fn read(&self, name: &Reference, digest: Digest) -> Result<Option<Vec<u8>>, ArchiveError> {
-        let Some(mut content) = self.archive.content(name, digest, MAX_MANIFEST_BYTES)? else {
-            return Ok(None);
-        };
-        let mut bytes = Vec::new();
-        content
-            .read_to_end(&mut bytes)
-            .map_err(|source| self.archive.failed(source))?;
-        let found = Digest::of(&bytes);
-        if found != digest {
-            return Err(ArchiveError::Damaged {
-                name: name.to_string(),
-                digest,
-                found,
-            });
-        }
-        Ok(Some(bytes))
-    }
-
     fn document(
         &self,
         name: &Reference,
         digest: Digest,
         media_type: &str,
         size: u64,
-    ) -> Result<Option<Document>, ArchiveError> {
-        let Some(bytes) = self.read(name, digest)? else {
+    ) -> Result<Option<(Document, VerifiedBytes)>, ArchiveError> {
+        let Some(bytes) = self.archive.blob(name, digest, MAX_MANIFEST_BYTES)? else {
             return Ok(None);
         };
         let refused = |source| ArchiveError::Manifest {
@@ -252,11 +240,13 @@ impl Load<'_> {
             }));
         }
         let parsed = manifest::parse(&bytes, Some(media_type));
-        parsed.map(|(document, _)| Some(document)).map_err(refused)
+        parsed
+            .map(|(document, _)| Some((document, bytes)))
+            .map_err(refused)
     }
 
     fn subject(&self, name: &Reference, entry: &Entry) -> Result<Option<Digest>, ArchiveError> {
-        let bytes = self.read(name, entry.digest)?;
+        let bytes = self.archive.blob(name, entry.digest, MAX_MANIFEST_BYTES)?;
         Ok(bytes.and_then(|bytes| Links::of(&bytes).subject))
     }
 
@@ -276,18 +266,18 @@ impl Load<'_> {
                     limit: MAX_ABOUT_DOCUMENTS,
                 });
             }
-            let Some(bytes) = self.read(name, digest)? else {
+            let Some(bytes) = self.archive.blob(name, digest, MAX_MANIFEST_BYTES)? else {
                 if digest == entry.digest {
                     return Err(Self::missing(name, digest));
                 }
                 continue;
             };
-            self.take(name, digest, MAX_MANIFEST_BYTES)?;
+            self.keep(&bytes)?;
             let links = Links::of(&bytes);
             for content in links.contents {
                 match self.take(name, content, MAX_LAYER_BYTES) {
                     Err(ArchiveError::Missing { .. }) => {}
-                    taken => taken?,
+                    taken => drop(taken?),
                 }
             }
             documents.extend(links.documents);
@@ -296,10 +286,10 @@ impl Load<'_> {
     }
 
     fn image(&mut self, name: &Reference, entry: &Entry) -> Result<Found, ArchiveError> {
-        let document = self
+        let (document, bytes) = self
             .document(name, entry.digest, &entry.media_type, entry.size)?
             .ok_or_else(|| Self::missing(name, entry.digest))?;
-        self.take(name, entry.digest, MAX_MANIFEST_BYTES)?;
+        self.keep(&bytes)?;
         let refused = |source| ArchiveError::Manifest {
             name: name.to_string(),
             source,
@@ -325,12 +315,14 @@ impl Load<'_> {
                     match self.document(name, digest, &descriptor.media_type, descriptor.size)? {
                         // Only the platforms that were asked for are in an archive.
                         None => first_missing = first_missing.or(Some(digest)),
-                        Some(Document::Image(manifest)) => {
-                            self.take(name, digest, MAX_MANIFEST_BYTES)?;
+                        Some((Document::Image(manifest), bytes)) => {
+                            self.keep(&bytes)?;
                             let platform = descriptor.platform();
                             platforms.extend(self.open(name, platform, digest, &manifest)?);
                         }
-                        Some(Document::Index(_)) => return Err(refused(ManifestError::Nested)),
+                        Some((Document::Index(_), _)) => {
+                            return Err(refused(ManifestError::Nested));
+                        }
                     }
                 }
                 if platforms.is_empty() {
@@ -353,13 +345,8 @@ impl Load<'_> {
         digest: Digest,
         manifest: &ImageManifest,
     ) -> Result<Option<Platform>, ArchiveError> {
-        self.content(name, &manifest.config, MAX_CONFIG_BYTES)?;
-        self.content(name, &manifest.layer, MAX_LAYER_BYTES)?;
-        let mut config = Vec::new();
-        self.taken(manifest.config.digest)?
-            .read_to_end(&mut config)
-            .map_err(|source| self.archive.failed(source))?;
-        let layer = self.taken(manifest.layer.digest)?;
+        let config = self.take(name, manifest.config.digest, MAX_CONFIG_BYTES)?;
+        let layer = self.take(name, manifest.layer.digest, MAX_LAYER_BYTES)?;
         let wanted = Wanted {
             reference: name,
             platform: platform.as_ref(),
@@ -378,85 +365,53 @@ impl Load<'_> {
                 file: self.archive.path.clone(),
                 source: Box::new(source),
             });
-        drop(layer);
-        for digest in [manifest.config.digest, manifest.layer.digest] {
-            if let Some(Some(blob)) = self.blobs.get_mut(&digest) {
-                blob.close();
-            }
-        }
         Ok(Some(opened?.platform))
     }
 
-    /// A configuration or layer, by its descriptor.
-    fn content(
+    /// A blob, from the store where that has it, else from the archive; then it is put beside the store.
+    fn take(
         &mut self,
         name: &Reference,
-        descriptor: &Descriptor,
+        digest: Digest,
         limit: u64,
-    ) -> Result<(), ArchiveError> {
-        self.take(name, descriptor.digest, limit)
-    }
-
-    /// Copies a blob beside the store, unless the store has it.
-    fn take(&mut self, name: &Reference, digest: Digest, limit: u64) -> Result<(), ArchiveError> {
-        if self.blobs.contains_key(&digest) {
-            return Ok(());
-        }
-        match self.store.blob(digest, limit) {
-            Ok(Some(_)) => {
-                self.blobs.insert(digest, None);
-                return Ok(());
+    ) -> Result<VerifiedBytes, ArchiveError> {
+        match self.store.read(digest, limit) {
+            Ok(Some(bytes)) => {
+                self.blobs.entry(digest).or_insert(None);
+                return Ok(bytes);
             }
             // One that was set aside comes anew.
             Ok(None) | Err(StoreError::Damaged { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let mut content = self
+        let bytes = self
             .archive
-            .content(name, digest, limit)?
+            .blob(name, digest, limit)?
             .ok_or_else(|| Self::missing(name, digest))?;
-        let mut blob = self.writer.blob()?;
-        let mut hasher = Hasher::default();
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let count = content
-                .read(&mut buffer)
-                .map_err(|source| self.archive.failed(source))?;
-            if count == 0 {
-                break;
-            }
-            let piece = buffer.get(..count).unwrap_or_default();
-            hasher.update(piece);
-            blob.write_all(piece).map_err(|source| StoreError::Io {
-                action: StoreAction::Write,
-                path: self.store.dir().to_owned(),
-                source,
-            })?;
-        }
-        let found = hasher.finish();
-        if found != digest {
-            return Err(ArchiveError::Damaged {
-                name: name.to_string(),
-                digest,
-                found,
-            });
-        }
-        blob.close();
-        self.blobs.insert(digest, Some(blob));
-        Ok(())
+        self.put(&bytes)?;
+        Ok(bytes)
     }
 
-    /// A blob that was taken, open at its start.
-    fn taken(&mut self, digest: Digest) -> Result<File, ArchiveError> {
-        let failed = |source| StoreError::Io {
-            action: StoreAction::Read,
-            path: self.store.dir().to_owned(),
-            source,
-        };
-        if let Some(Some(blob)) = self.blobs.get_mut(&digest) {
-            return Ok(blob.reader()?.try_clone().map_err(failed)?);
+    /// Puts a document beside the store, unless the store has it.
+    fn keep(&mut self, bytes: &VerifiedBytes) -> Result<(), ArchiveError> {
+        let digest = bytes.digest();
+        if self.blobs.contains_key(&digest) {
+            return Ok(());
         }
-        let kept = self.store.blob(digest, MAX_LAYER_BYTES)?;
-        Ok(kept.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?)
+        match self.store.read(digest, MAX_MANIFEST_BYTES) {
+            Ok(Some(_)) => {
+                self.blobs.insert(digest, None);
+                Ok(())
+            }
+            Ok(None) | Err(StoreError::Damaged { .. }) => self.put(bytes),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn put(&mut self, bytes: &VerifiedBytes) -> Result<(), ArchiveError> {
+        if let btree_map::Entry::Vacant(place) = self.blobs.entry(bytes.digest()) {
+            place.insert(Some(self.writer.blob(bytes)?));
+        }
+        Ok(())
     }
 }

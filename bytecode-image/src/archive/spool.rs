@@ -153,7 +153,7 @@ fn spool(
         source,
     };
     let writer = store.writer()?;
-    let mut blob = writer.blob()?;
+    let mut file = writer.unnamed_file()?;
     let mut buffer = vec![0; 64 << 10];
     let mut written = 0_u64;
     loop {
@@ -175,9 +175,9 @@ fn spool(
                 limit: MAX_SPOOLED_BYTES,
             });
         }
-        blob.write_all(buffer.get(..count).unwrap_or_default())
+        file.write_all(buffer.get(..count).unwrap_or_default())
             .map_err(unwritten)?;
     }
-    // The name goes with the blob, the content with the handle.
-    Ok(blob.reader()?.try_clone().map_err(unwritten)?)
+    file.rewind().map_err(unwritten)?;
+    Ok(file)
 }

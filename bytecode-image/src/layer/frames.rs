@@ -11,6 +11,7 @@ pub(crate) struct Frames<R: Read> {
     source: BufReader<R>,
     decoder: FrameDecoder,
     inside: bool,
+    count: usize,
 }
 
 impl<R: Read> Frames<R> {
@@ -21,7 +22,13 @@ impl<R: Read> Frames<R> {
             source: BufReader::new(source),
             decoder,
             inside: false,
+            count: 0,
         }
+    }
+
+    /// How many frames with content were begun.
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
     /// Goes to the start of the next frame with content; `false` at the end of the stream.
@@ -31,7 +38,10 @@ impl<R: Read> Frames<R> {
                 return Ok(false);
             }
             match self.decoder.reset(&mut self.source) {
-                Ok(()) => return Ok(true),
+                Ok(()) => {
+                    self.count += 1;
+                    return Ok(true);
+                }
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
                     length,
                     ..
@@ -65,6 +75,11 @@ impl<R: Read> Read for Frames<R> {
             let count = self.decoder.read(buffer)?;
             if count > 0 || buffer.is_empty() {
                 return Ok(count);
+            }
+            // The decoder reads the frame's checksum and leaves it to others.
+            let written = self.decoder.get_checksum_from_data();
+            if written.is_some() && written != self.decoder.get_calculated_checksum() {
+                return Err(io::Error::other("the checksum of a frame is wrong"));
             }
             self.inside = false;
         }

@@ -1,16 +1,16 @@
 //! The layer of a bytecode image: a tar, plain, gzip or zstd, with one eBPF object in it.
 
 pub(crate) mod frames;
+mod unpack;
 
-use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Component, Path};
-use std::rc::Rc;
 
 use bytecode_object::{MAX_OBJECT_BYTES, ObjectError, ObjectInfo};
 
-use crate::limits::{MAX_LAYER_ENTRIES, MAX_UNPACKED_BYTES};
+use crate::digest::{Digest, DigestError, VerifiedBytes};
+use crate::limits::MAX_LAYER_ENTRIES;
 use crate::printable::printable;
 
 /// How much of a path or media type a message shows.
@@ -82,7 +82,36 @@ pub enum LayerError {
     /// Damaged tar, gzip or zstd.
     #[error("it cannot be unpacked")]
     Unpack(#[source] io::Error),
-    /// More than [`MAX_UNPACKED_BYTES`]: damaged, or a bomb.
+    /// Bytes after the end, which other tools may read as something else.
+    #[error("it goes on after the end of its {what}, with {bytes} bytes: expected nothing there")]
+    Trailing {
+        /// `gzip stream`, `zstd stream` or `tar archive`.
+        what: &'static str,
+        /// How many.
+        bytes: usize,
+    },
+    /// Content that its configuration does not name.
+    #[error(
+        "it unpacks to content with digest {found}: expected {expected}, the DiffID in its configuration"
+    )]
+    DiffId {
+        /// In the configuration.
+        expected: Digest,
+        /// Digest of the tar.
+        found: Digest,
+    },
+    /// A configuration for another number of layers.
+    #[error(
+        "its configuration has {found} DiffIDs (`rootfs.diff_ids`): expected one, for its one layer"
+    )]
+    DiffIds {
+        /// How many.
+        found: usize,
+    },
+    /// A DiffID that cannot be compared.
+    #[error("the DiffID in its configuration cannot be used")]
+    DiffIdForm(#[source] DigestError),
+    /// More than [`MAX_UNPACKED_BYTES`](crate::limits::MAX_UNPACKED_BYTES): damaged, or a bomb.
     #[error("it unpacks to more than the {limit} bytes that are allowed")]
     TooLarge {
         /// The cap.
@@ -132,44 +161,51 @@ fn joined(files: &[OtherFile]) -> String {
 
 /// Reads a layer (the bytes as they were sent, of this media type) and gives the one eBPF object in it.
 ///
-/// Other regular files are passed over; folders too. Memory: the object and one other file at a time.
+/// The layer is unpacked to its very end, and the digest of all of its tar compared with the one DiffID of its
+/// configuration, where that has any. Other regular files are passed over; folders too.
 ///
 /// # Errors
 ///
-/// When the layer cannot be unpacked within its caps, has anything but files and folders, or not exactly one object.
-pub fn read_object(reader: impl Read, media_type: &str) -> Result<LayerObject, LayerError> {
+/// When the layer cannot be unpacked within its caps, is cut off, goes on after its end, has another DiffID, has anything
+/// but files and folders, or not exactly one object.
+pub fn read_object(
+    layer: &VerifiedBytes,
+    media_type: &str,
+    diff_ids: Option<&[String]>,
+) -> Result<LayerObject, LayerError> {
     let packing = MEDIA_TYPES
         .iter()
         .find(|(known, _)| *known == media_type)
         .map(|(_, packing)| *packing);
-    match packing {
-        None => Err(LayerError::MediaType {
+    let Some(packing) = packing else {
+        return Err(LayerError::MediaType {
             found: printable(media_type, MESSAGE_CHARS),
-        }),
-        Some(Packing::Plain) => from_tar(reader),
-        Some(Packing::Gzip) => from_tar(flate2::read::MultiGzDecoder::new(reader)),
-        Some(Packing::Zstd) => from_tar(frames::Frames::new(reader)),
-    }
-}
-
-fn from_tar(reader: impl Read) -> Result<LayerObject, LayerError> {
-    let over = Rc::new(Cell::new(false));
-    let capped = Capped {
-        inner: reader,
-        left: MAX_UNPACKED_BYTES,
-        over: Rc::clone(&over),
+        });
     };
-    let mut archive = tar::Archive::new(capped);
-    choose(&mut archive).map_err(|error| match error {
-        // What the tar reader makes of a stream that the cap cut off is not what is wrong with it.
-        LayerError::Unpack(_) if over.get() => LayerError::TooLarge {
-            limit: MAX_UNPACKED_BYTES,
-        },
-        error => error,
-    })
+    let expected = match diff_ids {
+        None => None,
+        Some([diff_id]) => Some(Digest::parse(diff_id).map_err(LayerError::DiffIdForm)?),
+        Some(several) => {
+            return Err(LayerError::DiffIds {
+                found: several.len(),
+            });
+        }
+    };
+    let tar = unpack::unpack(layer, packing, expected)?;
+    let mut archive = tar::Archive::new(&*tar);
+    let object = choose(&mut archive)?;
+    let rest = archive.into_inner();
+    // Padding; everything else would be the content of another archive.
+    if rest.iter().any(|byte| *byte != 0) {
+        return Err(LayerError::Trailing {
+            what: "tar archive",
+            bytes: rest.len(),
+        });
+    }
+    Ok(object)
 }
 
-fn choose(archive: &mut tar::Archive<impl Read>) -> Result<LayerObject, LayerError> {
+fn choose(archive: &mut tar::Archive<&[u8]>) -> Result<LayerObject, LayerError> {
     let mut object: Option<LayerObject> = None;
     let mut others = Vec::new();
     for (number, entry) in archive.entries().map_err(LayerError::Unpack)?.enumerate() {
@@ -240,29 +276,6 @@ fn kind_name(kind: tar::EntryType) -> &'static str {
         tar::EntryType::Fifo => "a pipe",
         tar::EntryType::GNUSparse => "a sparse file",
         _ => "of an unknown kind",
-    }
-}
-
-/// Ends with an error, not in silence, when more than `left` bytes come.
-struct Capped<R> {
-    inner: R,
-    left: u64,
-    over: Rc<Cell<bool>>,
-}
-
-impl<R: Read> Read for Capped<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        match self.left.checked_sub(count as u64) {
-            Some(left) => {
-                self.left = left;
-                Ok(count)
-            }
-            None => {
-                self.over.set(true);
-                Err(io::Error::from(io::ErrorKind::FileTooLarge))
-            }
-        }
     }
 }
 

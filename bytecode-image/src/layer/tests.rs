@@ -4,6 +4,7 @@ use object::Endianness;
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::MAX_UNPACKED_BYTES;
 
 #[path = "../../tests/registry/elf.rs"]
 mod elf;
@@ -47,8 +48,17 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
 }
 
+fn read(bytes: &[u8], media_type: &str, tar: Option<&[u8]>) -> Result<LayerObject, LayerError> {
+    let diff_ids = tar.map(|tar| vec![Digest::of(tar).to_string()]);
+    let layer = VerifiedBytes::hash(bytes.to_vec());
+    read_object(&layer, media_type, diff_ids.as_deref())
+}
+
 fn refused(bytes: &[u8], media_type: &str) -> String {
-    let error = read_object(bytes, media_type).unwrap_err();
+    text(read(bytes, media_type, None).unwrap_err())
+}
+
+fn text(error: LayerError) -> String {
     let source = std::error::Error::source(&error)
         .map(|source| format!(": {source}"))
         .unwrap_or_default();
@@ -63,21 +73,35 @@ fn one_object_in_every_packing() {
         file("LICENSE", b"text"),
         file("./pass.o", &object),
     ]);
-    // What follows the first frame or member counts: pigz and zstd:chunked write several, and skippable ones between.
+    // zstd:chunked and pzstd write several frames, and skippable ones between and after; eStargz several members.
     let half = tar.len() / 2;
-    let mut frames = zstd(&tar[..half]);
-    frames.extend_from_slice(b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc");
-    frames.extend(zstd(&tar[half..]));
-    let members = [gzip(&tar[..half]), gzip(&tar[half..])].concat();
+    let skipped = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc";
+    let frames = [
+        &zstd(&tar[..half])[..],
+        skipped,
+        &zstd(&tar[half..]),
+        skipped,
+    ]
+    .concat();
+    let estargz = [gzip(&tar[..half]), gzip(&tar[half..]), estargz_footer()].concat();
+    let mut named = flate2::GzBuilder::new()
+        .filename("layer.tar")
+        .comment("by hand")
+        .extra("extra")
+        .mtime(1)
+        .write(Vec::new(), flate2::Compression::best());
+    named.write_all(&tar).unwrap();
+    let named = named.finish().unwrap();
     for (bytes, media_type) in [
         (tar.clone(), PLAIN),
         (gzip(&tar), GZIP),
         (gzip(&tar), DOCKER),
-        (members, GZIP),
+        (named, GZIP),
+        (estargz, GZIP),
         (zstd(&tar), ZSTD),
         (frames, ZSTD),
     ] {
-        let read = read_object(bytes.as_slice(), media_type).unwrap();
+        let read = read(&bytes, media_type, Some(&tar)).unwrap();
         assert_eq!(
             (read.name.as_str(), &read.bytes),
             ("pass.o", &object),
@@ -85,6 +109,148 @@ fn one_object_in_every_packing() {
         );
         assert!(read.info.programs.contains_key("pass"));
     }
+}
+
+/// The last member of an eStargz layer.
+fn estargz_footer() -> Vec<u8> {
+    let footer = flate2::GzBuilder::new()
+        .extra("SG\x16\x000000000000000400STARGZ")
+        .write(Vec::new(), flate2::Compression::none());
+    let footer = footer.finish().unwrap();
+    assert_eq!(footer.len(), 51);
+    footer
+}
+
+/// GNU tar pads to 10 KiB, other tools leave the end-of-archive mark out.
+#[test]
+fn padding_is_not_content() {
+    let tar = tar_of(&[file("pass.o", &xdp())]);
+    let unmarked = &tar[..tar.len() - 1024];
+    let padded = [&tar[..], &[0; 10 << 10]].concat();
+    for tar in [unmarked, &tar, &padded] {
+        for (bytes, media_type) in [(tar.to_vec(), PLAIN), (gzip(tar), GZIP), (zstd(tar), ZSTD)] {
+            read(&bytes, media_type, Some(tar)).unwrap();
+            read(&bytes, media_type, None).unwrap();
+        }
+    }
+}
+
+/// A layer is cut off anywhere, or goes on after its end: with and without a DiffID.
+#[test]
+fn layers_end_where_they_end() {
+    let tar = tar_of(&[file("pass.o", &xdp())]);
+    let other = tar_of(&[file("other.o", b"hello")]);
+    for (bytes, media_type) in [(gzip(&tar), GZIP), (zstd(&tar), ZSTD)] {
+        for cut in [1, 4, 5, 8, 9, 30, 100, bytes.len() / 2, bytes.len() - 1] {
+            let short = &bytes[..bytes.len() - cut];
+            for tar in [None, Some(&tar[..])] {
+                let error = text(read(short, media_type, tar).unwrap_err());
+                assert!(
+                    error.contains("cannot be unpacked"),
+                    "{media_type} {cut}: {error}"
+                );
+            }
+        }
+        let garbage: [&[u8]; 5] = [
+            b"\0",
+            b"garbage",
+            &[0; 512],
+            &tar,
+            &bytes[..bytes.len() - 1],
+        ];
+        for more in garbage {
+            let long = [&bytes[..], more].concat();
+            for tar in [None, Some(&tar[..])] {
+                let error = text(read(&long, media_type, tar).unwrap_err());
+                let expected = error.contains("goes on after the end of its gzip stream")
+                    || error.contains("cannot be unpacked");
+                assert!(expected, "{media_type} {more:?}: {error}");
+            }
+        }
+        // A second member or frame, whatever is in it.
+        for more in [&b""[..], &[0; 1024], &tar, &other] {
+            let second = match media_type {
+                GZIP => gzip(more),
+                _ => zstd(more),
+            };
+            let long = [&bytes[..], &second].concat();
+            let error = text(read(&long, media_type, None).unwrap_err());
+            assert!(error.contains("goes on after the end of its "), "{error}");
+            if media_type == GZIP || !more.is_empty() {
+                let error = text(read(&long, media_type, Some(&tar)).unwrap_err());
+                let expected = error.contains("goes on after the end of its gzip stream")
+                    || error.contains("expected sha256:");
+                assert!(expected, "{error}");
+            }
+        }
+    }
+    // Members of eStargz are refused without a DiffID, and with another one.
+    let several = [gzip(&tar), gzip(&other), estargz_footer()].concat();
+    assert!(refused(&several, GZIP).contains("goes on after the end of its gzip stream"));
+    let error = text(read(&several, GZIP, Some(&tar)).unwrap_err());
+    assert!(error.contains("the DiffID in its configuration"), "{error}");
+    // A second archive that only some tools would read, with the DiffID of both.
+    let both = [&tar[..], &other].concat();
+    for (bytes, media_type) in [
+        (both.clone(), PLAIN),
+        (gzip(&both), GZIP),
+        (zstd(&both), ZSTD),
+    ] {
+        let error = text(read(&bytes, media_type, Some(&both)).unwrap_err());
+        assert!(
+            error.contains("after the end of its tar archive"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn the_diff_id_decides() {
+    let tar = tar_of(&[file("pass.o", &xdp())]);
+    for (bytes, media_type) in [(tar.clone(), PLAIN), (gzip(&tar), GZIP), (zstd(&tar), ZSTD)] {
+        let error = text(read(&bytes, media_type, Some(b"other")).unwrap_err());
+        let expected = format!(
+            "it unpacks to content with digest {}: expected {}, the DiffID in its configuration",
+            Digest::of(&tar),
+            Digest::of(b"other")
+        );
+        assert_eq!(error, expected);
+        let layer = VerifiedBytes::hash(bytes);
+        let cases: [(&[&str], &str); 4] = [
+            (&[], "its configuration has 0 DiffIDs"),
+            (
+                &["sha256:00", "sha256:00"],
+                "its configuration has 2 DiffIDs",
+            ),
+            (
+                &["sha256:00"],
+                "the DiffID in its configuration cannot be used",
+            ),
+            (
+                &["sha512:00"],
+                "the DiffID in its configuration cannot be used",
+            ),
+        ];
+        for (diff_ids, expected) in cases {
+            let diff_ids: Vec<String> = diff_ids.iter().map(ToString::to_string).collect();
+            let error = read_object(&layer, media_type, Some(&diff_ids)).unwrap_err();
+            assert!(error.to_string().starts_with(expected), "{error}");
+        }
+    }
+}
+
+/// The checksums of both formats are compared with what was unpacked.
+#[test]
+fn spoiled_checksums_are_refused() {
+    let tar = tar_of(&[file("pass.o", &xdp())]);
+    let mut packed = gzip(&tar);
+    let at = packed.len() - 8;
+    packed[at] ^= 1;
+    assert!(refused(&packed, GZIP).contains("cannot be unpacked"));
+    let mut packed = zstd(&tar);
+    let at = packed.len() - 1;
+    packed[at] ^= 1;
+    assert!(refused(&packed, ZSTD).contains("cannot be unpacked"));
 }
 
 #[test]
@@ -197,7 +363,8 @@ proptest! {
             let length = bytes.len();
             bytes[at % length] = value;
             bytes.truncate(length - cut % length);
-            let _ = read_object(bytes.as_slice(), media_type);
+            let _ = read(&bytes, media_type, None);
+            let _ = read(&bytes, media_type, Some(&tar));
         }
     }
 }

@@ -36,7 +36,7 @@ fn index_of(entries: &[(&str, &str)]) -> ImageIndex {
         r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
         entries.join(",")
     );
-    match parse(text.as_bytes(), None).unwrap() {
+    match parse(&VerifiedBytes::hash(text.as_bytes().to_vec()), None).unwrap() {
         (Document::Index(index), media_type) => {
             assert_eq!(media_type, OCI_IMAGE_INDEX_MEDIA_TYPE);
             index
@@ -69,7 +69,8 @@ fn accepted() {
     ];
     for (inside, outside, expected) in cases {
         let text = image_with(inside, &[5], r#","annotations":{"a":"b"},"unknown":1"#);
-        let (document, media_type) = parse(text.as_bytes(), outside).unwrap();
+        let (document, media_type) =
+            parse(&VerifiedBytes::hash(text.as_bytes().to_vec()), outside).unwrap();
         assert_eq!(media_type, expected);
         let Document::Image(image) = document else {
             panic!("an image")
@@ -138,7 +139,9 @@ fn refused() {
         ),
     ];
     for (text, outside, message) in cases {
-        let error = parse(text.as_bytes(), outside).unwrap_err().to_string();
+        let error = parse(&VerifiedBytes::hash(text.as_bytes().to_vec()), outside)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(message), "{text}: {error}");
     }
 }
@@ -184,30 +187,44 @@ fn chosen() {
 
 #[test]
 fn configurations() {
-    let full = br#"{"architecture":"arm","os":"linux","variant":"v7","rootfs":{},"config":{"Labels":{"a":"b"}}}"#;
-    let config = ImageConfig::parse(full).unwrap();
+    let full = r#"{"architecture":"arm","os":"linux","variant":"v7","rootfs":{"diff_ids":["sha256:x"]},"config":{"Labels":{"a":"b"}}}"#;
+    let config = ImageConfig::parse(&VerifiedBytes::hash(full)).unwrap();
     assert_eq!(config.platform, Some("linux/arm/v7".parse().unwrap()));
     assert_eq!(
         config.labels,
         BTreeMap::from([("a".to_owned(), "b".to_owned())])
     );
+    assert_eq!(config.diff_ids, Some(vec!["sha256:x".to_owned()]));
     for text in [
         r#"{}"#,
         r#"{"config":null}"#,
         r#"{"config":{"Labels":null}}"#,
         r#"{"os":"linux"}"#,
+        r#"{"rootfs":null}"#,
+        r#"{"rootfs":{"type":"layers"}}"#,
+        r#"{"rootfs":{"diff_ids":null}}"#,
     ] {
-        let config = ImageConfig::parse(text.as_bytes()).unwrap();
+        let config = ImageConfig::parse(&VerifiedBytes::hash(text.as_bytes().to_vec())).unwrap();
         assert_eq!(
             config,
             ImageConfig {
                 platform: None,
-                labels: BTreeMap::new()
+                labels: BTreeMap::new(),
+                diff_ids: None
             },
             "{text}"
         );
     }
-    for text in ["", "[1]", r#"{"config":{"Labels":{"a":1}}}"#, r#"{"os":7}"#] {
-        assert!(ImageConfig::parse(text.as_bytes()).is_err(), "{text}");
+    for text in [
+        "",
+        "[1]",
+        r#"{"config":{"Labels":{"a":1}}}"#,
+        r#"{"os":7}"#,
+        r#"{"rootfs":{"diff_ids":"x"}}"#,
+    ] {
+        assert!(
+            ImageConfig::parse(&VerifiedBytes::hash(text.as_bytes().to_vec())).is_err(),
+            "{text}"
+        );
     }
 }

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::pin::Pin;
 
 use futures_util::future::{LocalBoxFuture, MaybeDone, join, join_all, maybe_done};
@@ -12,12 +11,12 @@ use serde_json::json;
 
 use super::signatures::{Needed, told, unproven};
 use super::{PullError, Trust, Verdict};
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifiedBytes};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 use crate::reference::Reference;
 use crate::registry::{Client, Patience, RawDocument, RegistryError};
 use crate::store::links::Links;
-use crate::store::{Named, NewBlob, Store, StoreAction, StoreError, Writer};
+use crate::store::{Named, NewBlob, Store, StoreError, Writer};
 use crate::verify::limits::MAX_SIGNATURES;
 use crate::verify::{
     self, Candidate, SignatureManifest, Subject, referrers, referrers_tag, signature_tag,
@@ -47,7 +46,7 @@ struct Found {
     document: RawDocument,
     manifest: SignatureManifest,
     /// What it names, as far as it could be had.
-    contents: BTreeMap<Digest, Vec<u8>>,
+    contents: BTreeMap<Digest, VerifiedBytes>,
 }
 
 /// Bytes that may still be fetched.
@@ -266,7 +265,7 @@ impl Beside {
         budget: &Budget,
         signatures: &BTreeMap<Digest, u64>,
         links: Vec<Digest>,
-    ) -> BTreeMap<Digest, Vec<u8>> {
+    ) -> BTreeMap<Digest, VerifiedBytes> {
         let mut contents = BTreeMap::new();
         let mut wanted: Vec<Digest> = links;
         wanted.sort();
@@ -368,7 +367,7 @@ impl Beside {
             let media_type = oci_client::manifest::OCI_IMAGE_INDEX_MEDIA_TYPE;
             let index =
                 json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests});
-            let bytes = index.to_string().into_bytes();
+            let bytes = VerifiedBytes::hash(index.to_string().into_bytes());
             kept.blob(store, writer, &bytes)?;
             kept.name(reference, &referrers_tag(about), media_type, &bytes);
         }
@@ -379,35 +378,33 @@ impl Beside {
 /// What is to be committed of signatures.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    pub(super) blobs: Vec<(NewBlob, Digest)>,
+    pub(super) blobs: Vec<NewBlob>,
     names: Vec<(Reference, String, Digest, u64)>,
 }
 
 impl Kept {
-    fn blob(&mut self, store: &Store, writer: &Writer<'_>, bytes: &[u8]) -> Result<(), StoreError> {
-        let digest = Digest::of(bytes);
-        let known = self.blobs.iter().any(|(_, known)| *known == digest);
-        if known || matches!(store.blob(digest, MAX_MANIFEST_BYTES), Ok(Some(_))) {
+    fn blob(
+        &mut self,
+        store: &Store,
+        writer: &Writer<'_>,
+        bytes: &VerifiedBytes,
+    ) -> Result<(), StoreError> {
+        let digest = bytes.digest();
+        let known = self.blobs.iter().any(|known| known.digest() == digest);
+        if known || matches!(store.read(digest, MAX_MANIFEST_BYTES), Ok(Some(_))) {
             return Ok(());
         }
-        let mut blob = writer.blob()?;
-        blob.write_all(bytes).map_err(|source| StoreError::Io {
-            action: StoreAction::Write,
-            path: store.dir().to_owned(),
-            source,
-        })?;
-        blob.close();
-        self.blobs.push((blob, digest));
+        self.blobs.push(writer.blob(bytes)?);
         Ok(())
     }
 
-    fn name(&mut self, reference: &Reference, tag: &str, media_type: &str, bytes: &[u8]) {
+    fn name(&mut self, reference: &Reference, tag: &str, media_type: &str, bytes: &VerifiedBytes) {
         // Every repository and every tag that is made of a digest go together.
         if let Ok(name) = format!("{}:{tag}", reference.name()).parse() {
             self.names.push((
                 name,
                 media_type.to_owned(),
-                Digest::of(bytes),
+                bytes.digest(),
                 bytes.len() as u64,
             ));
         }

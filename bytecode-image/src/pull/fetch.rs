@@ -1,8 +1,6 @@
 //! Images from a registry: what the store has already is not fetched again, and what is refused is not kept.
 
-use std::fs::File;
 use std::future::poll_fn;
-use std::io::{Read, Write};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +11,7 @@ use futures_util::future::try_join;
 use super::beside::{Begun, Search};
 use super::signatures::{self, Needed};
 use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Verdict, Wanted, aside, local};
-use crate::digest::Digest;
+use crate::digest::VerifiedBytes;
 use crate::host::registries_conf::Endpoint;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document, ImageManifest, ManifestError};
@@ -21,22 +19,13 @@ use crate::platform::Platform;
 use crate::progress::{Progress, Transfer};
 use crate::reference::Reference;
 use crate::registry::{Action, Client, Fetched, ReachError, Reason, RegistryError};
-use crate::store::{Named, NewBlob, Store, StoreAction, StoreError, Writer};
+use crate::store::{Named, NewBlob, Store, StoreError, Writer};
 use crate::verify::Signer;
 
-/// A blob: in the store already, or beside it until the whole image has passed.
-enum Blob {
-    Kept(File),
-    New(NewBlob),
-}
-
-impl Blob {
-    fn reader(&mut self) -> Result<&File, StoreError> {
-        match self {
-            Self::Kept(file) => Ok(file),
-            Self::New(blob) => blob.reader(),
-        }
-    }
+/// A blob in memory, and beside the store until the whole image has passed, unless the store has it.
+struct Blob {
+    bytes: VerifiedBytes,
+    new: Option<NewBlob>,
 }
 
 /// Asks the servers of the image in their order; the first that has it gives it.
@@ -177,7 +166,7 @@ async fn fetch_from(
         }
     };
     let writer = Writer::holding(store, lock);
-    let mut pending: Vec<(NewBlob, Digest)> = Vec::new();
+    let mut pending: Vec<NewBlob> = Vec::new();
     let search = Search::new(client, reference, &needed);
     let mut begun = None;
     let (manifest_digest, manifest) = match &named.document {
@@ -206,7 +195,7 @@ async fn fetch_from(
     let subject = signatures::subject(name, &named.bytes, manifest_digest)?;
     let patience = request.reach.patience();
     // Without its contents an image needs no signatures: they are not waited for then.
-    let ((mut config, mut layer), mut beside) = try_join(
+    let ((config, layer), mut beside) = try_join(
         contents(
             &source,
             store,
@@ -230,22 +219,14 @@ async fn fetch_from(
             proof.covered.digest()
         );
     }
-    let mut config_bytes = Vec::new();
-    let read = config.reader()?.read_to_end(&mut config_bytes);
-    read.map_err(|source| StoreError::Io {
-        action: StoreAction::Read,
-        path: store.dir().to_owned(),
-        source,
-    })?;
     // The registry was asked what the name stands for, and had nothing new to give.
-    let from_store =
-        pending.is_empty() && matches!((&config, &layer), (Blob::Kept(_), Blob::Kept(_)));
+    let from_store = pending.is_empty() && config.new.is_none() && layer.new.is_none();
     let mut image = Contents {
         digest: named.digest,
         manifest_digest,
         manifest: &manifest,
-        config: &config_bytes,
-        layer: layer.reader()?,
+        config: &config.bytes,
+        layer: &layer.bytes,
         from_store,
     }
     .open(&Wanted {
@@ -253,11 +234,7 @@ async fn fetch_from(
         platform: Some(&request.platform),
     })?;
 
-    for (blob, descriptor) in [(config, &manifest.config), (layer, &manifest.layer)] {
-        if let Blob::New(blob) = blob {
-            pending.push((blob, descriptor.digest));
-        }
-    }
+    pending.extend([config.new, layer.new].into_iter().flatten());
     let size = named.bytes.len() as u64;
     let (media_type, digest) = (named.media_type.as_str(), named.digest);
     let mut kept = beside.keep(store, &writer, name)?;
@@ -301,9 +278,9 @@ async fn contents(
     platform: &Platform,
     progress: &dyn Progress,
 ) -> Result<(Blob, Blob), PullError> {
-    let kept_config = sound(store.blob(manifest.config.digest, MAX_CONFIG_BYTES))?;
-    let kept_layer = sound(store.blob(manifest.layer.digest, MAX_LAYER_BYTES))?;
-    let missing = |kept: &Option<File>, descriptor: &Descriptor| {
+    let kept_config = sound(store.read(manifest.config.digest, MAX_CONFIG_BYTES))?;
+    let kept_layer = sound(store.read(manifest.layer.digest, MAX_LAYER_BYTES))?;
+    let missing = |kept: &Option<VerifiedBytes>, descriptor: &Descriptor| {
         if kept.is_none() { descriptor.size } else { 0 }
     };
     let total = missing(&kept_config, &manifest.config) + missing(&kept_layer, &manifest.layer);
@@ -313,18 +290,19 @@ async fn contents(
         progress.label(&format!("{image} layer {platform}"));
         Transfer::start(progress, total)
     });
-    let get = async |kept: Option<File>, descriptor: &Descriptor| {
-        if let Some(file) = kept {
+    let get = async |kept: Option<VerifiedBytes>, descriptor: &Descriptor| {
+        if let Some(bytes) = kept {
             log::debug!("the store has {} already", descriptor.digest);
-            return Ok::<_, PullError>(Blob::Kept(file));
+            return Ok::<_, PullError>(Blob { bytes, new: None });
         }
-        let mut blob = writer.blob()?;
-        source
-            .client
-            .blob(&source.endpoint.reference, descriptor, &mut blob, progress)
+        // At most as long as its descriptor says, which was held against the caps.
+        let client = &source.client;
+        let bytes = client
+            .blob(&source.endpoint.reference, descriptor, progress)
             .await?;
         log::debug!("fetched {} ({} bytes)", descriptor.digest, descriptor.size);
-        Ok(Blob::New(blob))
+        let new = Some(writer.blob(&bytes)?);
+        Ok(Blob { bytes, new })
     };
     try_join(
         get(kept_config, &manifest.config),
@@ -356,18 +334,11 @@ fn new_document(
     store: &Store,
     writer: &Writer<'_>,
     fetched: &Fetched,
-) -> Result<Option<(NewBlob, Digest)>, PullError> {
-    if sound(store.blob(fetched.digest, MAX_MANIFEST_BYTES))?.is_some() {
+) -> Result<Option<NewBlob>, PullError> {
+    if sound(store.read(fetched.digest, MAX_MANIFEST_BYTES))?.is_some() {
         return Ok(None);
     }
-    let mut blob = writer.blob()?;
-    blob.write_all(&fetched.bytes)
-        .map_err(|source| StoreError::Io {
-            action: StoreAction::Write,
-            path: store.dir().to_owned(),
-            source,
-        })?;
-    Ok(Some((blob, fetched.digest)))
+    Ok(Some(writer.blob(&fetched.bytes)?))
 }
 
 /// Takes a damaged blob, which the store has named and set aside, for one that is not there.

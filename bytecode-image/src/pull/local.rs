@@ -1,9 +1,7 @@
 //! Images that the store has: no lock, no socket, no write.
 
-use std::fs::File;
-
 use super::{BytecodeImage, Contents, Part, PullError, PullRequest, Wanted};
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifiedBytes};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document, ImageManifest, ManifestError};
 use crate::near::near;
@@ -19,8 +17,10 @@ pub(super) struct Located {
     pub(super) digest: Digest,
     pub(super) manifest_digest: Digest,
     manifest: Box<ImageManifest>,
-    config: Vec<u8>,
-    layer: File,
+    config: VerifiedBytes,
+    layer: VerifiedBytes,
+    /// What the name stands for, as it was read.
+    pub(super) named: VerifiedBytes,
 }
 
 impl Located {
@@ -64,26 +64,28 @@ pub(super) fn locate(
         }
         let outside = descriptor.map(|descriptor| descriptor.media_type.as_str());
         manifest::parse(&bytes, outside)
-            .map(|(document, _)| Some(document))
+            .map(|(document, _)| Some((document, bytes)))
             .map_err(refused)
     };
-    let (manifest_digest, manifest) = match document(digest, None)? {
-        None => return Ok(None),
-        Some(Document::Image(image)) => (digest, image),
-        Some(Document::Index(index)) => {
+    let Some((found, named)) = document(digest, None)? else {
+        return Ok(None);
+    };
+    let (manifest_digest, manifest) = match found {
+        Document::Image(image) => (digest, image),
+        Document::Index(index) => {
             let chosen = index.choose(platform).map_err(refused)?;
             match document(chosen.digest, Some(chosen))? {
                 // Only the platforms that were pulled are kept of an index.
                 None => return Ok(None),
-                Some(Document::Image(image)) => (chosen.digest, image),
-                Some(Document::Index(_)) => return Err(refused(ManifestError::Nested)),
+                Some((Document::Image(image), _)) => (chosen.digest, image),
+                Some((Document::Index(_), _)) => return Err(refused(ManifestError::Nested)),
             }
         }
     };
     let Some(config) = store.read(manifest.config.digest, MAX_CONFIG_BYTES)? else {
         return Ok(None);
     };
-    let Some(layer) = store.blob(manifest.layer.digest, MAX_LAYER_BYTES)? else {
+    let Some(layer) = store.read(manifest.layer.digest, MAX_LAYER_BYTES)? else {
         return Ok(None);
     };
     Ok(Some(Located {
@@ -93,6 +95,7 @@ pub(super) fn locate(
         manifest,
         config,
         layer,
+        named,
     }))
 }
 

@@ -8,7 +8,6 @@ mod signatures;
 mod trust;
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ pub use error::{Part, PullError};
 pub use trust::{Trust, Verdict};
 
 use self::local::Located;
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifiedBytes};
 use crate::labels::Labels;
 use crate::layer;
 use crate::manifest::{ImageConfig, ImageManifest, ManifestError};
@@ -233,11 +232,11 @@ fn locate_kept(
     name: &Reference,
     request: &PullRequest,
 ) -> Result<Option<Located>, PullError> {
-    let reader = store.reader();
+    let reader = store.reader()?;
     let found = local::locate(store, name, &request.platform)?;
     if found.is_none() && !reader.is_safe() {
         // The first removal ever makes the lock, and may have come between two blobs.
-        let reader = store.reader();
+        let reader = store.reader()?;
         if reader.is_safe() {
             return local::locate(store, name, &request.platform);
         }
@@ -245,14 +244,13 @@ fn locate_kept(
     Ok(found)
 }
 
-/// An image's digests, and its contents, whose digests were checked: what is left to do is the same for fetched and
-/// kept ones.
+/// An image's digests, and its contents: what is left to do is the same for fetched and kept ones.
 pub(crate) struct Contents<'a> {
     pub(crate) digest: Digest,
     pub(crate) manifest_digest: Digest,
     pub(crate) manifest: &'a ImageManifest,
-    pub(crate) config: &'a [u8],
-    pub(crate) layer: &'a File,
+    pub(crate) config: &'a VerifiedBytes,
+    pub(crate) layer: &'a VerifiedBytes,
     pub(crate) from_store: bool,
 }
 
@@ -273,13 +271,12 @@ impl Contents<'_> {
             part: Box::new(part),
         };
         // What the store had already was not counted on its way here.
-        let layer_length = self.layer.metadata().map_or(0, |found| found.len());
         for (what, descriptor, found) in [
-            ("config", &self.manifest.config, self.config.len() as u64),
-            ("layer", &self.manifest.layer, layer_length),
+            ("config", &self.manifest.config, self.config),
+            ("layer", &self.manifest.layer, self.layer),
         ] {
             descriptor
-                .check_length(what, found)
+                .check_length(what, found.len() as u64)
                 .map_err(|error| refused(Part::Manifest(error)))?;
         }
         let config =
@@ -295,7 +292,8 @@ impl Contents<'_> {
         };
         let labels = Labels::from_config_labels(&config.labels)
             .map_err(|error| refused(Part::Labels(error)))?;
-        let object = layer::read_object(self.layer, &self.manifest.layer.media_type)
+        let media_type = &self.manifest.layer.media_type;
+        let object = layer::read_object(self.layer, media_type, config.diff_ids.as_deref())
             .map_err(|error| refused(Part::Layer(error)))?;
         if let Some(wanted) = platform.byte_order()
             && wanted != object.info.byte_order

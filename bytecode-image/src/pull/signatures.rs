@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::beside::Search;
 use super::local::{self, Located};
 use super::{PullError, PullPolicy, PullRequest, Trust, Verdict, in_time};
-use crate::digest::Digest;
-use crate::limits::MAX_MANIFEST_BYTES;
+use crate::digest::{Digest, VerifiedBytes};
 use crate::reference::Reference;
 use crate::registry::{Client, ReachError};
 use crate::store::{Admission, Store};
@@ -15,10 +14,10 @@ use crate::verify::{self, Policy, Proof, Requirement, Subject, VerifyError};
 /// What signatures must be of: the manifest, and the document that led to it.
 pub(super) fn subject(
     reference: &Reference,
-    named: &[u8],
+    named: &VerifiedBytes,
     manifest: Digest,
 ) -> Result<Subject, PullError> {
-    if Digest::of(named) == manifest {
+    if named.digest() == manifest {
         return Ok(Subject::of(manifest));
     }
     Subject::in_index(named, manifest).map_err(|source| PullError::Subject {
@@ -97,11 +96,7 @@ pub(super) fn of_kept(
     {
         return Ok(Verdict::Proven(Box::new(admission.proof)));
     }
-    let subject = match store.read(located.digest, MAX_MANIFEST_BYTES)? {
-        Some(named) => subject(reference, &named, manifest)?,
-        // Removed meanwhile.
-        None => Subject::of(manifest),
-    };
+    let subject = subject(reference, &located.named, manifest)?;
     let here = store.signatures_of(reference, &subject)?;
     let verdict = match verify::verify(&subject, &here, policy, &trust.root) {
         Ok(proof) => Verdict::Proven(Box::new(proof)),

@@ -1,11 +1,9 @@
-//! Blobs: hashed and counted as they stream, taken up where they broke.
-
-use std::io::Write;
+//! Blobs: counted as they stream, taken up where they broke, hashed when they are whole.
 
 use reqwest::header::{CONTENT_RANGE, HeaderValue, RANGE};
 use reqwest::{Method, StatusCode};
 
-use crate::digest::Hasher;
+use crate::digest::VerifiedBytes;
 use crate::manifest::Descriptor;
 use crate::progress::Progress;
 use crate::reference::Reference;
@@ -15,25 +13,22 @@ use crate::registry::patience::is_reset;
 use crate::registry::{Action, Client, Reason, RegistryError};
 
 impl Client {
-    /// Fetches a blob into `sink`, hashed and counted as it streams. A transfer that breaks off is taken up where it
-    /// broke; requests that get no answer and those that break off are counted together. When this fails, what the sink has is worthless.
+    /// Fetches a blob into memory, at most as many bytes as its descriptor says. A transfer that breaks off is taken up
+    /// where it broke; requests that get no answer and those that break off are counted together.
     ///
     /// # Errors
     ///
-    /// When length or digest are not what the descriptor says, the transfer breaks off, or the sink cannot be written.
+    /// When length or digest are not what the descriptor says, or the transfer breaks off.
     pub async fn blob(
         &self,
         reference: &Reference,
         descriptor: &Descriptor,
-        sink: &mut dyn Write,
         progress: &dyn Progress,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<VerifiedBytes, RegistryError> {
         let action = Action::FetchBlob(descriptor.digest, reference.name());
         let mut transfer = BlobTransfer {
             expected: descriptor.size,
-            done: 0,
-            hasher: Hasher::default(),
-            sink,
+            bytes: Vec::new(),
             progress,
         };
         let mut attempt = 1;
@@ -42,7 +37,7 @@ impl Client {
             .await
         {
             // Only the end of the answer was lost, and there is nothing left to ask for.
-            if is_reset(&error.reason) && transfer.done == transfer.expected {
+            if is_reset(&error.reason) && transfer.done() == transfer.expected {
                 break;
             }
             let again = is_reset(&error.reason).then(|| {
@@ -54,17 +49,14 @@ impl Client {
             };
             log::debug!(
                 "{error}: it broke off after {} bytes; once more",
-                transfer.done
+                transfer.done()
             );
             self.patience().pause(pause).await;
             attempt += 1;
         }
-        let found = transfer.hasher.finish();
-        if found != descriptor.digest {
-            let expected = descriptor.digest;
-            return Err(self.error(&action, Reason::Digest { expected, found }));
-        }
-        Ok(())
+        let expected = descriptor.digest;
+        VerifiedBytes::with_digest(transfer.bytes, expected)
+            .map_err(|found| self.error(&action, Reason::Digest { expected, found }))
     }
 
     /// Fetches what is missing of a blob.
@@ -79,8 +71,8 @@ impl Client {
         let refused = |reason| self.error(action, reason);
         let url = self.url(action, reference, &format!("blobs/{}", descriptor.digest))?;
         let mut request = Request::new(Method::GET, url);
-        if transfer.done > 0
-            && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", transfer.done))
+        if transfer.done() > 0
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", transfer.done()))
         {
             request = request.header(RANGE, range);
         }
@@ -92,14 +84,14 @@ impl Client {
         let mut due = transfer.expected;
         if response.status() == StatusCode::PARTIAL_CONTENT {
             let begins = header(&response, CONTENT_RANGE.as_str()).and_then(range_start);
-            if begins != Some(transfer.done) {
+            if begins != Some(transfer.done()) {
                 return Err(refused(Reason::Header {
                     name: "Content-Range",
                 }));
             }
-            due -= transfer.done;
+            due -= transfer.done();
         } else {
-            skipped = transfer.done;
+            skipped = transfer.done();
         }
         if let Some(found) = response.content_length()
             && found != due
@@ -121,10 +113,10 @@ impl Client {
             let new = chunk.get(known..).unwrap_or_default();
             transfer.take(new).map_err(refused)?;
         }
-        if transfer.done != transfer.expected {
+        if transfer.done() != transfer.expected {
             return Err(refused(Reason::Length {
                 expected: transfer.expected,
-                found: transfer.done,
+                found: transfer.done(),
             }));
         }
         Ok(())
@@ -135,24 +127,25 @@ impl Client {
 struct BlobTransfer<'a> {
     /// Bytes that the descriptor says.
     expected: u64,
-    /// Bytes that came.
-    done: u64,
-    hasher: Hasher,
-    sink: &'a mut dyn Write,
+    /// Those that came.
+    bytes: Vec<u8>,
     progress: &'a dyn Progress,
 }
 
 impl BlobTransfer<'_> {
+    /// How many bytes came.
+    fn done(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     fn take(&mut self, bytes: &[u8]) -> Result<(), Reason> {
-        let found = self.done + bytes.len() as u64;
+        let found = self.done() + bytes.len() as u64;
         if found > self.expected {
             let expected = self.expected;
             return Err(Reason::Length { expected, found });
         }
-        self.sink.write_all(bytes).map_err(Reason::Write)?;
-        self.hasher.update(bytes);
+        self.bytes.extend_from_slice(bytes);
         self.progress.advance(bytes.len() as u64);
-        self.done = found;
         Ok(())
     }
 }

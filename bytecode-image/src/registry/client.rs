@@ -11,7 +11,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::OnceCell;
 
 use self::access::Granted;
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifiedBytes};
 use crate::host::registries_conf::{Endpoint, Registries};
 use crate::limits::{MAX_ANSWER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document};
@@ -85,7 +85,7 @@ pub struct Fetched {
     /// What it says.
     pub document: Document,
     /// The document as it came: what the digest is of.
-    pub bytes: Vec<u8>,
+    pub bytes: VerifiedBytes,
 }
 
 impl Client {
@@ -216,7 +216,8 @@ impl Client {
         let content_type = header(&response, CONTENT_TYPE.as_str()).map(str::to_owned);
         let named = header(&response, DIGEST_HEADER).map(str::to_owned);
         let bytes = body(response, MAX_MANIFEST_BYTES).await.map_err(refused)?;
-        let found = Digest::of(&bytes);
+        let bytes = VerifiedBytes::hash(bytes);
+        let found = bytes.digest();
         if let Some(descriptor) = descriptor
             && descriptor.size != bytes.len() as u64
         {

@@ -9,7 +9,7 @@ use oci_client::manifest::OCI_IMAGE_INDEX_MEDIA_TYPE;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifiedBytes};
 use crate::manifest;
 use crate::progress::{Progress, Transfer};
 use crate::reference::Reference;
@@ -112,7 +112,9 @@ pub async fn push_image(
         )
     });
     // Docker's lists of manifests come from the store only.
-    let index_type = index.as_ref().map(|index| manifest::parse(index, None));
+    let index_type = index
+        .as_ref()
+        .map(|index| manifest::parse(&VerifiedBytes::hash(index.clone()), None));
     let index_type = match &index_type {
         Some(Ok((_, media_type))) => media_type.as_str(),
         _ => OCI_IMAGE_INDEX_MEDIA_TYPE,

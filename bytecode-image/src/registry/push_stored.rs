@@ -1,6 +1,6 @@
 //! Pushing images of the store.
 
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifiedBytes};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_LAYER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Document, ManifestError};
 use crate::progress::Progress;
@@ -66,7 +66,7 @@ pub fn push(
     reach: &Reach,
     progress: &dyn Progress,
 ) -> Result<Digest, PushError> {
-    let reader = store.reader();
+    let reader = store.reader()?;
     let top = blob(store, image.entry.digest, MAX_MANIFEST_BYTES)?;
     let mut images = Vec::new();
     let mut index = None;
@@ -83,7 +83,7 @@ pub fn push(
                     }
                 })?);
             }
-            index = Some(top);
+            index = Some(top.to_vec());
         }
     }
     drop(reader);
@@ -109,16 +109,16 @@ fn one(store: &Store, digest: Digest) -> Result<Image, PushError> {
     };
     let layer = blob(store, manifest.layer.digest, MAX_LAYER_BYTES)?;
     Ok(Image {
-        config: blob(store, manifest.config.digest, MAX_CONFIG_BYTES)?,
-        layers: vec![(manifest.layer.media_type.clone(), layer)],
-        manifest: bytes,
+        config: blob(store, manifest.config.digest, MAX_CONFIG_BYTES)?.to_vec(),
+        layers: vec![(manifest.layer.media_type.clone(), layer.to_vec())],
+        manifest: bytes.to_vec(),
         manifest_media_type,
     })
 }
 
 fn parsed(
     digest: Digest,
-    bytes: &[u8],
+    bytes: &VerifiedBytes,
     outside: Option<&str>,
 ) -> Result<(Document, String), PushError> {
     manifest::parse(bytes, outside).map_err(|source| PushError::Manifest {
@@ -127,7 +127,7 @@ fn parsed(
     })
 }
 
-fn blob(store: &Store, digest: Digest, limit: u64) -> Result<Vec<u8>, PushError> {
+fn blob(store: &Store, digest: Digest, limit: u64) -> Result<VerifiedBytes, PushError> {
     let bytes = store.read(digest, limit)?;
     bytes.ok_or_else(|| PushError::Incomplete {
         missing: format!("blob {digest}"),

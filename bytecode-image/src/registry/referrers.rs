@@ -7,7 +7,7 @@ use reqwest::{Method, Response, Url};
 use super::client::{Client, DIGEST_HEADER, check_digest_header};
 use super::http::{Request, body, header};
 use super::{Action, Reason, RegistryError};
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifiedBytes};
 use crate::limits::MAX_MANIFEST_BYTES;
 use crate::manifest;
 use crate::reference::Reference;
@@ -24,7 +24,7 @@ pub struct RawDocument {
     /// By the answer's `Content-Type`.
     pub media_type: String,
     /// As it came.
-    pub bytes: Vec<u8>,
+    pub bytes: VerifiedBytes,
 }
 
 impl Client {
@@ -126,7 +126,7 @@ impl Client {
         reference: &Reference,
         digest: Digest,
         limit: u64,
-    ) -> Result<Vec<u8>, RegistryError> {
+    ) -> Result<VerifiedBytes, RegistryError> {
         let action = Action::FetchBlob(digest, reference.name());
         let refused = |reason| self.error(&action, reason);
         let url = self.url(&action, reference, &format!("blobs/{digest}"))?;
@@ -135,12 +135,10 @@ impl Client {
             .request(&action, reference, Access::Pull, &request)
             .await?;
         let bytes = body(response, limit).await.map_err(refused)?;
-        let found = Digest::of(&bytes);
-        if found != digest {
+        VerifiedBytes::with_digest(bytes, digest).map_err(|found| {
             let expected = digest;
-            return Err(refused(Reason::Digest { expected, found }));
-        }
-        Ok(bytes)
+            refused(Reason::Digest { expected, found })
+        })
     }
 
     async fn raw(
@@ -168,7 +166,8 @@ impl Client {
             .to_owned();
         let named = header(&response, DIGEST_HEADER).map(str::to_owned);
         let bytes = body(response, MAX_MANIFEST_BYTES).await.map_err(refused)?;
-        let found = Digest::of(&bytes);
+        let bytes = VerifiedBytes::hash(bytes);
+        let found = bytes.digest();
         if let Some(expected) = digest
             && expected != found
         {

@@ -5,18 +5,19 @@
 //! another user's folder) with whatever its owner put in; this folder is only this host's and this user's. A record that
 //! somebody else could have written is not read.
 
-use std::fs;
-use std::io::{Read, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
-use super::write::make_dir;
-use super::{NewBlob, Store, StoreAction, StoreError};
+use super::write::NewFile;
+use super::{Store, StoreAction, StoreError};
 use crate::digest::Digest;
+use crate::folder::{self, Folder, Unsafe};
 use crate::verify::{
     Algorithm, Covered, Format, LogEntry, NotCounted, Place, Proof, Signer, TimeSource, TrustedTime,
 };
@@ -53,16 +54,15 @@ impl Store {
     /// The admission of a digest that was signed (of an index or a manifest) for a policy. A record that cannot be
     /// read, or that another user could have written, is none.
     pub fn admission(&self, signed: Digest, policy: Digest) -> Option<Admission> {
-        let file = fs::File::open(self.admission_dir(signed)?.join(policy.hex())).ok()?;
+        let folder = Folder::find(self.admissions.as_ref()?).ok()??;
+        let folder = folder.folder(&signed.hex()).ok()??;
+        folder.check_owner().ok()?;
+        let file = folder.file(&policy.hex()).ok()??;
         let found = file.metadata().ok()?;
         if found.uid() != geteuid().as_raw() || found.mode() & OTHERS_WRITE != 0 {
             return None;
         }
-        let mut bytes = Vec::new();
-        let read = file.take(MAX_RECORD_BYTES + 1).read_to_end(&mut bytes);
-        if read.ok()? as u64 > MAX_RECORD_BYTES {
-            return None;
-        }
+        let bytes = folder::read(&file, MAX_RECORD_BYTES).ok()?;
         let admission = Record::read(&bytes)?;
         // A file that was renamed or copied by hand says nothing about another digest.
         (admission.proof.covered.digest() == signed && admission.policy == policy)
@@ -75,36 +75,59 @@ impl Store {
     ///
     /// [`StoreError::Io`] when it cannot be written.
     pub fn admit(&self, admission: &Admission) -> Result<(), StoreError> {
-        let Some(dir) = self.admission_dir(admission.proof.covered.digest()) else {
+        let Some(dir) = &self.admissions else {
             return Ok(());
         };
-        make_dir(&dir).map_err(|source| StoreError::io(StoreAction::Make, &dir, source))?;
-        let path = dir.join(admission.policy.hex());
-        let failed = |source| StoreError::io(StoreAction::Write, &path, source);
-        let bytes =
-            serde_json::to_vec(&Record::of(admission)).map_err(|error| failed(error.into()))?;
-        let mut file = NewBlob::in_dir(&dir)?;
-        file.write_all(&bytes).map_err(failed)?;
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source: io::Error| match Unsafe::in_error(&source) {
+                Some(_) => StoreError::io(StoreAction::Change, &path, source),
+                None => StoreError::io(StoreAction::Write, &path, source),
+            }
+        };
+        let all = Folder::make(dir).map_err(failed(dir))?;
+        all.check_owner().map_err(failed(dir))?;
+        let signed = admission.proof.covered.digest().hex();
+        let folder = all.make_folder(&signed);
+        let folder = Arc::new(folder.map_err(failed(&all.join(&signed)))?);
+        let name = admission.policy.hex();
+        let bytes = serde_json::to_vec(&Record::of(admission));
+        let bytes = bytes.map_err(|error| failed(&folder.join(&name))(error.into()))?;
         // Not waited for: one that is lost is found again by looking at the signatures.
-        file.place(&path)
+        NewFile::new(&folder, &bytes)?.place(&folder, &name)
     }
 
     /// Removes the admissions of digests that the store does not have any more. Those that another store of this user
     /// has lose theirs too: their signatures are looked at again.
     pub(super) fn forget_admissions(&self) {
-        let dirs = self.admissions.as_ref().map(fs::read_dir);
-        for dir in dirs.into_iter().flatten().flatten().flatten() {
-            let name = dir.file_name();
-            if !self.blob_dir().join(name).exists() {
+        let folder = self.admissions.as_deref().map(Folder::find);
+        let Some(Ok(Some(folder))) = folder else {
+            return;
+        };
+        for name in folder.folders().into_iter().flatten() {
+            let digest = Digest::parse(&format!("sha256:{name}"));
+            // What another tool put there stays.
+            if digest.is_ok_and(|digest| matches!(self.has(digest), Ok(false))) {
                 // One that stays is about nothing.
-                let _ = fs::remove_dir_all(dir.path());
+                if let Err(error) = remove(&folder, &name) {
+                    log::debug!("{}: {error}", folder.join(&name).display());
+                }
             }
         }
     }
+}
 
-    fn admission_dir(&self, signed: Digest) -> Option<PathBuf> {
-        Some(self.admissions.as_ref()?.join(signed.hex()))
+/// Removes the admissions of one digest.
+fn remove(all: &Folder, name: &str) -> io::Result<()> {
+    all.check_owner()?;
+    let Some(folder) = all.folder(name)? else {
+        return Ok(());
+    };
+    folder.check_owner()?;
+    for record in folder.files()? {
+        folder.remove(&record)?;
     }
+    all.remove_folder(name)
 }
 
 /// An admission on disk.
@@ -303,7 +326,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::*;
 
@@ -399,13 +423,13 @@ mod tests {
         let [admission, other] = admissions();
         let signed = admission.proof.covered.digest();
         store.admit(&admission).unwrap();
-        let dir = store.admission_dir(signed).unwrap();
+        let dir = folder.path().join(signed.hex());
         let path = dir.join(admission.policy.hex());
         let good = fs::read_to_string(&path).unwrap();
         // Another policy's record under this policy's name, and another digest's.
         fs::copy(&path, dir.join(other.policy.hex())).unwrap();
         assert_eq!(store.admission(signed, other.policy), None);
-        let elsewhere = store.admission_dir(other.policy).unwrap();
+        let elsewhere = folder.path().join(other.policy.hex());
         fs::create_dir(&elsewhere).unwrap();
         fs::copy(&path, elsewhere.join(admission.policy.hex())).unwrap();
         assert_eq!(store.admission(other.policy, admission.policy), None);
@@ -428,8 +452,46 @@ mod tests {
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         if geteuid().is_root() {
-            std::os::unix::fs::chown(&path, Some(1), None).unwrap();
+            chown(&path, Some(1), None).unwrap();
             assert_eq!(store.admission(signed, admission.policy), None);
+        }
+    }
+
+    #[test]
+    fn links_in_the_folder_of_admissions_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (all, outside) = (
+            folder.path().join("admitted"),
+            folder.path().join("outside"),
+        );
+        let store = Store::open(folder.path().join("store")).with_admissions(&all);
+        let [admission, other] = admissions();
+        let signed = admission.proof.covered.digest();
+        store.admit(&admission).unwrap();
+        fs::rename(all.join(signed.hex()), &outside).unwrap();
+        symlink(&outside, all.join(signed.hex())).unwrap();
+        assert_eq!(store.admission(signed, admission.policy), None);
+        let mut again = other.clone();
+        again.proof.covered = Covered::Manifest(signed);
+        let error = store.admit(&again).unwrap_err();
+        assert!(error.to_string().starts_with("cannot change "), "{error}");
+        store.forget_admissions();
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+
+        // A record that is a link.
+        fs::remove_file(all.join(signed.hex())).unwrap();
+        fs::create_dir(all.join(signed.hex())).unwrap();
+        let name = admission.policy.hex();
+        symlink(outside.join(&name), all.join(signed.hex()).join(&name)).unwrap();
+        assert_eq!(store.admission(signed, admission.policy), None);
+        // What has another name than a digest is none of ours.
+        fs::create_dir(all.join("notes")).unwrap();
+        store.forget_admissions();
+        assert!(all.join("notes").exists());
+
+        if geteuid().is_root() {
+            chown(&all, Some(65_534), None).unwrap();
+            assert!(store.admit(&other).is_err());
         }
     }
 }

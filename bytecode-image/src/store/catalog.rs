@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifiedBytes};
 use crate::labels::Labels;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document, ImageConfig, ImageManifest};
@@ -87,7 +87,7 @@ impl Store {
     ///
     /// When the index or a blob cannot be read at all.
     pub fn images(&self) -> Result<Vec<StoredImage>, StoreError> {
-        let _reader = self.reader();
+        let _reader = self.reader()?;
         self.images_where(|_| true)
     }
 
@@ -97,7 +97,7 @@ impl Store {
     ///
     /// [`StoreError::Unknown`] when there is none; else as [`images`](Self::images).
     pub fn images_named(&self, reference: &Reference) -> Result<Vec<StoredImage>, StoreError> {
-        let _reader = self.reader();
+        let _reader = self.reader()?;
         let found = self.images_where(|entry| gc::names(reference, entry))?;
         if found.is_empty() {
             return Err(self.unknown(reference, &self.entries()?));
@@ -204,8 +204,13 @@ impl Store {
             Ok(labels) => labels,
             Err(error) => return Ok((config.platform, unusable(&error))),
         };
-        if !self.blob_path(image.layer.digest).is_file() {
-            return Ok((config.platform, State::Absent));
+        match self.has(image.layer.digest) {
+            Ok(true) => {}
+            Ok(false) => return Ok((config.platform, State::Absent)),
+            Err(error) if error.is_unusable_blob() => {
+                return Ok((config.platform, unusable(&error)));
+            }
+            Err(error) => return Err(error),
         }
         let held = Held {
             config: image.config,
@@ -218,13 +223,13 @@ impl Store {
 }
 
 /// What cannot be used of one image must not hide the others.
-fn usable(read: Result<Option<Vec<u8>>, StoreError>) -> Result<Result<Vec<u8>, State>, StoreError> {
+fn usable(
+    read: Result<Option<VerifiedBytes>, StoreError>,
+) -> Result<Result<VerifiedBytes, State>, StoreError> {
     match read {
         Ok(Some(bytes)) => Ok(Ok(bytes)),
         Ok(None) => Ok(Err(State::Absent)),
-        Err(error @ (StoreError::Damaged { .. } | StoreError::TooLarge { .. })) => {
-            Ok(Err(unusable(&error)))
-        }
+        Err(error) if error.is_unusable_blob() => Ok(Err(unusable(&error))),
         Err(error) => Err(error),
     }
 }

@@ -5,16 +5,16 @@
 //! the exchange is taken back, and the change is made again from what is there now. A name that another tool wrote is
 //! never lost by us. (One of ours is lost when another tool writes an index that it read before: nobody can help that.)
 
-use std::fs::{self, File};
 use std::io;
-use std::path::Path;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
+use crate::folder::Folder;
+use crate::limits::MAX_STORE_INDEX_BYTES;
 use crate::store::index::{self, Index};
-use crate::store::write::NewBlob;
-use crate::store::{StoreAction, StoreError, Writer};
+use crate::store::write::NewFile;
+use crate::store::{INDEX, StoreAction, StoreError, Writer};
 
 /// How often a change is made anew because another tool was faster: 100 times. Each takes that tool a commit.
 const MAX_CHANGES: u32 = 100;
@@ -23,7 +23,7 @@ const MAX_CHANGES: u32 = 100;
 #[derive(Debug)]
 pub(super) struct NewIndex {
     /// `None`: there is nothing to change.
-    pub(super) file: Option<NewBlob>,
+    pub(super) file: Option<NewFile>,
     index: Index,
     base: Option<Vec<u8>>,
 }
@@ -34,7 +34,7 @@ impl Writer<'_> {
         &self,
         change: &mut dyn FnMut(&mut Index) -> Result<bool, StoreError>,
     ) -> Result<NewIndex, StoreError> {
-        let (mut index, base) = index::read_bytes(&self.store().index_path())?;
+        let (mut index, base) = index::read_bytes(Some(&self.folders().root))?;
         let changed = change(&mut index)?;
         let file = changed.then(|| self.index_file(&index)).transpose()?;
         Ok(NewIndex { file, index, base })
@@ -47,7 +47,8 @@ impl Writer<'_> {
         prepared: NewIndex,
         change: &mut dyn FnMut(&mut Index) -> Result<bool, StoreError>,
     ) -> Result<Index, StoreError> {
-        let path = self.store().index_path();
+        let root = &self.folders().root;
+        let path = root.join(INDEX);
         let failed = |source| StoreError::io(StoreAction::Write, &path, source);
         let mut prepared = prepared;
         for _ in 0..MAX_CHANGES {
@@ -55,7 +56,7 @@ impl Writer<'_> {
             let Some(file) = file else {
                 return Ok(index);
             };
-            if exchange(file, &path, base.as_deref()).map_err(failed)? {
+            if exchange(file, root, base.as_deref()).map_err(failed)? {
                 return Ok(index);
             }
             log::debug!("another tool changed {}: once more", path.display());
@@ -74,7 +75,7 @@ impl Writer<'_> {
     ) -> Result<Index, StoreError> {
         let prepared = self.prepare_index(&mut change)?;
         if let Some(file) = &prepared.file {
-            let path = self.store().index_path();
+            let path = self.folders().root.join(INDEX);
             file.sync()
                 .map_err(|source| StoreError::io(StoreAction::Write, &path, source))?;
         }
@@ -85,60 +86,47 @@ impl Writer<'_> {
 
     /// Waits until what was renamed has its name on disk too.
     pub(super) fn sync_folders(&self) -> Result<(), StoreError> {
-        let (blobs, store) = (self.store().blob_dir(), self.store().dir());
+        let folders = self.folders();
         std::thread::scope(|scope| {
-            let other = scope.spawn(|| sync_folder(&blobs));
-            sync_folder(store)?;
+            let other = scope.spawn(|| folders.blobs.sync());
+            folders.root.sync()?;
             other
                 .join()
                 .unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")))
         })
-        .map_err(|source| StoreError::io(StoreAction::Write, store, source))
+        .map_err(|source| StoreError::io(StoreAction::Write, self.store().dir(), source))
     }
 }
 
-/// Some network file systems cannot do this for a folder, and need not.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.sync_all() {
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-            ) =>
-        {
-            Ok(())
-        }
-        result => result,
-    }
-}
-
-/// Gives the file the name of the one with the content `base`, or of none. `false`: another content is there by now,
+/// Gives the file the name of the index with the content `base`, or of none. `false`: another content is there by now,
 /// and stays.
-fn exchange(file: NewBlob, path: &Path, base: Option<&[u8]>) -> io::Result<bool> {
+fn exchange(file: NewFile, root: &Folder, base: Option<&[u8]>) -> io::Result<bool> {
     // Seen here already, nobody gets to see ours in between.
-    if content(path)?.as_deref() != base {
+    if root.read(INDEX, MAX_STORE_INDEX_BYTES)?.as_deref() != base {
         return Ok(false);
     }
+    let (folder, name) = file.place_now();
     let Some(base) = base else {
-        return match renameat_with(CWD, file.path(), CWD, path, RenameFlags::NOREPLACE) {
+        return match folder.rename_with(name, root, INDEX, RenameFlags::NOREPLACE) {
             Ok(()) => {
                 file.placed();
                 Ok(true)
             }
             Err(Errno::EXIST) => Ok(false),
-            Err(error) if is_unknown(error) => rename(file, path),
+            Err(error) if is_unknown(error) => rename(file, root),
             Err(error) => Err(error.into()),
         };
     };
-    let swap = || renameat_with(CWD, file.path(), CWD, path, RenameFlags::EXCHANGE);
+    let swap = || folder.rename_with(name, root, INDEX, RenameFlags::EXCHANGE);
     match swap() {
         Ok(()) => {}
         // Somebody took it away.
         Err(Errno::NOENT) => return Ok(false),
-        Err(error) if is_unknown(error) => return rename(file, path),
+        Err(error) if is_unknown(error) => return rename(file, root),
         Err(error) => return Err(error.into()),
     }
-    if content(file.path())?.as_deref() == Some(base) {
+    // Whatever it is, it goes back when it is not what was there before.
+    if matches!(folder.read(name, MAX_STORE_INDEX_BYTES), Ok(Some(found)) if found == base) {
         return Ok(true);
     }
     // One that is just being written in place is written on where it was.
@@ -147,8 +135,9 @@ fn exchange(file: NewBlob, path: &Path, base: Option<&[u8]>) -> io::Result<bool>
 }
 
 /// On a file system that cannot exchange files.
-fn rename(file: NewBlob, path: &Path) -> io::Result<bool> {
-    fs::rename(file.path(), path)?;
+fn rename(file: NewFile, root: &Folder) -> io::Result<bool> {
+    let (folder, name) = file.place_now();
+    folder.rename(name, root, INDEX)?;
     file.placed();
     Ok(true)
 }
@@ -157,17 +146,11 @@ fn is_unknown(error: Errno) -> bool {
     matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
 }
 
-/// What a file has in it; `None` when it is not there.
-fn content(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+    use std::path::Path;
+
     use super::*;
     use crate::digest::Digest;
     use crate::reference::Reference;
@@ -215,13 +198,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         let writer = store.writer().unwrap();
-        let path = store.index_path();
+        let path = store.dir().join(INDEX);
         if let Some(before) = before {
             fs::write(&path, before).unwrap();
         }
         let ours: Reference = "quay.io/ours:1".parse().unwrap();
         let mut calls = 0;
-        let _lock = store.lock_index().unwrap();
+        let _lock = writer.lock_index().unwrap();
         let index = writer
             .change_index(|index| {
                 calls += 1;
@@ -285,16 +268,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         let writer = store.writer().unwrap();
-        let path = store.index_path();
+        let path = store.dir().join(INDEX);
         let file = || writer.index_file(&Index::default()).unwrap();
         for (there, base) in [(None, Some("a")), (Some("b"), Some("a")), (Some("b"), None)] {
             let _ = fs::remove_file(&path);
             if let Some(there) = there {
                 fs::write(&path, there).unwrap();
             }
-            assert!(!exchange(file(), &path, base.map(str::as_bytes)).unwrap());
+            let root = &writer.folders().root;
+            assert!(!exchange(file(), root, base.map(str::as_bytes)).unwrap());
             assert_eq!(
-                content(&path).unwrap(),
+                root.read(INDEX, 9).unwrap(),
                 there.map(|text| text.as_bytes().to_vec())
             );
         }

@@ -1,8 +1,11 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::lock::Holder;
 use crate::digest::Digest;
+use crate::folder::Unsafe;
 use crate::reference::Reference;
 
 /// A store that cannot be read or written, or holds something else than it should.
@@ -52,6 +55,16 @@ pub enum StoreError {
         /// The cap.
         limit: u64,
     },
+    /// A lock that could not be had in time.
+    #[error("cannot lock {}: {}", .path.display(), held(.holder.as_ref()))]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// Who holds it, where that can be seen.
+        holder: Option<Holder>,
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// An `index.json` that is no index.
     #[error("{} is not the index of an OCI image layout", .path.display())]
     Index {
@@ -69,12 +82,29 @@ pub enum StoreError {
     },
 }
 
+fn held(holder: Option<&Holder>) -> String {
+    let Some(holder) = holder else {
+        return "held by another process".to_owned();
+    };
+    let Holder {
+        pid,
+        command,
+        since,
+        stopped,
+    } = holder;
+    let since = since.map_or_else(String::new, |since| format!(" since {since}"));
+    let stopped = if *stopped { ", which is stopped" } else { "" };
+    format!("held by process {pid} (`{command}`){since}{stopped}")
+}
+
 /// What is done to a file of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreAction {
     /// Make a folder.
     Make,
+    /// Change what is in a folder.
+    Change,
     /// Read.
     Read,
     /// Write, or rename to its name.
@@ -89,6 +119,7 @@ impl fmt::Display for StoreAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Make => "make",
+            Self::Change => "change",
             Self::Read => "read",
             Self::Write => "write",
             Self::Remove => "remove",
@@ -106,9 +137,40 @@ impl StoreError {
         }
     }
 
+    /// Whether it is about one blob, which cannot be used: damaged, too large, or no regular file.
+    pub(super) fn is_unusable_blob(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::TooLarge { .. } => true,
+            Self::Io { path, source, .. } => {
+                let name = path.file_name().and_then(|name| name.to_str());
+                let is_blob =
+                    name.is_some_and(|name| Digest::parse(&format!("sha256:{name}")).is_ok());
+                is_blob && Unsafe::in_error(source).is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// What to do, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Locked { holder, waited, .. } => Some(match holder {
+                Some(holder) if holder.stopped => {
+                    format!("let it go on with `kill -CONT {0}`, or end it with `kill -KILL {0}`", holder.pid)
+                }
+                _ => format!(
+                    "wait until it has ended, or raise max_retries or millisec_delay under [database] in the configuration (waited for {} ms)",
+                    waited.as_millis()
+                ),
+            }),
+            Self::Io { source, .. } if matches!(Unsafe::in_error(source), Some(Unsafe::Owner { .. })) => Some(
+                "change the store as its owner, give it to root with `chown -R root`, or name another store with BPFMAN_IMAGE_DIR"
+                    .to_owned(),
+            ),
+            Self::Io { path, source, .. } if Unsafe::in_error(source).is_some() => Some(format!(
+                "remove {}, or name another store with BPFMAN_IMAGE_DIR",
+                path.display()
+            )),
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Some(
                 "run as the store's owner, or name another store with BPFMAN_IMAGE_DIR".to_owned(),
             ),

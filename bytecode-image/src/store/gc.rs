@@ -1,19 +1,18 @@
 //! Taking things out of the store: names, and the blobs that no name leads to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::digest::Digest;
+use crate::folder::Folder;
 use crate::limits::MAX_MANIFEST_BYTES;
 use crate::near::near;
 use crate::reference::Reference;
-use crate::store::index::{self, Index};
+use crate::store::index::Index;
 use crate::store::links::Links;
-use crate::store::{Entry, Store, StoreAction, StoreError};
+use crate::store::{DAMAGED, Entry, OWN, Store, StoreAction, StoreError};
 
 /// How old a blob of another tool must be before it is removed for want of a name: 10 minutes. Such tools write an
 /// image's blobs first and its name last, and hold no lock of ours between.
@@ -44,10 +43,10 @@ impl Store {
     pub fn remove(&self, references: &[Reference]) -> Result<Freed, StoreError> {
         self.check_known(references)?;
         let writer = self.alone()?;
-        let _lock = self.lock_index()?;
+        let _lock = writer.lock_index()?;
         // Again, now that nobody can change it.
         self.check_known(references)?;
-        let before = self.reachable(index::read(&self.index_path())?.roots())?;
+        let before = self.reachable(self.index()?.roots())?;
         let mut entries = Vec::new();
         let index = writer.change_index(|index| {
             entries = index.remove(|entry| references.iter().any(|asked| names(asked, entry)));
@@ -73,7 +72,7 @@ impl Store {
             ..Freed::default()
         };
         for digest in before.found.iter().filter(|digest| kept.lacks(digest)) {
-            freed.file(&self.blob_path(*digest))?;
+            freed.file(&writer.folders().blobs, &digest.hex())?;
         }
         self.forget_admissions();
         Ok(freed)
@@ -90,12 +89,12 @@ impl Store {
     /// As every writer.
     pub fn prune(&self, all: bool) -> Result<Freed, StoreError> {
         let mut freed = Freed::default();
-        if !self.dir.exists() {
+        if self.folder(&[])?.is_none() {
             return Ok(freed);
         }
         let writer = self.alone()?;
-        let _lock = self.lock_index()?;
-        let mut index = index::read(&self.index_path())?;
+        let _lock = writer.lock_index()?;
+        let mut index = self.index()?;
         let mut named = BTreeSet::new();
         if all {
             named = self.reachable(index.roots())?.found;
@@ -106,30 +105,33 @@ impl Store {
         }
         let kept = self.reachable(index.roots())?;
         self.warn_of_unknown(&index, &kept);
-        for path in files(&self.blob_dir())? {
-            let Some(digest) = path
-                .file_name()
-                .and_then(|name| Digest::parse(&format!("sha256:{}", name.to_str()?)).ok())
-            else {
+        let blobs = &writer.folders().blobs;
+        for name in files(blobs)? {
+            let Ok(digest) = Digest::parse(&format!("sha256:{name}")) else {
                 // Another tool's work in progress.
                 continue;
             };
-            if kept.lacks(&digest) && (named.contains(&digest) || !may_be_awaited(&path)) {
-                freed.file(&path)?;
+            if kept.lacks(&digest) && (named.contains(&digest) || !may_be_awaited(blobs, &name)) {
+                freed.file(blobs, &name)?;
             }
         }
-        for path in files(&self.damaged_dir())? {
-            // One that is still needed is the mark of what is not known.
-            if !kept
-                .unknown
-                .iter()
-                .any(|digest| self.damaged_path(*digest) == path)
-            {
-                freed.file(&path)?;
+        if let Some(damaged) = self.damaged()? {
+            damaged
+                .check_owner()
+                .map_err(|source| StoreError::io(StoreAction::Change, damaged.path(), source))?;
+            for name in files(&damaged)? {
+                // One that is still needed is the mark of what is not known.
+                if !kept.unknown.iter().any(|digest| digest.hex() == name) {
+                    freed.file(&damaged, &name)?;
+                }
             }
         }
         self.forget_admissions();
         Ok(freed)
+    }
+
+    fn damaged(&self) -> Result<Option<Folder>, StoreError> {
+        self.folder(&[OWN, DAMAGED])
     }
 
     fn check_known(&self, references: &[Reference]) -> Result<(), StoreError> {
@@ -163,7 +165,7 @@ impl Store {
         }
         match self.read(entry.digest, MAX_MANIFEST_BYTES) {
             Ok(bytes) => Ok(bytes.and_then(|bytes| Links::of(&bytes).subject)),
-            Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. }) => Ok(None),
+            Err(error) if error.is_unusable_blob() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -194,12 +196,13 @@ impl Store {
             let bytes = match self.read(digest, MAX_MANIFEST_BYTES) {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => {
-                    if self.damaged_path(digest).exists() {
+                    let aside = self.damaged()?;
+                    if aside.is_some_and(|aside| aside.has(&digest.hex()).unwrap_or(true)) {
                         reach.unknown.insert(digest);
                     }
                     continue;
                 }
-                Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. }) => {
+                Err(error) if error.is_unusable_blob() => {
                     reach.unknown.insert(digest);
                     continue;
                 }
@@ -261,14 +264,16 @@ pub(crate) fn names(asked: &Reference, entry: &Entry) -> bool {
 }
 
 impl Freed {
-    fn file(&mut self, path: &Path) -> Result<(), StoreError> {
-        let bytes = match fs::metadata(path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(StoreError::io(StoreAction::Read, path, source)),
+    /// Removes a file of a folder whose owner was checked.
+    fn file(&mut self, folder: &Folder, name: &str) -> Result<(), StoreError> {
+        let failed = |action| {
+            let path = folder.join(name);
+            move |source| StoreError::io(action, &path, source)
         };
-        fs::remove_file(path)
-            .map_err(|source| StoreError::io(StoreAction::Remove, path, source))?;
+        let Some(bytes) = folder.length(name).map_err(failed(StoreAction::Read))? else {
+            return Ok(());
+        };
+        folder.remove(name).map_err(failed(StoreAction::Remove))?;
         self.files += 1;
         self.bytes += bytes;
         Ok(())
@@ -276,8 +281,8 @@ impl Freed {
 }
 
 /// Whether another tool may be about to name this blob: it is young, and others may read it, which no blob of ours is.
-fn may_be_awaited(path: &Path) -> bool {
-    let Ok(metadata) = fs::metadata(path) else {
+fn may_be_awaited(folder: &Folder, name: &str) -> bool {
+    let Ok(Some(metadata)) = folder.metadata(name) else {
         return false;
     };
     let age = metadata
@@ -287,21 +292,8 @@ fn may_be_awaited(path: &Path) -> bool {
     metadata.mode() & 0o077 != 0 && age.is_none_or(|age| age < FOREIGN_GRACE)
 }
 
-/// The regular files of a folder, sorted; none when there is no such folder.
-fn files(dir: &Path) -> Result<Vec<std::path::PathBuf>, StoreError> {
-    let failed = |source| StoreError::io(StoreAction::Read, dir, source);
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        if entry.file_type().map_err(failed)?.is_file() {
-            found.push(entry.path());
-        }
-    }
-    found.sort();
-    Ok(found)
+/// Names of the regular files of a folder, sorted.
+fn files(folder: &Folder) -> Result<Vec<String>, StoreError> {
+    let found = folder.files();
+    found.map_err(|source: io::Error| StoreError::io(StoreAction::Read, folder.path(), source))
 }

@@ -1,9 +1,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io;
 use std::time::Duration;
 
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
@@ -12,11 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::digest::Digest;
+use crate::folder::Folder;
 use crate::limits::MAX_STORE_INDEX_BYTES;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::store::links::Descriptor;
-use crate::store::{Named, StoreAction, StoreError};
+use crate::store::{INDEX, Named, StoreAction, StoreError};
 
 /// The annotation by which an image layout names an entry (image-spec, annotations.md).
 pub const REFERENCE_ANNOTATION: &str = "org.opencontainers.image.ref.name";
@@ -302,23 +301,26 @@ fn entry(found: &RawValue) -> Option<Entry> {
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const MAX_LOOKS: u32 = 10;
 
-/// Reads an index; one that does not exist is empty.
-pub(super) fn read(path: &Path) -> Result<Index, StoreError> {
-    read_bytes(path).map(|(index, _)| index)
+/// Reads the index in the folder of a store; one that does not exist is empty.
+pub(super) fn read(store: Option<&Folder>) -> Result<Index, StoreError> {
+    read_bytes(store).map(|(index, _)| index)
 }
 
 /// Reads an index, and gives its bytes too, if it exists.
-pub(super) fn read_bytes(path: &Path) -> Result<(Index, Option<Vec<u8>>), StoreError> {
+pub(super) fn read_bytes(store: Option<&Folder>) -> Result<(Index, Option<Vec<u8>>), StoreError> {
+    let Some(folder) = store else {
+        return Ok((Index::default(), None));
+    };
     let mut look = 1;
     loop {
-        let Some(bytes) = bytes(path)? else {
+        let Some(bytes) = bytes(folder)? else {
             return Ok((Index::default(), None));
         };
         match parse(&bytes) {
             Ok(index) => return Ok((index, Some(bytes))),
             Err(source) if look == MAX_LOOKS => {
                 return Err(StoreError::Index {
-                    path: path.to_owned(),
+                    path: folder.join(INDEX),
                     source,
                 });
             }
@@ -328,23 +330,17 @@ pub(super) fn read_bytes(path: &Path) -> Result<(Index, Option<Vec<u8>>), StoreE
     }
 }
 
-fn bytes(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    let failed = |source| StoreError::io(StoreAction::Read, path, source);
-    let mut file = match File::open(path) {
-        Ok(file) => file.take(MAX_STORE_INDEX_BYTES + 1),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut bytes = Vec::new();
-    let found = file.read_to_end(&mut bytes).map_err(failed)? as u64;
-    if found > MAX_STORE_INDEX_BYTES {
-        return Err(StoreError::TooLarge {
-            path: path.to_owned(),
-            found,
-            limit: MAX_STORE_INDEX_BYTES,
-        });
-    }
-    Ok(Some(bytes))
+fn bytes(folder: &Folder) -> Result<Option<Vec<u8>>, StoreError> {
+    folder
+        .read(INDEX, MAX_STORE_INDEX_BYTES)
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::FileTooLarge => StoreError::TooLarge {
+                path: folder.join(INDEX),
+                found: folder.length(INDEX).ok().flatten().unwrap_or(0),
+                limit: MAX_STORE_INDEX_BYTES,
+            },
+            _ => StoreError::io(StoreAction::Read, &folder.join(INDEX), source),
+        })
 }
 
 /// Reads the bytes of an index.
@@ -448,16 +444,15 @@ mod tests {
     fn damaged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index.json");
-        assert!(read(&path).unwrap().entries().is_empty());
+        let folder = Folder::open(dir.path()).unwrap();
+        let read = || read(Some(&folder));
+        assert!(read().unwrap().entries().is_empty());
         for text in ["", "[]", "{}", r#"{"schemaVersion":2,"manifests":[1]}"#] {
             std::fs::write(&path, text).unwrap();
-            assert!(
-                matches!(read(&path), Err(StoreError::Index { .. })),
-                "{text}"
-            );
+            assert!(matches!(read(), Err(StoreError::Index { .. })), "{text}");
         }
         std::fs::write(&path, vec![b' '; MAX_STORE_INDEX_BYTES as usize + 1]).unwrap();
-        assert!(matches!(read(&path), Err(StoreError::TooLarge { .. })));
+        assert!(matches!(read(), Err(StoreError::TooLarge { .. })));
     }
 
     /// 16 MiB of small values would be hundreds of MiB as values.

@@ -5,17 +5,15 @@
 //! reference is skipped, and what is not true costs a request.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use rustix::fs::OFlags;
-
-use super::{Store, StoreAction, StoreError};
+use super::{OWN, Store, StoreAction, StoreError};
 use crate::digest::Digest;
 use crate::limits::MAX_REFERENCE_BYTES;
 use crate::reference::Reference;
+
+/// Name of the file.
+const NAME: &str = "pushed";
 
 /// Most lines: 1024. An image of thirteen architectures has 26 blobs, most have two.
 const MAX_LINES: usize = 1024;
@@ -85,24 +83,14 @@ impl Store {
         }
     }
 
-    fn read_pushed(&self) -> io::Result<Pushed> {
-        // A pipe must not be waited for, nor anything outside the store be read.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.bits().cast_signed())
-            .open(self.pushed_path());
-        let file = match opened {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Pushed::default()),
-            opened => opened?,
+    fn read_pushed(&self) -> Result<Pushed, StoreError> {
+        let Some(own) = self.folder(&[OWN])? else {
+            return Ok(Pushed::default());
         };
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("not a file"));
-        }
-        let mut text = String::new();
-        if file.take(MAX_BYTES + 1).read_to_string(&mut text)? as u64 > MAX_BYTES {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
+        let failed = |source| StoreError::io(StoreAction::Read, &self.pushed_path(), source);
+        let bytes = own.read(NAME, MAX_BYTES).map_err(failed)?;
+        let text = String::from_utf8(bytes.unwrap_or_default());
+        let text = text.map_err(|error| failed(std::io::Error::other(error)))?;
         Ok(Pushed::parse(&text))
     }
 
@@ -113,37 +101,20 @@ impl Store {
         if new == old {
             return Ok(());
         }
-        self.leads_nowhere()?;
-        let path = self.pushed_path();
         let writer = self.writer()?;
-        let mut file = writer.blob()?;
-        file.write_all(new.text().as_bytes())
-            .map_err(|source| StoreError::io(StoreAction::Write, &path, source))?;
+        let file = writer.file(new.text().as_bytes())?;
         // Not waited for: what a crash loses is pushed once more.
-        file.place(&path)
-    }
-
-    /// Whether what is written goes into the store: one that somebody else filled may have links in it.
-    fn leads_nowhere(&self) -> Result<(), StoreError> {
-        let blobs = self.blob_dir();
-        let blobs = blobs.parent().into_iter().chain([blobs.as_path()]);
-        let (own, tmp, lock) = (self.own_dir(), self.tmp_dir(), self.lock_path());
-        for path in blobs.chain([own.as_path(), &tmp, &lock]) {
-            if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
-                let source = io::Error::other("it is a link");
-                return Err(StoreError::io(StoreAction::Write, path, source));
-            }
-        }
-        Ok(())
+        file.place(&writer.folders().own, NAME)
     }
 
     fn pushed_path(&self) -> PathBuf {
-        self.own_dir().join("pushed")
+        self.dir.join(OWN).join(NAME)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
     use std::process::Command;
 
@@ -225,7 +196,8 @@ mod tests {
             Pushed::parse(&format!("reg.example/a@{blob}"))
         );
         assert_eq!(store.entries().unwrap(), []);
-        assert_eq!(fs::read_dir(store.tmp_dir()).unwrap().count(), 0);
+        let tmp = store.dir().join(".bpfman/tmp");
+        assert_eq!(fs::read_dir(tmp).unwrap().count(), 0);
         store.remember_pushed(&name, &[blob]);
         assert_eq!(fs::metadata(&path).unwrap().ino(), found.ino(), "as it was");
 

@@ -1,7 +1,7 @@
 //! Signatures that lie in the store beside their images: read, not believed.
 
 use super::{Entry, Store, StoreError};
-use crate::digest::Digest;
+use crate::digest::VerifiedBytes;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 use crate::reference::Reference;
 use crate::verify::{Candidate, SignatureManifest, Subject, referrers};
@@ -15,8 +15,8 @@ impl Store {
     /// [`StoreError::Io`] when a blob is there and cannot be read.
     pub fn signatures(&self, entries: &[Entry]) -> Result<Vec<Candidate>, StoreError> {
         let mut manifests: Vec<SignatureManifest> = Vec::new();
-        let mut add = |bytes: &[u8]| {
-            let known = Digest::of(bytes);
+        let mut add = |bytes: &VerifiedBytes| {
+            let known = bytes.digest();
             if let Ok(manifest) = SignatureManifest::parse(bytes)
                 && !manifests.iter().any(|manifest| manifest.digest() == known)
             {
@@ -67,9 +67,11 @@ impl Store {
 }
 
 /// Takes a damaged or overlong blob for one that is not there.
-fn readable(read: Result<Option<Vec<u8>>, StoreError>) -> Result<Option<Vec<u8>>, StoreError> {
+fn readable(
+    read: Result<Option<VerifiedBytes>, StoreError>,
+) -> Result<Option<VerifiedBytes>, StoreError> {
     match read {
-        Err(StoreError::Damaged { .. } | StoreError::TooLarge { .. }) => Ok(None),
+        Err(error) if error.is_unusable_blob() => Ok(None),
         read => read,
     }
 }

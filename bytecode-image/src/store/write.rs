@@ -1,24 +1,45 @@
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::digest::Digest;
+use super::lock::{Lock, Mode};
+use crate::digest::{Digest, VerifiedBytes};
+use crate::folder::{Folder, Unsafe};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::store::index::Index;
-use crate::store::{Store, StoreAction, StoreError};
+use crate::store::{BLOBS, INDEX, OWN, Store, StoreAction, StoreError};
 
 /// `oci-layout`, as image-layout.md has it.
 pub(crate) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// Name of the layout's mark.
+const MARK: &str = "oci-layout";
+
+/// The folders of a store that is changed: each is there, and belongs to root or to the caller.
+#[derive(Debug)]
+pub(super) struct Folders {
+    pub(super) root: Folder,
+    pub(super) blobs: Folder,
+    pub(super) own: Folder,
+    tmp: Arc<Folder>,
+}
+
+/// The lock of a [`Writer`], with the folders that it writes to.
+#[derive(Debug)]
+pub(crate) struct WriteLock {
+    folders: Folders,
+    _lock: Lock,
+}
 
 /// Leave to write to a store: the shared lock is held as long as this lives, so that nobody cleans up under it.
 #[derive(Debug)]
 pub struct Writer<'a> {
     store: &'a Store,
-    _lock: File,
+    lock: WriteLock,
 }
 
 /// What a reference names from now on.
@@ -39,11 +60,22 @@ pub struct Named<'a> {
 /// A blob on its way into the store; dropped before it is committed, it leaves nothing.
 #[derive(Debug)]
 pub struct NewBlob {
+    digest: Digest,
+    file: NewFile,
+}
+
+/// A temporary file that goes unless it gets its name.
+#[derive(Debug)]
+pub(super) struct NewFile {
     /// `None` after [`close`](Self::close).
     file: Option<File>,
-    path: PathBuf,
+    folder: Arc<Folder>,
+    name: String,
     committed: bool,
 }
+
+/// Where a file gets its name.
+type Target<'a> = (&'a Folder, String);
 
 /// How many files are waited for at once, each by a thread: an image has four.
 const FLUSHED_AT_ONCE: usize = 32;
@@ -58,107 +90,118 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Io`] when folders or files cannot be made or locked.
+    /// [`StoreError::Io`] when folders or files cannot be made or locked, or a folder belongs to another user.
+    /// [`StoreError::Locked`] when images are being removed for longer than locks are waited for.
     pub fn writer(&self) -> Result<Writer<'_>, StoreError> {
         Ok(Writer::holding(self, self.lock_to_write()?))
     }
 
     /// The lock of a [`writer`](Self::writer).
-    pub(crate) fn lock_to_write(&self) -> Result<File, StoreError> {
-        let (path, lock) = self.prepare_to_write()?;
-        lock.lock_shared()
-            .map_err(|source| StoreError::io(StoreAction::Lock, &path, source))?;
-        Ok(lock)
+    pub(crate) fn lock_to_write(&self) -> Result<WriteLock, StoreError> {
+        let (folders, file) = self.prepare_to_write()?;
+        let path = folders.own.join("lock");
+        Ok(WriteLock {
+            _lock: Lock::wait(file, &path, Mode::Shared, self.lock_timeout)?,
+            folders,
+        })
     }
 
     /// The same, `None` where it would have to be waited for.
-    pub(crate) fn try_lock_to_write(&self) -> Result<Option<File>, StoreError> {
-        let (path, lock) = self.prepare_to_write()?;
-        match lock.try_lock_shared() {
-            Ok(()) => Ok(Some(lock)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => {
-                Err(StoreError::io(StoreAction::Lock, &path, source))
-            }
-        }
+    pub(crate) fn try_lock_to_write(&self) -> Result<Option<WriteLock>, StoreError> {
+        let (folders, file) = self.prepare_to_write()?;
+        let attempt = Lock::attempt(&file, Mode::Shared);
+        let failed = |source| StoreError::io(StoreAction::Lock, &folders.own.join("lock"), source);
+        Ok(attempt.map_err(failed)?.then(|| WriteLock {
+            _lock: Lock::taken(file),
+            folders,
+        }))
     }
 
-    /// As [`prepare`](Self::prepare), and removes what dead writers left where nobody else is.
-    fn prepare_to_write(&self) -> Result<(PathBuf, File), StoreError> {
-        let (path, lock) = self.prepare()?;
-        let failed = |source| StoreError::io(StoreAction::Lock, &path, source);
-        match lock.try_lock() {
-            Ok(()) => {
-                clean(&self.tmp_dir());
-                lock.unlock().map_err(failed)?;
-            }
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+    /// The folders and the file of the lock. Removes what dead writers left where nobody else is.
+    fn prepare_to_write(&self) -> Result<(Folders, File), StoreError> {
+        let folders = self.folders()?;
+        let file = open_lock(&folders, "lock")?;
+        let failed = |source| StoreError::io(StoreAction::Lock, &folders.own.join("lock"), source);
+        if Lock::attempt(&file, Mode::Exclusive).map_err(failed)? {
+            clean(&folders.tmp);
+            file.unlock().map_err(failed)?;
         }
-        Ok((path, lock))
+        Ok((folders, file))
     }
 
     /// Waits until nobody reads or writes, and keeps everybody out as long as the value lives.
     pub(super) fn alone(&self) -> Result<Writer<'_>, StoreError> {
-        let (path, lock) = self.prepare()?;
-        lock.lock()
-            .map_err(|source| StoreError::io(StoreAction::Lock, &path, source))?;
-        clean(&self.tmp_dir());
+        let folders = self.folders()?;
+        let file = open_lock(&folders, "lock")?;
+        let path = folders.own.join("lock");
+        let lock = Lock::wait(file, &path, Mode::Exclusive, self.lock_timeout)?;
+        clean(&folders.tmp);
         Ok(Writer {
             store: self,
-            _lock: lock,
+            lock: WriteLock {
+                folders,
+                _lock: lock,
+            },
         })
     }
 
-    /// Makes the folders that are missing, and opens the lock.
-    fn prepare(&self) -> Result<(PathBuf, File), StoreError> {
-        for dir in [&self.tmp_dir(), &self.blob_dir()] {
-            make_dir(dir).map_err(|source| StoreError::io(StoreAction::Make, dir, source))?;
-        }
-        let path = self.lock_path();
-        let lock = open_lock(&path)?;
-        Ok((path, lock))
+    /// The folders for a change; makes those that are missing.
+    pub(super) fn folders(&self) -> Result<Folders, StoreError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| match Unsafe::in_error(&source) {
+                Some(_) => StoreError::io(StoreAction::Change, &path, source),
+                None => StoreError::io(StoreAction::Make, &path, source),
+            }
+        };
+        let make = |parent: &Folder, name: &str| {
+            let made = parent.make_folder(name);
+            made.map_err(failed(&parent.join(name)))
+        };
+        let root = Folder::make(&self.dir).map_err(failed(&self.dir))?;
+        root.check_owner().map_err(failed(&self.dir))?;
+        let [blobs, sha256] = BLOBS;
+        let own = make(&root, OWN)?;
+        Ok(Folders {
+            blobs: make(&make(&root, blobs)?, sha256)?,
+            tmp: Arc::new(make(&own, "tmp")?),
+            own,
+            root,
+        })
     }
 
     /// Leave to rename blobs and to change `index.json`, if nobody else has it.
-    pub(super) fn try_lock_index(&self) -> Option<File> {
-        let lock = open_lock(&self.own_dir().join("index.lock")).ok()?;
-        lock.try_lock().is_ok().then_some(lock)
-    }
-
-    /// Waits for leave to rename blobs and to change `index.json`.
-    pub(super) fn lock_index(&self) -> Result<File, StoreError> {
-        let path = self.own_dir().join("index.lock");
-        let lock = open_lock(&path)?;
-        lock.lock()
-            .map_err(|source| StoreError::io(StoreAction::Lock, &path, source))?;
-        Ok(lock)
-    }
-
-    pub(super) fn tmp_dir(&self) -> PathBuf {
-        self.own_dir().join("tmp")
+    pub(super) fn try_lock_index(&self, folders: &Folders) -> Option<Lock> {
+        let file = open_lock(folders, "index.lock").ok()?;
+        let taken = Lock::attempt(&file, Mode::Exclusive).ok()?;
+        taken.then(|| Lock::taken(file))
     }
 }
 
 impl<'a> Writer<'a> {
     /// With the lock of this store.
-    pub(crate) fn holding(store: &'a Store, lock: File) -> Self {
-        Self { store, _lock: lock }
+    pub(crate) fn holding(store: &'a Store, lock: WriteLock) -> Self {
+        Self { store, lock }
     }
 }
 
 impl Writer<'_> {
-    /// A new blob, empty.
+    /// A new blob with this content.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Io`] when no file can be made.
-    pub fn blob(&self) -> Result<NewBlob, StoreError> {
-        NewBlob::in_dir(&self.store.tmp_dir())
+    /// [`StoreError::Io`] when no file can be made or written.
+    pub fn blob(&self, bytes: &VerifiedBytes) -> Result<NewBlob, StoreError> {
+        let mut file = self.file(bytes)?;
+        // An import of many blobs would need as many open files.
+        file.file = None;
+        Ok(NewBlob {
+            digest: bytes.digest(),
+            file,
+        })
     }
 
-    /// Puts images into the store: their blobs, and the names for them. The caller has checked that each blob has its
-    /// digest. Other names stay, whoever wrote them.
+    /// Puts images into the store: their blobs, and the names for them. Other names stay, whoever wrote them.
     ///
     /// Everything is on disk before the first rename, the index is put into its place last, and the names are on disk at
     /// the end: a crash leaves the old index or a whole image. (Renames of one file system reach the disk in order on
@@ -168,18 +211,20 @@ impl Writer<'_> {
     ///
     /// When the index cannot be locked or read, or something cannot be written to disk or renamed. The index is then
     /// as it was.
-    pub fn commit(
-        &self,
-        blobs: Vec<(NewBlob, Digest)>,
-        named: &[Named<'_>],
-    ) -> Result<(), StoreError> {
-        let mut files: Vec<(NewBlob, PathBuf)> = Vec::new();
-        for (blob, digest) in blobs {
-            files.push((blob, self.store.blob_path(digest)));
+    pub fn commit(&self, blobs: Vec<NewBlob>, named: &[Named<'_>]) -> Result<(), StoreError> {
+        let Folders {
+            root,
+            blobs: folder,
+            ..
+        } = self.folders();
+        let mut files: Vec<(NewFile, Target<'_>)> = Vec::new();
+        for blob in blobs {
+            files.push((blob.file, (folder, blob.digest.hex())));
         }
-        let layout = self.store.dir.join("oci-layout");
-        if !layout.exists() {
-            files.push((self.small_file(LAYOUT)?, layout));
+        let found = root.length(MARK);
+        let failed = |source| StoreError::io(StoreAction::Read, &root.join(MARK), source);
+        if found.map_err(failed)?.is_none() {
+            files.push((self.file(LAYOUT)?, (root, MARK.to_owned())));
         }
         let mut change = |index: &mut Index| {
             let mut changed = false;
@@ -192,9 +237,9 @@ impl Writer<'_> {
         let changed = prepared.file.is_some() || !files.is_empty();
         // Before anybody is kept waiting by the lock.
         sync(&files, prepared.file.as_ref())?;
-        let _lock = self.store.lock_index()?;
-        for (file, path) in files {
-            file.place(&path)?;
+        let _lock = self.lock_index()?;
+        for (file, (folder, name)) in files {
+            file.place(folder, &name)?;
         }
         self.place_index(prepared, &mut change)?;
         if changed {
@@ -203,32 +248,56 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Waits for leave to rename blobs and to change `index.json`.
+    pub(super) fn lock_index(&self) -> Result<Lock, StoreError> {
+        let folders = self.folders();
+        let file = open_lock(folders, "index.lock")?;
+        let path = folders.own.join("index.lock");
+        Lock::wait(file, &path, Mode::Exclusive, self.store.lock_timeout)
+    }
+
     pub(super) fn store(&self) -> &Store {
         self.store
     }
 
-    pub(super) fn index_file(&self, index: &Index) -> Result<NewBlob, StoreError> {
-        let bytes = serde_json::to_vec(index).map_err(|source| StoreError::Index {
-            path: self.store.index_path(),
-            source,
-        })?;
-        self.small_file(&bytes)
+    pub(super) fn folders(&self) -> &Folders {
+        &self.lock.folders
     }
 
-    fn small_file(&self, bytes: &[u8]) -> Result<NewBlob, StoreError> {
-        let mut file = self.blob()?;
-        match file.write_all(bytes) {
-            Ok(()) => Ok(file),
-            Err(source) => Err(StoreError::io(StoreAction::Write, &file.path, source)),
-        }
+    pub(super) fn index_file(&self, index: &Index) -> Result<NewFile, StoreError> {
+        let bytes = serde_json::to_vec(index).map_err(|source| StoreError::Index {
+            path: self.folders().root.join(INDEX),
+            source,
+        })?;
+        self.file(&bytes)
+    }
+
+    /// An empty file on the store's file system that has no name: its space is free again when it is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] when no file can be made.
+    pub(crate) fn unnamed_file(&self) -> Result<File, StoreError> {
+        let mut file = self.file(&[])?;
+        let path = file.path();
+        let handle = file.file.take().ok_or(io::ErrorKind::NotFound.into());
+        handle.map_err(|source| StoreError::io(StoreAction::Make, &path, source))
+    }
+
+    /// A temporary file with this content.
+    pub(super) fn file(&self, bytes: &[u8]) -> Result<NewFile, StoreError> {
+        NewFile::new(&self.folders().tmp, bytes)
     }
 }
 
 /// Waits until files are on disk, all at once: a journal writes what comes together in one go, and one after the other
 /// would cost a small pull more than everything else that it does.
-fn sync(files: &[(NewBlob, PathBuf)], index: Option<&NewBlob>) -> Result<(), StoreError> {
-    let all: Vec<&NewBlob> = files.iter().map(|(file, _)| file).chain(index).collect();
-    let failed = |path| move |source| StoreError::io(StoreAction::Write, path, source);
+fn sync(files: &[(NewFile, Target<'_>)], index: Option<&NewFile>) -> Result<(), StoreError> {
+    let all: Vec<&NewFile> = files.iter().map(|(file, _)| file).chain(index).collect();
+    let failed = |file: &NewFile| {
+        let path = file.path();
+        move |source| StoreError::io(StoreAction::Write, &path, source)
+    };
     for some in all.chunks(FLUSHED_AT_ONCE) {
         let Some((here, others)) = some.split_last() else {
             continue;
@@ -236,14 +305,14 @@ fn sync(files: &[(NewBlob, PathBuf)], index: Option<&NewBlob>) -> Result<(), Sto
         std::thread::scope(|scope| {
             let waiting: Vec<_> = others
                 .iter()
-                .map(|file| (&file.path, scope.spawn(|| file.sync())))
+                .map(|file| (file, scope.spawn(|| file.sync())))
                 .collect();
-            here.sync().map_err(failed(&here.path))?;
-            waiting.into_iter().try_for_each(|(path, thread)| {
+            here.sync().map_err(failed(here))?;
+            waiting.into_iter().try_for_each(|(file, thread)| {
                 let synced = thread
                     .join()
                     .unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")));
-                synced.map_err(failed(path))
+                synced.map_err(failed(file))
             })
         })?;
     }
@@ -251,67 +320,62 @@ fn sync(files: &[(NewBlob, PathBuf)], index: Option<&NewBlob>) -> Result<(), Sto
 }
 
 impl NewBlob {
-    /// A new file in this folder, empty, with a name that nobody else has.
-    pub(super) fn in_dir(dir: &Path) -> Result<Self, StoreError> {
-        loop {
-            let path = dir.join(format!(
-                "{}-{}",
-                process::id(),
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            ));
-            match OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-            {
+    /// The digest of its content.
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl NewFile {
+    /// A new file in this folder, whose owner was checked, with a name that nobody else has.
+    pub(super) fn new(folder: &Arc<Folder>, bytes: &[u8]) -> Result<Self, StoreError> {
+        let mut new = loop {
+            let name = format!("{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            match folder.create(&name) {
                 Ok(file) => {
-                    return Ok(Self {
+                    break Self {
                         file: Some(file),
-                        path,
+                        folder: Arc::clone(folder),
+                        name,
                         committed: false,
-                    });
+                    };
                 }
                 // A process of the same number in another PID namespace.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(source) => return Err(StoreError::io(StoreAction::Write, &path, source)),
+                Err(source) => {
+                    return Err(StoreError::io(
+                        StoreAction::Write,
+                        &folder.join(&name),
+                        source,
+                    ));
+                }
             }
-        }
-    }
-
-    /// The file, at its start: for reading what was written.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Io`] when it cannot be rewound.
-    pub fn reader(&mut self) -> Result<&File, StoreError> {
-        let failed = |source| StoreError::io(StoreAction::Read, &self.path, source);
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => File::open(&self.path).map_err(failed)?,
         };
-        let file = self.file.insert(file);
-        file.rewind().map_err(failed)?;
-        Ok(file)
-    }
-
-    /// Closes the file until it is read or committed, so that an import of many blobs does not need as many open files.
-    pub(crate) fn close(&mut self) {
-        self.file = None;
+        let written = match &mut new.file {
+            Some(file) => file.write_all(bytes),
+            None => Ok(()),
+        };
+        written.map_err(|source| StoreError::io(StoreAction::Write, &new.path(), source))?;
+        Ok(new)
     }
 
     /// Gives the file its name, whether or not its content is on disk yet.
-    pub(super) fn place(mut self, path: &Path) -> Result<(), StoreError> {
-        fs::rename(&self.path, path)
-            .map_err(|source| StoreError::io(StoreAction::Write, path, source))?;
+    pub(super) fn place(mut self, folder: &Folder, name: &str) -> Result<(), StoreError> {
+        self.folder
+            .rename(&self.name, folder, name)
+            .map_err(|source| StoreError::io(StoreAction::Write, &folder.join(name), source))?;
         self.committed = true;
         Ok(())
     }
 
     /// Where it is now.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    fn path(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+
+    /// The folder that it is in, and its name there.
+    pub(super) fn place_now(&self) -> (&Folder, &str) {
+        (&self.folder, &self.name)
     }
 
     /// It has another name.
@@ -323,57 +387,31 @@ impl NewBlob {
     pub(super) fn sync(&self) -> io::Result<()> {
         match &self.file {
             Some(file) => file.sync_data(),
-            None => File::open(&self.path)?.sync_data(),
+            None => match self.folder.file(&self.name)? {
+                Some(file) => file.sync_data(),
+                None => Err(io::ErrorKind::NotFound.into()),
+            },
         }
     }
-
-    fn open(&mut self) -> io::Result<&mut File> {
-        self.file
-            .as_mut()
-            .ok_or_else(|| io::Error::other("the file was closed"))
-    }
 }
 
-impl Write for NewBlob {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.open()?.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.open()?.flush()
-    }
-}
-
-impl Drop for NewBlob {
+impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.committed {
             // What cannot be removed now is removed by the next writer.
-            let _ = fs::remove_file(&self.path);
+            let _ = self.folder.remove(&self.name);
         }
     }
 }
 
-/// Makes a folder and those above it that are missing, 0700. Those that are there keep their modes.
-pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
-fn open_lock(path: &Path) -> Result<File, StoreError> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| StoreError::io(StoreAction::Lock, path, source))
+fn open_lock(folders: &Folders, name: &str) -> Result<File, StoreError> {
+    let file = folders.own.lock_file(name);
+    file.map_err(|source| StoreError::io(StoreAction::Lock, &folders.own.join(name), source))
 }
 
 /// Removes what is in the folder of temporary files. What cannot be removed is left for the next time.
-fn clean(tmp: &Path) {
-    for entry in fs::read_dir(tmp).into_iter().flatten().flatten() {
-        let _ = fs::remove_file(entry.path());
+fn clean(tmp: &Folder) {
+    for name in tmp.files().into_iter().flatten() {
+        let _ = tmp.remove(&name);
     }
 }

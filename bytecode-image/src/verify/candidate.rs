@@ -19,7 +19,7 @@ use super::limits::{
     MAX_ANNOTATION_BYTES, MAX_BUNDLE_BYTES, MAX_EVIDENCE, MAX_PAYLOAD_BYTES,
     MAX_SIGNATURE_MANIFEST_BYTES, MAX_SIGNATURES,
 };
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifiedBytes};
 
 /// Media type of cosign 2's payloads.
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -218,7 +218,7 @@ impl SignatureManifest {
     /// # Errors
     ///
     /// When it is too long or no manifest with layers.
-    pub fn parse(bytes: &[u8]) -> Result<Self, SignatureManifestError> {
+    pub fn parse(bytes: &VerifiedBytes) -> Result<Self, SignatureManifestError> {
         let RawManifest { layers } = json(bytes)?;
         let layers = layers
             .into_iter()
@@ -241,7 +241,7 @@ impl SignatureManifest {
                 })
             });
         Ok(Self {
-            digest: Digest::of(bytes),
+            digest: bytes.digest(),
             layers: layers.collect(),
         })
     }
@@ -262,10 +262,10 @@ impl SignatureManifest {
     }
 
     /// Its signatures, in the manifest's order. `content` gives the bytes of a digest, or nothing when they are
-    /// missing; it is asked only for what is [`wanted`](Self::wanted), and what it gives is hashed.
+    /// missing; it is asked only for what is [`wanted`](Self::wanted), and bytes of another digest are refused.
     pub fn candidates<F>(&self, mut content: F) -> Vec<Candidate>
     where
-        F: FnMut(Digest) -> Option<Vec<u8>>,
+        F: FnMut(Digest) -> Option<VerifiedBytes>,
     {
         let mut candidates = Vec::new();
         for (at, layer) in self.layers.iter().enumerate() {
@@ -300,7 +300,7 @@ impl SignatureManifest {
 }
 
 impl Layer {
-    fn read(&self, bytes: Vec<u8>) -> Result<Content, CandidateError> {
+    fn read(&self, bytes: VerifiedBytes) -> Result<Content, CandidateError> {
         let limit = self.format.limit();
         if bytes.len() as u64 > limit {
             return Err(CandidateError::TooLong {
@@ -308,7 +308,7 @@ impl Layer {
                 limit,
             });
         }
-        let found = Digest::of(&bytes);
+        let found = bytes.digest();
         if found != self.digest {
             return Err(CandidateError::Content {
                 found,
@@ -317,7 +317,7 @@ impl Layer {
         }
         match self.format {
             Format::SimpleSigning => {
-                let signature = SimpleSignature::read(bytes, &self.annotations)?;
+                let signature = SimpleSignature::read(bytes.to_vec(), &self.annotations)?;
                 Ok(Content::Simple(Box::new(signature)))
             }
             Format::Bundle => bundle(&bytes).map(|signed| Content::Bundle(Box::new(signed))),

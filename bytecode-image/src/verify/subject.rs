@@ -1,6 +1,6 @@
 //! What a signature must be of.
 
-use crate::digest::Digest;
+use crate::digest::{Digest, VerifiedBytes};
 use crate::limits::MAX_MANIFEST_BYTES;
 use crate::manifest::{self, Document, ManifestError};
 
@@ -73,11 +73,11 @@ impl Subject {
     /// # Errors
     ///
     /// When the bytes are no index, or one that does not name the manifest.
-    pub fn in_index(index: &[u8], manifest: Digest) -> Result<Self, SubjectError> {
+    pub fn in_index(index: &VerifiedBytes, manifest: Digest) -> Result<Self, SubjectError> {
         if index.len() as u64 > MAX_MANIFEST_BYTES {
             return Err(SubjectError::TooLong { found: index.len() });
         }
-        let digest = Digest::of(index);
+        let digest = index.digest();
         let (document, _) =
             manifest::parse(index, None).map_err(|source| SubjectError::Unreadable {
                 manifest,
@@ -142,7 +142,7 @@ impl Covered {
 mod tests {
     use super::*;
 
-    fn index(digests: &[Digest]) -> Vec<u8> {
+    fn index(digests: &[Digest]) -> VerifiedBytes {
         let manifests: Vec<String> = digests
             .iter()
             .map(|digest| {
@@ -151,11 +151,11 @@ mod tests {
                 )
             })
             .collect();
-        format!(
+        let text = format!(
             r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{}]}}"#,
             manifests.join(",")
-        )
-        .into_bytes()
+        );
+        VerifiedBytes::hash(text)
     }
 
     #[test]
@@ -173,10 +173,10 @@ mod tests {
             Err(SubjectError::NotNamed { .. })
         ));
         assert!(matches!(
-            Subject::in_index(b"{}", two),
+            Subject::in_index(&VerifiedBytes::hash("{}"), two),
             Err(SubjectError::Unreadable { .. })
         ));
-        let long = vec![b' '; MAX_MANIFEST_BYTES as usize + 1];
+        let long = VerifiedBytes::hash(vec![b' '; MAX_MANIFEST_BYTES as usize + 1]);
         assert!(matches!(
             Subject::in_index(&long, two),
             Err(SubjectError::TooLong { .. })
@@ -194,7 +194,7 @@ mod tests {
             r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{digest}","size":1}},"layers":[{{"mediaType":"{layer}","digest":"{digest}","size":1}}]}}"#
         );
         assert!(matches!(
-            Subject::in_index(image.as_bytes(), digest),
+            Subject::in_index(&VerifiedBytes::hash(image), digest),
             Err(SubjectError::NoIndex { .. })
         ));
     }

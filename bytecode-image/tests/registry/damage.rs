@@ -42,7 +42,7 @@ fn nobody_sets_a_blob_aside_while_another_one_commits() {
 
     fs::write(&path, "spoiled").unwrap();
     lock.lock().unwrap();
-    let error = store.store.blob(digest, 1 << 20).unwrap_err();
+    let error = store.store.read(digest, 1 << 20).unwrap_err();
     assert!(
         matches!(&error, StoreError::Damaged { aside: None, .. }),
         "{error:?}"
@@ -50,10 +50,10 @@ fn nobody_sets_a_blob_aside_while_another_one_commits() {
     // What the other one commits now is what the name says.
     fs::write(&path, good).unwrap();
     lock.unlock().unwrap();
-    assert!(store.store.blob(digest, 1 << 20).unwrap().is_some());
+    assert!(store.store.read(digest, 1 << 20).unwrap().is_some());
 
     fs::write(&path, "spoiled").unwrap();
-    let error = store.store.blob(digest, 1 << 20).unwrap_err();
+    let error = store.store.read(digest, 1 << 20).unwrap_err();
     assert!(
         matches!(&error, StoreError::Damaged { aside: Some(_), .. }),
         "{error:?}"

@@ -63,6 +63,10 @@ impl Parts {
     }
 
     pub(crate) fn layer(&self) -> Vec<u8> {
+        gzip(&self.tar())
+    }
+
+    pub(crate) fn tar(&self) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for (path, bytes) in &self.files {
             let mut header = tar::Header::new_gnu();
@@ -72,15 +76,16 @@ impl Parts {
             header.set_cksum();
             builder.append(&header, bytes.as_slice()).unwrap();
         }
-        gzip(&builder.into_inner().unwrap())
+        builder.into_inner().unwrap()
     }
 
     pub(crate) fn image(&self) -> Image {
         let layer = self.layer();
         let labels = serde_json::to_string(&self.labels).unwrap();
         let config = format!(
-            r#"{{"architecture":"{}","os":"linux","config":{{"Labels":{labels}}},"rootfs":{{"type":"layers","diff_ids":[]}}}}"#,
-            self.architecture
+            r#"{{"architecture":"{}","os":"linux","config":{{"Labels":{labels}}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+            self.architecture,
+            Digest::of(&self.tar())
         );
         let manifest = format!(
             r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{},"layers":[{}]}}"#,
@@ -192,19 +197,24 @@ impl TestStore {
         reference: &Reference,
         policy: PullPolicy,
     ) -> Result<BytecodeImage, PullError> {
-        let platform = platform();
-        pull(
-            &self.store,
-            &PullRequest {
-                reference: reference.clone(),
-                policy,
-                short: None,
-                reach: crate::images::reach(),
-                platform,
-                trust: Trust::unchecked().into(),
-            },
-            &(),
-        )
+        let request = self.request(reference, policy, Trust::unchecked());
+        pull(&self.store, &request, &())
+    }
+
+    pub(crate) fn request(
+        &self,
+        reference: &Reference,
+        policy: PullPolicy,
+        trust: Trust,
+    ) -> PullRequest {
+        PullRequest {
+            reference: reference.clone(),
+            policy,
+            short: None,
+            reach: crate::images::reach(),
+            platform: platform(),
+            trust: trust.into(),
+        }
     }
 
     /// Every file but locks, by its path in the store.

@@ -13,6 +13,7 @@ mod archives;
 mod auth;
 mod damage;
 mod elf;
+mod foreign;
 mod host;
 mod images;
 mod mounts;

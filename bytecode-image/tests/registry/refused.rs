@@ -1,4 +1,4 @@
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use bpfman_tests::tls::Tls;
@@ -66,6 +66,13 @@ fn entry(kind: tar::EntryType) -> Vec<u8> {
     gzip(&builder.into_inner().unwrap())
 }
 
+/// What a layer unpacks to, as far as it can be unpacked.
+fn unpacked(layer: &[u8]) -> Vec<u8> {
+    let mut tar = Vec::new();
+    let _ = flate2::read::GzDecoder::new(layer).read_to_end(&mut tar);
+    tar
+}
+
 #[test]
 fn refused_images_leave_nothing() {
     let image = Parts::new("pass").image();
@@ -82,22 +89,24 @@ fn refused_images_leave_nothing() {
     let mut changed = layer.clone();
     changed[20] ^= 1;
     let bomb = gzip(&vec![0; 40 << 20]);
-    let with_layer = |bytes: &[u8]| {
-        let config = descriptor(
-            "application/vnd.oci.image.config.v1+json",
-            &image.config,
-            "",
-        );
+    let right = Digest::of(&unpacked(&layer)).to_string();
+    let with_config = |bytes: &[u8], diff_id: &str| {
+        let text = String::from_utf8(image.config.clone()).unwrap();
+        let text = text.replace(&right, diff_id).into_bytes();
+        let config = descriptor("application/vnd.oci.image.config.v1+json", &text, "");
         let manifest = format!(
             r#"{{"schemaVersion":2,"config":{config},"layers":[{}]}}"#,
             descriptor(LAYER, bytes, "")
         );
         let bytes = bytes.to_vec();
         harmed(move |registry| {
+            registry.route("GET", &blob_path(&text), Answer::ok(text.clone()));
             registry.route("GET", &blob_path(&bytes), Answer::ok(bytes.clone()));
             serve_document(registry, manifest.as_bytes(), MANIFEST, &["v1"]);
         })
     };
+    // The configuration says what the layer unpacks to.
+    let with_layer = |bytes: &[u8]| with_config(bytes, &Digest::of(&unpacked(bytes)).to_string());
     let s390x = index(&[("s390x", &image)]);
     let nested = format!(
         r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
@@ -299,6 +308,41 @@ fn refused_images_leave_nothing() {
             "its layer is not one of a bytecode image",
         ),
         ("no tar", with_layer(b"hello"), "cannot be unpacked"),
+        (
+            "a layer that is cut off",
+            with_config(&layer[..layer.len() - 30], &right),
+            "cannot be unpacked",
+        ),
+        (
+            "a layer without its checksum",
+            with_config(&layer[..layer.len() - 8], &right),
+            "cannot be unpacked",
+        ),
+        (
+            "garbage after the layer",
+            with_config(&[&layer[..], b"garbage"].concat(), &right),
+            "goes on after the end of its gzip stream, with 7 bytes",
+        ),
+        (
+            "a second member",
+            with_config(&[&layer[..], &gzip(b"")].concat(), &right),
+            "goes on after the end of its gzip stream",
+        ),
+        (
+            "another DiffID",
+            with_config(&layer, &Digest::of(b"other").to_string()),
+            "expected sha256:d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa, the DiffID in its configuration",
+        ),
+        (
+            "the DiffID of the layer as it is sent",
+            with_config(&layer, &Digest::of(&layer).to_string()),
+            "the DiffID in its configuration",
+        ),
+        (
+            "no DiffID",
+            with_config(&layer, "sha512:00"),
+            "the DiffID in its configuration cannot be used",
+        ),
         (
             "../",
             parts(|parts| parts.files[0].0 = "../../etc/pass.o".to_owned()),

@@ -258,7 +258,7 @@ fn nothing_is_removed_under_a_reader_or_a_writer() {
         lock.try_lock().is_ok()
     };
     assert!(free());
-    let reader = store.store.reader();
+    let reader = store.store.reader().unwrap();
     assert!(!free());
     let writer = store.store.writer().unwrap();
     drop(reader);
@@ -277,7 +277,7 @@ fn nothing_is_removed_under_a_reader_or_a_writer() {
         begins.recv().unwrap();
         let kept = store.store.find(&name).unwrap().unwrap();
         assert!(ended.try_recv().is_err());
-        assert!(store.store.blob(kept, 1 << 20).unwrap().is_some());
+        assert!(store.store.read(kept, 1 << 20).unwrap().is_some());
         drop(writer);
         assert_eq!(ended.recv().unwrap().entries.len(), 3);
     });

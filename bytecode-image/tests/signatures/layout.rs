@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytecode_image::digest::Digest;
+use bytecode_image::digest::{Digest, VerifiedBytes};
 use bytecode_image::verify::{
     Candidate, Identity, Policy, PublicKey, Scope, SignatureManifest, Subject, TrustRoot,
     referrers, referrers_tag, signature_tag,
@@ -97,12 +97,16 @@ impl Layout {
         Subject::of(self.image())
     }
 
-    pub(crate) fn blob(&self, digest: Digest) -> Vec<u8> {
-        read(&format!("{}/blobs/sha256/{}", self.name, digest.hex()))
+    pub(crate) fn blob(&self, digest: Digest) -> VerifiedBytes {
+        VerifiedBytes::hash(read(&format!(
+            "{}/blobs/sha256/{}",
+            self.name,
+            digest.hex()
+        )))
     }
 
     /// Manifests of signatures in both forms, cosign 2's first.
-    pub(crate) fn manifests(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn manifests(&self) -> Vec<VerifiedBytes> {
         let mut manifests = Vec::new();
         if let Some(digest) = self.tags.get(&signature_tag(self.image())) {
             manifests.push(self.blob(*digest));
@@ -159,6 +163,7 @@ impl Layout {
                 .parse()
                 .unwrap(),
         )
+        .to_vec()
     }
 }
 
@@ -227,8 +232,8 @@ pub(crate) fn simple_candidates(all: &[Simple]) -> Vec<Candidate> {
         .iter()
         .map(|simple| (Digest::of(&simple.payload), simple))
         .collect();
-    let manifest = SignatureManifest::parse(manifest.as_bytes()).unwrap();
-    manifest.candidates(|digest| Some(contents[&digest].payload.clone()))
+    let manifest = SignatureManifest::parse(&VerifiedBytes::hash(manifest)).unwrap();
+    manifest.candidates(|digest| Some(VerifiedBytes::hash(contents[&digest].payload.clone())))
 }
 
 /// Candidates out of a manifest with this bundle.
@@ -243,6 +248,6 @@ pub(crate) fn bytes_candidates(bundle: &[u8]) -> Vec<Candidate> {
         "size": bundle.len(),
     });
     let manifest = json!({"schemaVersion": 2, "layers": [layer]}).to_string();
-    let manifest = SignatureManifest::parse(manifest.as_bytes()).unwrap();
-    manifest.candidates(|_| Some(bundle.to_owned()))
+    let manifest = SignatureManifest::parse(&VerifiedBytes::hash(manifest)).unwrap();
+    manifest.candidates(|_| Some(VerifiedBytes::hash(bundle.to_owned())))
 }

@@ -1,6 +1,6 @@
 //! Many signatures, bad ones before good ones, and bytes that are nothing.
 
-use bytecode_image::digest::Digest;
+use bytecode_image::digest::{Digest, VerifiedBytes};
 use bytecode_image::verify::limits::{MAX_SIGNATURE_MANIFEST_BYTES, MAX_SIGNATURES};
 use bytecode_image::verify::{
     SignatureManifest, SignatureManifestError, Subject, VerifyError, referrers, verify,
@@ -120,7 +120,7 @@ fn hints_say_what_to_do() {
 fn manifests_that_are_none() {
     let long = vec![b' '; MAX_SIGNATURE_MANIFEST_BYTES as usize + 1];
     for parse in [
-        |bytes: &[u8]| SignatureManifest::parse(bytes).err(),
+        |bytes: &[u8]| SignatureManifest::parse(&VerifiedBytes::hash(bytes.to_vec())).err(),
         |bytes: &[u8]| referrers(bytes).err(),
     ] {
         assert!(matches!(
@@ -134,10 +134,10 @@ fn manifests_that_are_none() {
         assert!(matches!(parse(b"1"), Some(SignatureManifestError::Json(_))));
     }
     // An index is no manifest of signatures; a manifest of something else has none.
-    assert!(SignatureManifest::parse(br#"{"manifests":[]}"#).is_err());
+    assert!(SignatureManifest::parse(&VerifiedBytes::hash(r#"{"manifests":[]}"#)).is_err());
     let digest = Digest::of(b"x");
     let other = json!({"layers": [{"mediaType": "text/spdx+json", "digest": digest.to_string(), "size": 1}]});
-    let other = SignatureManifest::parse(other.to_string().as_bytes()).unwrap();
+    let other = SignatureManifest::parse(&VerifiedBytes::hash(other.to_string())).unwrap();
     assert_eq!(other.wanted().count(), 0);
     assert!(
         other
@@ -155,14 +155,15 @@ fn content_is_fetched_within_caps_and_hashed() {
         .map(|(digest, size)| json!({"mediaType": bundle, "digest": digest.to_string(), "size": size}))
         .collect();
     let manifest =
-        SignatureManifest::parse(json!({"layers": layers}).to_string().as_bytes()).unwrap();
+        SignatureManifest::parse(&VerifiedBytes::hash(json!({"layers": layers}).to_string()))
+            .unwrap();
     assert_eq!(
         manifest.wanted().collect::<Vec<_>>(),
         [(lost, 4), (other, 5)]
     );
     let candidates = manifest.candidates(|digest| match digest {
         digest if digest == huge => panic!("asked for 300 MiB"),
-        digest if digest == other => Some(b"swapped".to_vec()),
+        digest if digest == other => Some(VerifiedBytes::hash("swapped")),
         _ => None,
     });
     let found = verdict(
@@ -251,7 +252,7 @@ proptest! {
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), text in "[\\[\\]{}\":,a-z0-9\\\\ ]{0,200}") {
         for bytes in [bytes.as_slice(), text.as_bytes()] {
-            let _ = SignatureManifest::parse(bytes);
+            let _ = SignatureManifest::parse(&VerifiedBytes::hash(bytes.to_vec()));
             let _ = referrers(bytes);
             let subject = Subject::of(Digest::of(bytes));
             prop_assert!(verify(&subject, &bytes_candidates(bytes), &by_key("good"), &root("builtin")).is_err());
