@@ -254,7 +254,7 @@ fn ten_slots_and_the_masks_between_them() {
     let link = on(
         &kernel,
         &dispatcher(&kernel, 1, &[PASS, RETURN], false),
-        interface,
+        &interface,
         None,
     )
     .unwrap();
@@ -263,7 +263,7 @@ fn ten_slots_and_the_masks_between_them() {
     let link = on(
         &kernel,
         &dispatcher(&kernel, 1, &[PASS], false),
-        interface,
+        &interface,
         None,
     )
     .unwrap();
