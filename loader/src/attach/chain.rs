@@ -74,7 +74,7 @@ impl<K: Kernel> Loader<K> {
             ifindex: device.ifindex,
         };
         let mut attaching = attaching;
-        if self.follow(guard, &what, key, &device, &iface)? {
+        if self.follow(guard, &what, key, (&device, &iface), &name)? {
             attaching.links = guard.records_of_change()?.links()?;
         }
         let record = LinkRecord {

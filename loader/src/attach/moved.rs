@@ -5,7 +5,7 @@ use log::info;
 
 use crate::change;
 use crate::dispatcher::chain;
-use crate::error::Doing;
+use crate::error::{Doing, HookPlace};
 use crate::kernel::{Device, Kernel};
 use crate::state::{ChainKey, ChainRecord, CommitStep, Guard, Hook, Key};
 use crate::whereabouts::{self, Whereabouts};
@@ -25,8 +25,8 @@ impl<K: Kernel> Loader<K> {
         guard: &mut Guard,
         what: &str,
         key: ChainKey,
-        device: &Device,
-        iface: &str,
+        (device, iface): (&Device, &str),
+        name: &HookPlace,
     ) -> Result<bool, LoaderError> {
         if key.hook != Hook::Xdp {
             // Filters do not survive a move.
@@ -37,21 +37,25 @@ impl<K: Kernel> Loader<K> {
         if let Some(chain) = guard.records_of_change()?.chain(key)? {
             match whereabouts::of_chain(&self.kernel, &pins, key, &chain)? {
                 Whereabouts::On(place)
-                    if place.device.nsid != key.nsid || place.device.ifindex != key.ifindex => {}
-                Whereabouts::Hidden { .. } => {}
-                // Here, or gone, which is found out again.
-                _ => return Ok(false),
+                    if (place.device.nsid, place.device.ifindex) == (key.nsid, key.ifindex) =>
+                {
+                    return Ok(false);
+                }
+                Whereabouts::On(_) | Whereabouts::Hidden { .. } => {
+                    let aside = NewPlace {
+                        key: self.unused_key(guard, key)?,
+                        known: None,
+                    };
+                    self.rekey(guard, what, key, &aside)?;
+                }
+                // What was here before is in the way of what came.
+                Whereabouts::Gone => {
+                    let mut stale = guard.records_of_change()?.links()?;
+                    stale.retain(|_, link| link.chain() == Some(key));
+                    self.forget(guard, name, stale)?;
+                }
+                Whereabouts::Unpinned => return Ok(false),
             }
-            let aside = self.unused_key(guard, key)?;
-            self.rekey(
-                guard,
-                what,
-                key,
-                &NewPlace {
-                    key: aside,
-                    known: None,
-                },
-            )?;
             changed = true;
         }
         let there = self.xdp_programs(device)?;

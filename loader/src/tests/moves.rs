@@ -220,6 +220,24 @@ fn interfaces_that_swap_namespaces_keep_their_chains() {
 }
 
 #[test]
+fn interface_that_takes_the_number_of_a_deleted_one_brings_its_chain() {
+    let bench = Bench::new();
+    bench.kernel.add_namespace(BLUE, BLUE_ID, "blue0", 500);
+    let programs: Vec<u32> = (0..3).map(|_| bench.load(&["xdp:pass"])[0]).collect();
+    let link = bench.attach(programs[0], within(BLUE, xdp("blue0", 50)));
+    bench.attach(programs[1], xdp("eth1", 50));
+    let index = bench.kernel.index("eth1");
+    bench.kernel.remove_interface("eth1");
+    bench
+        .kernel
+        .move_interface((Some(BLUE), "blue0"), None, index);
+    bench.attach(programs[2], xdp("blue0", 60));
+    assert_eq!(shown(&bench, link), ("blue0".to_owned(), None, index));
+    bench.assert_agreement("taken over");
+    ends(&bench, &programs, "taken over");
+}
+
+#[test]
 fn interface_in_a_hidden_namespace_still_runs() {
     for (word, point) in [hooks("eth0")[0].clone(), hooks("eth0")[2].clone()] {
         let (bench, program, link) = attached(word, &point);
