@@ -8,6 +8,7 @@
 //! the whole chain. [`pull::PullError::hint`] and [`registry::RegistryError::hint`] say what to do, where that is known.
 
 pub mod archive;
+mod base64;
 pub mod digest;
 pub mod host;
 pub mod labels;
@@ -19,6 +20,7 @@ pub mod platform;
 mod printable;
 mod progress;
 pub mod pull;
+pub mod redact;
 pub mod reference;
 pub mod registry;
 pub mod store;

@@ -1,8 +1,12 @@
 //! Texts that nobody vouches for, made fit for a message: a terminal obeys control characters.
 
-/// At most this many characters of a text, without control characters.
+use crate::redact::redact;
+
+/// At most this many characters of a text, without control characters and secrets. A secret is removed first: its
+/// beginning would be no secret that is known.
 pub(crate) fn printable(text: &str, limit: usize) -> String {
-    text.chars()
+    redact(text)
+        .chars()
         .filter(|c| !c.is_control())
         .take(limit)
         .collect()
