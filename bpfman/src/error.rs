@@ -6,7 +6,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bytecode_image::archive::ArchiveError;
-use bytecode_image::pull::PullError;
+use bytecode_image::manifest::ManifestError;
+use bytecode_image::pull::{Part, PullError};
 use bytecode_image::registry::auth::CredentialsError;
 use bytecode_image::store::StoreError;
 use bytecode_image::verify::{IdentityError, PolicyError};
@@ -22,6 +23,13 @@ const LOG_LINES: usize = 20;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    /// What the user wanted, as typed, around why it failed.
+    #[error("cannot {verb} {object}")]
+    Command {
+        verb: &'static str,
+        object: String,
+        source: Box<Error>,
+    },
     #[error("{left} of these differences {} left", if *left == 1 { "is" } else { "are" })]
     Differences {
         left: usize,
@@ -149,9 +157,19 @@ impl From<builder::BuildError> for Error {
 }
 
 impl Error {
+    /// Puts what the user wanted in front, for [`Result::map_err`].
+    pub(crate) fn to<E: Into<Self>>(verb: &'static str, object: &str) -> impl FnOnce(E) -> Self {
+        move |error| Self::Command {
+            verb,
+            object: object.to_owned(),
+            source: Box::new(error.into()),
+        }
+    }
+
     /// 2 for wrong usage, what shells give for a signal, else 1.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
+            Self::Command { source, .. } => source.exit_status(),
             Self::Build(error) => match &**error {
                 builder::BuildError::Stopped { signal, .. } => 128 + signal.number(),
                 _ => 1,
@@ -187,14 +205,31 @@ impl Error {
     /// Where objects of one image differ, as the lines of a diff.
     pub(crate) fn diff(&self) -> Vec<String> {
         match self {
+            Self::Command { source, .. } => source.diff(),
             Self::Build(error) => error.diff(),
             _ => Vec::new(),
         }
     }
 
+    /// Whether an image is for other platforms than the one that was asked for.
+    fn is_of_platform(&self) -> bool {
+        let Self::Pull(error) = self else {
+            return false;
+        };
+        matches!(&**error, PullError::Refused { part, .. } if matches!(
+            **part,
+            Part::Platform { .. } | Part::Manifest(ManifestError::Platform { .. })
+        ))
+    }
+
     /// What to do, where that is known.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
+            // `load` takes no platform: it loads for this host.
+            Self::Command { verb: "load", source, .. } if source.is_of_platform() => {
+                Some("build the image for the platform of this host, too".to_owned())
+            }
+            Self::Command { source, .. } => source.hint(),
             Self::Pull(error) => error.hint(),
             Self::Store(error) => error.hint(),
             Self::Archive(error) => error.hint(),
@@ -221,7 +256,8 @@ impl Error {
                 Some("name a signer with --key, or with --certificate-identity and --certificate-oidc-issuer".to_owned())
             }
             Self::NoContainerFile => Some("--runtime builtin builds without one".to_owned()),
-            Self::Config(error) => Some(error.hint().to_owned()),
+            Self::Config(error) => Some(error.hint()),
+            Self::OptionFile { source, .. } => source.hint(),
             Self::ReadObject { path, source } => of_file(path, source),
             Self::ObjectTooLarge { .. } => Some(
                 "is it an eBPF object? its debug sections go with `llvm-strip --strip-debug`".to_owned(),
@@ -359,6 +395,28 @@ mod tests {
         });
         assert_eq!(error.verifier_log(false), Some((2, vec!["a", "b"])));
         assert_eq!(Error::NoContainerFile.verifier_log(false), None);
+    }
+
+    #[test]
+    fn what_the_user_typed_comes_first() {
+        let source = KernelError::Rejected {
+            function: "f".into(),
+            log: "a\n".into(),
+            source: std::io::Error::from(std::io::ErrorKind::PermissionDenied),
+        };
+        let source = LoaderError::Kernel {
+            what: "loading x.o".into(),
+            source,
+        };
+        let error = Error::to("load", "quay.io/acme/xdp:v1")(source);
+        assert_eq!(
+            error.chain()[..2],
+            ["cannot load quay.io/acme/xdp:v1", "loading x.o"]
+        );
+        assert_eq!(error.verifier_log(false), Some((1, vec!["a"])));
+        let usage = Error::to("build", "a:1")(Error::NoContainerFile);
+        assert_eq!(usage.exit_status(), 2);
+        assert!(usage.hint().is_some());
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
     if args.container_file.is_none() && runtime != Some(Runtime::Builtin) {
         return Err(Error::NoContainerFile);
     }
+    let typed = args.tag.typed.clone();
     let request = BuildRequest {
         inputs: inputs(args.bytecode),
         tag: tag(args.tag.reference)?,
@@ -30,7 +31,7 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
         allow_differences: args.allow_differences,
     };
     let digest_file = args.digest_file.map(DigestFile::prepare).transpose()?;
-    let built = builder::build(&request, &Bar)?;
+    let built = builder::build(&request, &Bar).map_err(Error::to("build", &typed))?;
     // Both are tried: the tag has moved, and what it names now must be known.
     let written = digest_file.map_or(Ok(()), |file| file.write(built.digest));
     Printer::default().text(&format!("{}@{}\n", built.reference.name(), built.digest))?;

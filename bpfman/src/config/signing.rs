@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytecode_image::pull::Trust;
+use bytecode_image::reference::Reference;
 use bytecode_image::verify::limits::{MAX_KEY_BYTES, MAX_TRUSTED_ROOT_BYTES};
 use bytecode_image::verify::{
-    Identity, IdentityError, KeyError, Policy, PolicyError, PublicKey, Scope, ScopeError, Signing,
-    TrustRoot, TrustRootError,
+    Identity, IdentityError, KeyError, Policy, PolicyError, PublicKey, Scope, ScopeError,
+    SignatureRepository, SignatureRepositoryError, Signing, TrustRoot, TrustRootError,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -43,6 +44,7 @@ struct PolicyTable {
     keys: Vec<Spanned<PathBuf>>,
     #[serde(default)]
     identities: Vec<Spanned<IdentityTable>>,
+    signatures: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,6 +64,8 @@ pub(crate) enum Problem {
     Policy(#[from] PolicyError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Signatures(#[from] SignatureRepositoryError),
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -123,12 +127,42 @@ impl SigningTable {
             .map_err(|problem| at(0..0, "signing.policy", problem))
     }
 
+    /// Where the policy that covers an image says that its signatures are. No file is read, and a policy that is broken
+    /// says nothing.
+    pub(super) fn signatures(&self, image: &Reference) -> Option<SignatureRepository> {
+        let tables = self.policy.iter().map(Spanned::as_ref);
+        let covering = tables.filter_map(|table| {
+            let scope = Scope::parse(table.scope.as_ref()).ok()?;
+            Some((scope.fit(image)?, table))
+        });
+        let (_, table) = covering.max_by_key(|(fit, _)| *fit)?;
+        table.signatures.as_ref()?.as_ref().parse().ok()
+    }
+
     /// Whose certificates, logs and time stamps count.
     pub(super) fn trust_root(&self, folder: &Path) -> Result<TrustRoot, Misplaced> {
         match &self.trusted_root {
             Some(file) => trust_root(&folder.join(file.as_ref()))
                 .map_err(|problem| at(file.span(), "signing.trusted_root", problem)),
             None => Ok(TrustRoot::built_in()),
+        }
+    }
+}
+
+impl FileError {
+    /// What to do, where that is known.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Key { file, source } => source.hint(file),
+            Self::Read { file, source } => {
+                let text = file.to_string_lossy();
+                let (scheme, _) = text.split_once(":/")?;
+                let is_url = source.kind() == io::ErrorKind::NotFound && !scheme.is_empty();
+                is_url.then(|| {
+                    format!("print the key into a file, and name that: cosign public-key --key {text} > KEY.pem")
+                })
+            }
+            Self::TrustRoot { .. } => None,
         }
     }
 }
@@ -156,7 +190,20 @@ impl PolicyTable {
                     .map_err(|problem| at(table.span(), &key, problem))?,
             );
         }
-        Policy::new(scope, keys, identities).map_err(|problem| at(whole, key, problem))
+        let signatures = self
+            .signatures
+            .as_ref()
+            .map(|text| {
+                text.as_ref()
+                    .parse()
+                    .map_err(|problem: SignatureRepositoryError| {
+                        at(text.span(), &format!("{key}.signatures"), problem)
+                    })
+            })
+            .transpose()?;
+        let policy =
+            Policy::new(scope, keys, identities).map_err(|problem| at(whole, key, problem))?;
+        Ok(policy.with_signatures(signatures))
     }
 }
 
