@@ -456,7 +456,7 @@ fn signed_into_another_repository(name: &str) {
 
 #[test]
 fn cosign_2_signs_into_another_repository() {
-    signed_into_another_repository("cosign");
+    signed_into_another_repository("cosign2");
 }
 
 #[test]
@@ -474,7 +474,7 @@ fn signatures_of_openssl_that_cosign_2_attached() {
     ) else {
         return;
     };
-    let Some(cosign) = Cosign::new("cosign") else {
+    let Some(cosign) = Cosign::new("cosign2") else {
         return;
     };
     let run = |program: &Path, words: &[&str]| ok(cosign.command(program).args(words));

@@ -330,6 +330,29 @@ mod tests {
     }
 
     #[test]
+    fn places_of_signatures_are_those_of_the_policy_that_covers() {
+        let text = r#"
+            [[signing.policy]]
+            scope = "quay.io"
+            keys = ["gone.pub"]
+            signatures = "quay.io/all/signatures"
+            [[signing.policy]]
+            scope = "quay.io/acme"
+            keys = ["gone.pub"]
+        "#;
+        let config = Config::parse(Path::new("bpfman.toml"), text).unwrap();
+        for (image, expected) in [
+            ("quay.io/other/app", Some("quay.io/all/signatures")),
+            ("quay.io/acme/app", None),
+            ("ghcr.io/acme/app", None),
+        ] {
+            let found = config.signatures(&image.parse().unwrap());
+            let found = found.map(|repository| repository.to_string());
+            assert_eq!(found.as_deref(), expected, "{image}");
+        }
+    }
+
+    #[test]
     fn broken_policies_name_line_and_key() {
         let policy = "[[signing.policy]]\nscope = \"quay.io/a\"\nkeys = [\"good.pub\"]\n";
         let with = |rest: &str| format!("[[signing.policy]]\nscope = \"quay.io/a\"\n{rest}");
@@ -362,6 +385,10 @@ mod tests {
             (
                 with("keys = [\n  \"good.pub\",\n  \"gone.pub\",\n]\n"),
                 "line 5, key `signing.policy[0].keys[1]`: reading gone.pub: No such file",
+            ),
+            (
+                with("keys = [\"good.pub\"]\nsignatures = \"sigs\"\n"),
+                "line 4, key `signing.policy[0].signatures`: `sigs` is not a repository: expected REGISTRY/PATH",
             ),
             (
                 with("keys = [\"good.key\"]\n"),

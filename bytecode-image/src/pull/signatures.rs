@@ -108,7 +108,7 @@ pub(super) fn of_kept(
     let verdict = match verify::verify(&subject, &here, policy, &trust.root) {
         Ok(proof) => Verdict::Proven(Box::new(proof)),
         Err(error) if request.policy == PullPolicy::Never => {
-            return Err(unproven(reference, error));
+            return Err(unproven(reference, policy, error));
         }
         // It may have been signed since it was pulled.
         Err(error) => {
@@ -120,7 +120,7 @@ pub(super) fn of_kept(
                         "its registry was not asked for other signatures of {reference}: {}",
                         told(&failure)
                     );
-                    return Err(unproven(reference, error));
+                    return Err(unproven(reference, policy, error));
                 }
                 Err(error) => return Err(error),
             }
@@ -216,9 +216,10 @@ pub(super) fn told(error: &dyn std::error::Error) -> String {
     text
 }
 
-pub(super) fn unproven(reference: &Reference, source: VerifyError) -> PullError {
+pub(super) fn unproven(reference: &Reference, policy: &Policy, source: VerifyError) -> PullError {
     PullError::Unproven {
         reference: Box::new(reference.clone()),
+        signatures: policy.signatures().map(ToString::to_string),
         source: Box::new(source),
     }
 }

@@ -22,6 +22,7 @@ use crate::printable::printable;
 use crate::reference::Reference;
 use crate::registry::advice;
 use crate::registry::auth::Access;
+use crate::registry::error::Context;
 use crate::registry::http::{Request, Transport, body, header, may_lead, origin, remember_secrets};
 use crate::registry::patience::{Patience, retry_after};
 use crate::registry::reach::{Known, Reach};
@@ -264,8 +265,10 @@ impl Client {
         let advice = advice::of(action, &reason, &self.endpoint, &self.reach);
         let login = self.login.get().and_then(Option::as_ref);
         RegistryError {
-            login: login.map(|known| known.source.clone()),
-            advice,
+            context: Box::new(Context {
+                login: login.map(|known| known.source.clone()),
+                advice,
+            }),
             ..RegistryError::new(&self.registry, action.clone(), reason)
         }
     }

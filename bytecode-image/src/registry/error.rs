@@ -16,7 +16,14 @@ pub struct RegistryError {
     /// Why it failed.
     #[source]
     pub reason: Box<Reason>,
-    /// Where the login is from that was looked up for it.
+    /// What a hint needs to know; boxed, as errors are moved a lot.
+    pub(super) context: Box<Context>,
+}
+
+/// What a client knows about this host that a hint needs.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    /// Where the login is from that was looked up.
     pub(super) login: Option<String>,
     /// What to do on this host, by its files.
     pub(super) advice: Option<String>,
@@ -227,15 +234,15 @@ impl RegistryError {
             registry: registry.to_owned(),
             action,
             reason: Box::new(reason),
-            login: None,
-            advice: None,
+            context: Box::default(),
         }
     }
 
     /// What to do, where that is known.
     pub fn hint(&self) -> Option<String> {
-        if self.advice.is_some() {
-            return self.advice.clone();
+        let Context { login, advice } = &*self.context;
+        if advice.is_some() {
+            return advice.clone();
         }
         let registry = &self.registry;
         if let (Action::Token(realm), Reason::Connect(_) | Reason::Timeout(_)) =
@@ -265,13 +272,13 @@ impl RegistryError {
                     "check user name and password of {source}, and that they are for {registry}"
                 )
             }
-            Reason::Denied { .. } => match &self.login {
+            Reason::Denied { .. } => match login {
                 None => log_in(),
                 Some(source) => {
                     format!("check that the user of {source} may do this in this repository")
                 }
             },
-            Reason::NotFound { .. } => match (&self.action, &self.login) {
+            Reason::NotFound { .. } => match (&self.action, login) {
                 (Action::FetchManifest(_), None) => format!(
                     "check the spelling of repository and tag; if the repository is private, {}",
                     log_in()
@@ -300,7 +307,7 @@ impl RegistryError {
                 )
             }
             Reason::NotStored { .. } => "push it again".to_owned(),
-            Reason::Status { status: 429, .. } => match &self.login {
+            Reason::Status { status: 429, .. } => match login {
                 None => format!("wait a while, or {}", log_in()),
                 Some(_) => "wait a while, then try again".to_owned(),
             },
