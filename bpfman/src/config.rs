@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use bytecode_image::host::open_regular;
 use bytecode_image::pull::Trust;
-use bytecode_image::verify::TrustRoot;
+use bytecode_image::reference::Reference;
+use bytecode_image::verify::{SignatureRepository, TrustRoot};
 use loader::XdpMode;
 use serde::Deserialize;
 pub(crate) use signing::{FileError, Problem, public_key, trust_root};
@@ -103,8 +104,16 @@ pub(crate) enum ConfigError {
 
 impl ConfigError {
     /// What to do about it: one sentence.
-    pub(crate) fn hint(&self) -> &'static str {
-        match self {
+    pub(crate) fn hint(&self) -> String {
+        if let Self::Value {
+            problem: Problem::File(error),
+            ..
+        } = self
+            && let Some(hint) = error.hint()
+        {
+            return hint;
+        }
+        let hint = match self {
             Self::Read { .. } => {
                 "BPFMAN_CONFIG, where it is set, names the file, which then must be there; /dev/null stands for no configuration"
             }
@@ -114,7 +123,8 @@ impl ConfigError {
             Self::Syntax { .. } | Self::Value { .. } => {
                 "correct that line; until then BPFMAN_CONFIG can name another file"
             }
-        }
+        };
+        hint.to_owned()
     }
 }
 
@@ -198,6 +208,11 @@ impl Config {
         let policies = self.signing.policies(self.folder());
         let signing = policies.map_err(|found| self.misplaced(found))?;
         Ok(Trust::new(signing, root))
+    }
+
+    /// Where the policy that covers an image says that its signatures are.
+    pub(crate) fn signatures(&self, image: &Reference) -> Option<SignatureRepository> {
+        self.signing.signatures(image)
     }
 
     /// The roots of trust, for policies that come from somewhere else.

@@ -6,7 +6,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bytecode_image::archive::ArchiveError;
-use bytecode_image::pull::PullError;
+use bytecode_image::manifest::ManifestError;
+use bytecode_image::pull::{Part, PullError};
 use bytecode_image::registry::auth::CredentialsError;
 use bytecode_image::registry::push_stored::PushError;
 use bytecode_image::store::StoreError;
@@ -23,6 +24,13 @@ const LOG_LINES: usize = 20;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    /// What the user wanted, as typed, around why it failed.
+    #[error("cannot {verb} {object}")]
+    Command {
+        verb: &'static str,
+        object: String,
+        source: Box<Error>,
+    },
     #[error("{left} of these differences {} left", if *left == 1 { "is" } else { "are" })]
     Differences {
         left: usize,
@@ -97,29 +105,15 @@ pub(crate) enum Error {
     Pull(Box<PullError>),
     #[error(transparent)]
     Store(Box<StoreError>),
-    #[error("cannot import {archive}")]
-    Import {
-        /// As it was typed, or `standard input`.
-        archive: String,
-        source: Box<ArchiveError>,
-    },
-    #[error("cannot export {images}")]
-    Export {
-        /// As they were typed.
-        images: String,
-        source: Box<ArchiveError>,
-    },
+    #[error(transparent)]
+    Archive(Box<ArchiveError>),
     #[error("cannot {what}: it is a terminal")]
     Terminal {
         /// `import standard input` or `export to standard output`.
         what: &'static str,
     },
-    #[error("cannot push {image}")]
-    Push {
-        /// As it was typed.
-        image: String,
-        source: Box<PushError>,
-    },
+    #[error(transparent)]
+    Push(Box<PushError>),
     #[error("`{typed}` is the beginning of {} digests in the store: {}", found.len(), found.join(", "))]
     SeveralDigests { typed: String, found: Vec<String> },
     #[error("cannot remove {typed}: that image has {} names, {}", names.len(), names.join(", "))]
@@ -128,14 +122,6 @@ pub(crate) enum Error {
     Loader(#[from] LoaderError),
     #[error(transparent)]
     Build(Box<builder::BuildError>),
-    #[error("cannot {action} {tag}")]
-    Image {
-        /// `build` or `push`.
-        action: &'static str,
-        /// As it was typed.
-        tag: String,
-        source: Box<builder::BuildError>,
-    },
     #[error("writing the manual pages to {}", dir.display())]
     Man {
         dir: PathBuf,
@@ -202,6 +188,18 @@ impl From<StoreError> for Error {
     }
 }
 
+impl From<ArchiveError> for Error {
+    fn from(error: ArchiveError) -> Self {
+        Self::Archive(Box::new(error))
+    }
+}
+
+impl From<PushError> for Error {
+    fn from(error: PushError) -> Self {
+        Self::Push(Box::new(error))
+    }
+}
+
 impl From<builder::BuildError> for Error {
     fn from(error: builder::BuildError) -> Self {
         Self::Build(Box::new(error))
@@ -233,10 +231,20 @@ impl Error {
         }
     }
 
+    /// Puts what the user wanted in front, for [`Result::map_err`].
+    pub(crate) fn to<E: Into<Self>>(verb: &'static str, object: &str) -> impl FnOnce(E) -> Self {
+        move |error| Self::Command {
+            verb,
+            object: object.to_owned(),
+            source: Box::new(error.into()),
+        }
+    }
+
     /// 2 for wrong usage, what shells give for a signal, else 1.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Self::Build(error) | Self::Image { source: error, .. } => match &**error {
+            Self::Command { source, .. } => source.exit_status(),
+            Self::Build(error) => match &**error {
                 builder::BuildError::Stopped { signal, .. } => 128 + signal.number(),
                 _ => 1,
             },
@@ -276,18 +284,35 @@ impl Error {
     /// Where objects of one image differ, as the lines of a diff.
     pub(crate) fn diff(&self) -> Vec<String> {
         match self {
-            Self::Build(error) | Self::Image { source: error, .. } => error.diff(),
+            Self::Command { source, .. } => source.diff(),
+            Self::Build(error) => error.diff(),
             _ => Vec::new(),
         }
+    }
+
+    /// Whether an image is for other platforms than the one that was asked for.
+    fn is_of_platform(&self) -> bool {
+        let Self::Pull(error) = self else {
+            return false;
+        };
+        matches!(&**error, PullError::Refused { part, .. } if matches!(
+            **part,
+            Part::Platform { .. } | Part::Manifest(ManifestError::Platform { .. })
+        ))
     }
 
     /// What to do, where that is known.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
+            // `load` takes no platform: it loads for this host.
+            Self::Command { verb: "load", source, .. } if source.is_of_platform() => {
+                Some("build the image for the platform of this host, too".to_owned())
+            }
+            Self::Command { source, .. } => source.hint(),
             Self::Pull(error) => error.hint(),
             Self::Store(error) => error.hint(),
-            Self::Import { source, .. } | Self::Export { source, .. } => source.hint(),
-            Self::Push { source, .. } => source.hint(),
+            Self::Archive(error) => error.hint(),
+            Self::Push(error) => error.hint(),
             Self::Terminal { .. } => {
                 Some("name a file, or use a pipe: `… | bpfman image import -`, `bpfman image export … -o - | …`".to_owned())
             }
@@ -298,7 +323,7 @@ impl Error {
                 ..
             } => of_file(file, source),
             Self::Loader(error) => error.hint().or_else(|| denied(error)),
-            Self::Build(error) | Self::Image { source: error, .. } => error.hint(),
+            Self::Build(error) => error.hint(),
             Self::Differences {
                 repairable: 0, ..
             } => None,
@@ -325,7 +350,8 @@ impl Error {
                     .to_owned(),
             ),
             Self::NoContainerFile => Some("--runtime builtin builds without one".to_owned()),
-            Self::Config(error) => Some(error.hint().to_owned()),
+            Self::Config(error) => Some(error.hint()),
+            Self::OptionFile { source, .. } => source.hint(),
             Self::ReadObject { path, source } => of_file(path, source),
             Self::ObjectTooLarge { .. } => Some(
                 "is it an eBPF object? its debug sections go with `llvm-strip --strip-debug`".to_owned(),
@@ -493,6 +519,28 @@ mod tests {
         });
         assert_eq!(error.verifier_log(false), Some((2, vec!["a", "b"])));
         assert_eq!(Error::NoContainerFile.verifier_log(false), None);
+    }
+
+    #[test]
+    fn what_the_user_typed_comes_first() {
+        let source = KernelError::Rejected {
+            function: "f".into(),
+            log: "a\n".into(),
+            source: std::io::Error::from(std::io::ErrorKind::PermissionDenied),
+        };
+        let source = LoaderError::Kernel {
+            what: "loading x.o".into(),
+            source,
+        };
+        let error = Error::to("load", "quay.io/acme/xdp:v1")(source);
+        assert_eq!(
+            error.chain()[..2],
+            ["cannot load quay.io/acme/xdp:v1", "loading x.o"]
+        );
+        assert_eq!(error.verifier_log(false), Some((1, vec!["a"])));
+        let usage = Error::to("build", "a:1")(Error::NoContainerFile);
+        assert_eq!(usage.exit_status(), 2);
+        assert!(usage.hint().is_some());
     }
 
     #[test]

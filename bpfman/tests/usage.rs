@@ -398,7 +398,7 @@ fn what_the_configuration_says_of_signatures() {
     let stderr = refused(closed, "image pull -i localhost:1/a");
     assert!(
         stderr.starts_with(
-            "error: image localhost:1/a:latest is refused: no policy of the configuration covers it"
+            "error: cannot pull localhost:1/a\ncause: image localhost:1/a:latest is refused: no policy of the configuration covers it"
         ),
         "{stderr}"
     );
@@ -410,6 +410,12 @@ fn what_the_configuration_says_of_signatures() {
         "image verify -i localhost:1/a --certificate-identity a --certificate-oidc-issuer b -p Never",
     ] {
         let stderr = refused(closed, args);
+        assert!(
+            stderr.starts_with(
+                "error: cannot verify localhost:1/a\ncause: image localhost:1/a:latest"
+            ),
+            "{args}: {stderr}"
+        );
         assert!(stderr.contains("is not in the store"), "{args}: {stderr}");
     }
     let stderr = refused(closed, "image verify -i localhost:1/a --key gone.pub");

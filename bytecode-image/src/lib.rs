@@ -8,6 +8,7 @@
 //! the whole chain. [`pull::PullError::hint`] and [`registry::RegistryError::hint`] say what to do, where that is known.
 
 pub mod archive;
+mod base64;
 mod clock;
 pub mod digest;
 mod folder;
@@ -21,6 +22,7 @@ pub mod platform;
 pub mod printable;
 mod progress;
 pub mod pull;
+pub mod redact;
 pub mod reference;
 pub mod registry;
 pub mod store;

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::redact::redact;
+
 /// Characters that are not shown as themselves: general categories Cc, Cf, Zl and Zp, and the rest of
 /// `Default_Ignorable_Code_Point` (Unicode 16, DerivedCoreProperties.txt). Sorted.
 const HIDDEN: [(char, char); 31] = [
@@ -103,9 +105,11 @@ pub fn escaped_json(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// At most this many characters of a text, without such characters.
+/// At most this many characters of a text, without such characters and without secrets. A secret is removed first: its
+/// beginning would be no secret that is known.
 pub(crate) fn printable(text: &str, limit: usize) -> String {
-    text.chars()
+    redact(text)
+        .chars()
         .filter(|c| !is_hidden(*c))
         .take(limit)
         .collect()

@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::images::digest;
@@ -96,6 +98,8 @@ pub struct Asked {
     pub proxy_authorization: Option<String>,
     /// `Range`.
     pub range: Option<String>,
+    /// `Content-Range`.
+    pub content_range: Option<String>,
     /// The body, as text.
     pub body: String,
 }
@@ -110,9 +114,89 @@ struct State {
     asked: Mutex<Vec<Asked>>,
     /// The `Authorization` that paths under `/v2/` need, and the challenge of those who have not got it.
     needed: Mutex<Option<(String, Answer)>>,
+    /// What a path answers to everybody, whatever it needs.
+    public: Mutex<BTreeMap<String, Answer>>,
     /// The registry that is asked for what no route has.
     behind: Mutex<Option<String>>,
     stopped: AtomicBool,
+}
+
+/// What a registry that speaks TLS answers a plain request with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plain {
+    /// An alert, as TLS libraries do.
+    Alert,
+    /// The connection is closed.
+    Close,
+    /// The connection is reset.
+    Reset,
+    /// These bytes, then the connection is closed.
+    Text(&'static str),
+    /// Nothing: the connection stays open.
+    Silent,
+}
+
+impl Plain {
+    fn answer(self, mut stream: TcpStream) -> Option<()> {
+        match self {
+            Self::Close | Self::Alert => {}
+            // What was not read when the socket is closed is answered with a reset (tcp(7)).
+            Self::Reset => return stream.set_nonblocking(true).ok(),
+            Self::Text(text) => {
+                let mut head = [0; 1024];
+                let _ = stream.read(&mut head);
+                stream.write_all(text.as_bytes()).ok()?;
+            }
+            Self::Silent => {
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+        }
+        let mut head = [0; 1024];
+        let _ = stream.set_nonblocking(true);
+        let _ = stream.read(&mut head);
+        stream.shutdown(Shutdown::Both).ok()
+    }
+}
+
+/// Takes every client certificate, whatever its version.
+#[derive(Debug)]
+struct AnyClient(Arc<rustls::crypto::CryptoProvider>);
+
+impl ClientCertVerifier for AnyClient {
+    fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// A running registry; it stops when the value is dropped.
@@ -144,18 +228,30 @@ impl Registry {
     /// When they are none.
     #[must_use]
     pub fn start_secure(certificate: &Path, key: &Path) -> Self {
-        let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate");
-        let key = PrivateKeyDer::from_pem_file(key).expect("a key");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions of TLS")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key);
-        Self::listen(Some(Arc::new(config.expect("a certificate with its key"))))
+        Self::start_secure_saying(certificate, key, Plain::Alert)
     }
 
-    fn listen(tls: Option<Arc<ServerConfig>>) -> Self {
+    /// As [`start_secure`](Self::start_secure), with an answer to plain requests.
+    ///
+    /// # Panics
+    ///
+    /// When certificate and key are none.
+    #[must_use]
+    pub fn start_secure_saying(certificate: &Path, key: &Path, plain: Plain) -> Self {
+        Self::listen(Some((server_config(certificate, key, false), plain)))
+    }
+
+    /// As [`start_secure`](Self::start_secure), for clients with a certificate only.
+    ///
+    /// # Panics
+    ///
+    /// When certificate and key are none.
+    #[must_use]
+    pub fn start_mutual(certificate: &Path, key: &Path) -> Self {
+        Self::listen(Some((server_config(certificate, key, true), Plain::Alert)))
+    }
+
+    fn listen(tls: Option<(Arc<ServerConfig>, Plain)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -171,7 +267,14 @@ impl Registry {
                     let socket = stream.try_clone().ok()?;
                     match tls {
                         None => connection(stream, &socket, &state),
-                        Some(config) => {
+                        Some((config, plain)) => {
+                            let mut first = [0];
+                            if plain != Plain::Alert
+                                && stream.peek(&mut first).ok()? == 1
+                                && first != [0x16]
+                            {
+                                return plain.answer(stream);
+                            }
                             let session = ServerConnection::new(config).ok()?;
                             connection(StreamOwned::new(session, stream), &socket, &state)
                         }
@@ -227,6 +330,15 @@ impl Registry {
         *self.state.needed.lock().unwrap() = Some((authorization.to_owned(), challenge));
     }
 
+    /// Lets a path answer this to everybody, before anything else is looked at.
+    pub fn first_of_all(&self, path: &str, answer: Answer) {
+        self.state
+            .public
+            .lock()
+            .unwrap()
+            .insert(path.to_owned(), answer);
+    }
+
     /// Everything that was asked since the last time, in order.
     pub fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.state.asked.lock().unwrap())
@@ -248,6 +360,25 @@ impl Drop for Registry {
         let _ = TcpStream::connect(self.address);
         self.thread.take().unwrap().join().unwrap();
     }
+}
+
+fn server_config(certificate: &Path, key: &Path, mutual: bool) -> Arc<ServerConfig> {
+    let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions of TLS");
+    let builder = if mutual {
+        builder.with_client_cert_verifier(Arc::new(AnyClient(provider)))
+    } else {
+        builder.with_no_client_auth()
+    };
+    // Unchecked: a certificate of version 1 is one of the cases.
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).expect("a key");
+    let certified = rustls::sign::CertifiedKey::new(vec![certificate], key);
+    let resolver = rustls::sign::SingleCertAndKey::from(certified);
+    Arc::new(builder.with_cert_resolver(Arc::new(resolver)))
 }
 
 fn connection(stream: impl Read + Write, socket: &TcpStream, state: &State) -> Option<()> {
@@ -285,11 +416,14 @@ fn connection(stream: impl Read + Write, socket: &TcpStream, state: &State) -> O
             authorization: authorization.clone(),
             proxy_authorization: headers.get("proxy-authorization").cloned(),
             range: headers.get("range").cloned(),
+            content_range: headers.get("content-range").cloned(),
             body: String::from_utf8_lossy(&body).into_owned(),
         };
         state.asked.lock().unwrap().push(asked);
 
-        let answer = refused(state, &path, authorization.as_deref())
+        let public = state.public.lock().unwrap().get(&path).cloned();
+        let answer = public
+            .or_else(|| refused(state, &path, authorization.as_deref()))
             .unwrap_or_else(|| answer(state, &method, &path, &headers, body));
         if answer.reset {
             return socket.shutdown(Shutdown::Both).ok();

@@ -77,6 +77,80 @@ impl Tls {
         self.pair("client")
     }
 
+    /// For a server on loopback: a certificate that is its own authority, as `openssl req -x509` makes it.
+    ///
+    /// # Panics
+    ///
+    /// When openssl fails.
+    #[must_use]
+    pub fn self_signed(&self, names: &str, more: &[&str]) -> Pair {
+        let pair = self.pair("self");
+        let openssl = lanes::tool("openssl").expect("openssl was there before");
+        let names = format!("subjectAltName={names}");
+        let given = [&["-subj", "/CN=self", "-addext", &names], more].concat();
+        make(&openssl, &pair, &given);
+        pair
+    }
+
+    /// A certificate of X.509 version 1 by the CA, as `openssl x509 -req` makes it without a file of extensions.
+    ///
+    /// # Panics
+    ///
+    /// When openssl fails.
+    #[must_use]
+    pub fn version_1(&self, name: &str) -> Pair {
+        let (pair, ca) = (self.pair(name), self.pair("ca"));
+        let openssl = lanes::tool("openssl").expect("openssl was there before");
+        let request = self.folder.path().join(format!("{name}.csr"));
+        let run = |arguments: &[&std::ffi::OsStr]| {
+            let output = Command::new(&openssl)
+                .args(arguments)
+                .output()
+                .expect("openssl can be run");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "openssl: {stderr}");
+        };
+        let path = |path: &'_ Path| path.as_os_str().to_owned();
+        let word = |word: &str| std::ffi::OsString::from(word);
+        let subject = format!("/CN={name}");
+        let first = [
+            word("req"),
+            word("-newkey"),
+            word("rsa:2048"),
+            word("-nodes"),
+            word("-subj"),
+            word(&subject),
+            word("-keyout"),
+            path(&pair.key),
+            word("-out"),
+            path(&request),
+        ];
+        let second = [
+            word("x509"),
+            word("-req"),
+            word("-days"),
+            word("2"),
+            word("-CAcreateserial"),
+            word("-in"),
+            path(&request),
+            word("-CA"),
+            path(&ca.certificate),
+            word("-CAkey"),
+            path(&ca.key),
+            word("-out"),
+            path(&pair.certificate),
+        ];
+        run(&first
+            .iter()
+            .map(std::ffi::OsString::as_os_str)
+            .collect::<Vec<_>>());
+        run(&second
+            .iter()
+            .map(std::ffi::OsString::as_os_str)
+            .collect::<Vec<_>>());
+        pair
+    }
+
     fn pair(&self, name: &str) -> Pair {
         let path = |ending| self.folder.path().join(format!("{name}.{ending}"));
         Pair {

@@ -378,3 +378,166 @@ fn keys_of_every_kind_as_the_real_cosign_uses_them() {
         }
     }
 }
+
+/// `COSIGN_REPOSITORY` and `signatures = …` of a policy: in another repository, then in one of another registry.
+fn signed_into_another_repository(name: &str) {
+    let (Some(registry), Some(other), Some(object)) = (
+        Registry::start(),
+        Registry::start(),
+        Object::example("xdp-counter"),
+    ) else {
+        return;
+    };
+    let Some(cosign) = Cosign::new(name) else {
+        return;
+    };
+    let bpfman = Bpfman::new();
+    for (number, place) in [
+        registry.reference("all/signatures"),
+        other.reference("signatures"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let image = registry.reference(&format!("elsewhere{number}:1"));
+        let pushed = build(&bpfman, &object, &image, number == 1);
+        let mut sign = cosign.command(&cosign.program);
+        let services: &[&str] = if cosign.three {
+            &["--signing-config", "none.json"]
+        } else {
+            &["--tlog-upload=false"]
+        };
+        ok(sign
+            .env("COSIGN_REPOSITORY", place)
+            .args([
+                "sign",
+                "--yes",
+                "--allow-insecure-registry",
+                "--key",
+                "good.key",
+            ])
+            .args(services)
+            .arg(&pushed));
+        // A place of its own each time, so that nothing that was kept decides.
+        let host = |signatures: Option<&str>| {
+            let host = Bpfman::new();
+            let line = signatures.map(|place| format!("signatures = \"{place}\"\n"));
+            let policy = format!(
+                "[signing]\nallow_unsigned = false\n[[signing.policy]]\nscope = \"{}\"\nkeys = [\"{}\"]\n{}",
+                registry.address(),
+                cosign.public("good"),
+                line.unwrap_or_default()
+            );
+            std::fs::write(host.home().join("bpfman.toml"), policy).unwrap();
+            host
+        };
+        let beside = host(None).run(&["image", "pull", "-i", &image]);
+        assert!(beside.failure().contains("has no signature"), "{beside:#?}");
+        let wrong = host(Some(&registry.reference("none"))).run(&["image", "pull", "-i", &image]);
+        assert!(wrong.failure().contains("has no signature"), "{wrong:#?}");
+
+        let host = host(Some(place));
+        let _ = host.run(&["image", "pull", "-i", &image]).ok();
+        let key = cosign.public("good");
+        for words in [
+            &["image", "verify", "-i", &image][..],
+            &["image", "verify", "-i", &image, "--key", &key],
+            // From the store alone.
+            &["image", "verify", "-i", &image, "-p", "Never"],
+        ] {
+            let _ = host.run(words).ok();
+        }
+    }
+}
+
+#[test]
+fn cosign_2_signs_into_another_repository() {
+    signed_into_another_repository("cosign2");
+}
+
+#[test]
+fn cosign_3_signs_into_another_repository() {
+    signed_into_another_repository("cosign3");
+}
+
+/// The way of hosts whose key lies elsewhere: `openssl dgst -sign`, `openssl base64`, `cosign attach signature`.
+#[test]
+fn signatures_of_openssl_that_cosign_2_attached() {
+    let (Some(registry), Some(object), Some(openssl)) = (
+        Registry::start(),
+        Object::example("xdp-counter"),
+        lanes::tool("openssl"),
+    ) else {
+        return;
+    };
+    let Some(cosign) = Cosign::new("cosign2") else {
+        return;
+    };
+    let run = |program: &Path, words: &[&str]| ok(cosign.command(program).args(words));
+    let ec = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let rsa = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+    for (number, kind) in [ec, rsa].iter().enumerate() {
+        let image = registry.reference(&format!("attached{number}:1"));
+        let pushed = build(&Bpfman::new(), &object, &image, false);
+        run(
+            &openssl,
+            &[&["genpkey", "-out", "k.pem"], &kind[..]].concat(),
+        );
+        run(
+            &openssl,
+            &["pkey", "-in", "k.pem", "-pubout", "-out", "k.pub"],
+        );
+        let payload = run(
+            &cosign.program,
+            &["generate", "--allow-insecure-registry", &pushed],
+        );
+        std::fs::write(cosign.folder.path().join("payload"), payload).unwrap();
+        run(
+            &openssl,
+            &[
+                "dgst", "-sha256", "-sign", "k.pem", "-out", "raw", "payload",
+            ],
+        );
+        run(&openssl, &["base64", "-in", "raw", "-out", "signature"]);
+        run(
+            &cosign.program,
+            &[
+                "attach",
+                "signature",
+                "--allow-insecure-registry",
+                "--payload",
+                "payload",
+                "--signature",
+                "signature",
+                &pushed,
+            ],
+        );
+        let mut forms = vec!["k.pub"];
+        if number == 1 {
+            run(
+                &openssl,
+                &[
+                    "rsa",
+                    "-in",
+                    "k.pem",
+                    "-RSAPublicKey_out",
+                    "-out",
+                    "k.pkcs1",
+                ],
+            );
+            forms.push("k.pkcs1");
+        }
+        for form in forms {
+            let _ = Bpfman::new()
+                .run(&[
+                    "image",
+                    "verify",
+                    "-i",
+                    &image,
+                    "--key",
+                    &cosign.folder.path().join(form).to_string_lossy(),
+                ])
+                .ok();
+        }
+    }
+}

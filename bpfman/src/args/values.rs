@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use bytecode_image::pull::PullPolicy;
+use bytecode_image::redact;
 use bytecode_image::reference::{Reference, short_name};
 use bytecode_object::{ProgramType, UnknownProgramType};
 use clap::{Args, ValueEnum};
@@ -87,9 +88,14 @@ impl FromStr for ImageUrl {
     type Err = <Reference as FromStr>::Err;
 
     fn from_str(typed: &str) -> Result<Self, Self::Err> {
+        let reference: Reference = typed.parse()?;
+        // Whoever named an image told its name, whatever password it looks like.
+        redact::allow(typed);
+        redact::allow(&reference.to_string());
+        redact::allow(&reference.name());
         Ok(Self {
             typed: typed.to_owned(),
-            reference: typed.parse()?,
+            reference,
         })
     }
 }

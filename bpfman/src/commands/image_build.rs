@@ -18,7 +18,11 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
     if args.container_file.is_none() && runtime != Some(Runtime::Builtin) {
         return Err(Error::NoContainerFile);
     }
-    let typed = args.tag.first().map(|tag| tag.typed.clone());
+    let typed = args
+        .tag
+        .first()
+        .map(|tag| tag.typed.clone())
+        .unwrap_or_default();
     let mut tags = args.tag.into_iter().map(|tag| checked(tag.reference));
     // The parser asks for one.
     let tag = tags.next().ok_or(Error::NoTag)??;
@@ -39,14 +43,8 @@ pub(super) fn build(args: BuildArgs) -> Result<(), Error> {
     let built = builder::build(&request, &Bar).map_err(|source| match source {
         // It says itself what it was doing.
         BuildError::Stopped { .. } => Error::from(source),
-        _ => Error::Image {
-            action: match source {
-                BuildError::Push { .. } => "push",
-                _ => "build",
-            },
-            tag: typed.unwrap_or_default(),
-            source: Box::new(source),
-        },
+        BuildError::Push { .. } => Error::to("push", &typed)(source),
+        _ => Error::to("build", &typed)(source),
     })?;
     // Both are tried: the tag has moved, and what it names now must be known.
     let written = digest_file.map_or(Ok(()), |file| file.write(built.digest));

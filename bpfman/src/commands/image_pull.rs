@@ -14,18 +14,26 @@ use crate::output::{Bar, Printer, Stderr};
 /// `image pull`.
 pub(super) fn run(args: PullArgs) -> Result<(), Error> {
     let reach = reach(args.registry.registry_auth.as_deref())?;
-    let image = pull(&Config::read()?, &args.registry, reach, args.platform)?;
+    let image = pull(
+        "pull",
+        &Config::read()?,
+        &args.registry,
+        reach,
+        args.platform,
+    )?;
     Printer::new(args.output.output).pulled(&image)
 }
 
-/// Pulls an image as far as the configuration trusts it, for this host where no platform is named.
+/// Pulls an image as far as the configuration trusts it, for this host where no platform is named. `verb` is what the user
+/// wanted.
 pub(super) fn pull(
+    verb: &'static str,
     config: &Config,
     args: &RegistryArgs,
     reach: Reach,
     platform: Option<Platform>,
 ) -> Result<BytecodeImage, Error> {
-    let image = pull_by(config, config.trust()?, args, reach, platform)?;
+    let image = pull_by(verb, config, config.trust()?, args, reach, platform)?;
     let file = config.file().display();
     let name = &image.reference;
     match &image.verdict {
@@ -51,6 +59,7 @@ pub(super) fn pull(
 
 /// Pulls an image as far as its signatures are trusted.
 pub(super) fn pull_by(
+    verb: &'static str,
     config: &Config,
     trust: Trust,
     args: &RegistryArgs,
@@ -70,7 +79,8 @@ pub(super) fn pull_by(
         platform: platform.unwrap_or_else(Platform::host),
         trust: Arc::new(trust),
     };
-    Ok(bytecode_image::pull::pull(&store, &request, &Bar)?)
+    bytecode_image::pull::pull(&store, &request, &Bar)
+        .map_err(Error::to(verb, &args.image_url.typed))
 }
 
 /// Registries as this host reaches them, with the login of the command line: wrong usage where it is none, so it is made

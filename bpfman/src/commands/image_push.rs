@@ -26,13 +26,8 @@ pub(super) fn push(args: &PushArgs) -> Result<(), Error> {
         Some(destination) => checked(destination.reference.clone())?,
         None => own_name().unwrap_or_else(|| destination.reference.clone()),
     };
-    let digest =
-        push_stored::push(&store, image, &destination, &reach, &Bar).map_err(|source| {
-            Error::Push {
-                image: args.image.typed.clone(),
-                source: Box::new(source),
-            }
-        })?;
+    let digest = push_stored::push(&store, image, &destination, &reach, &Bar)
+        .map_err(Error::to("push", &args.image.typed))?;
     Printer::default().pushed(&destination, digest)
 }
 

@@ -106,10 +106,7 @@ pub(super) fn export(images: Vec<ImageUrl>, file: &Path, all: bool) -> Result<()
         false => Destination::File(file),
     };
     let exported = archive::export_to(&store, &references, &platforms, destination);
-    let exported = exported.map_err(|source| Error::Export {
-        images: typed(&images),
-        source: Box::new(source),
-    })?;
+    let exported = exported.map_err(Error::to("export", &typed(&images)))?;
     for image in exported
         .iter()
         .filter(|image| all && !image.absent.is_empty())
@@ -148,10 +145,7 @@ pub(super) fn import(file: &Path, tag: Option<ImageUrl>) -> Result<(), Error> {
         false => (Input::Path(file), file.display().to_string()),
     };
     let imported = archive::import_from(&store(&Config::read()?), input, tag.as_ref());
-    let imported = imported.map_err(|source| Error::Import {
-        archive,
-        source: Box::new(source),
-    })?;
+    let imported = imported.map_err(Error::to("import", &archive))?;
     Printer::default().imported(&imported)
 }
 

@@ -15,9 +15,16 @@ pub(super) fn run(args: VerifyArgs) -> Result<(), Error> {
     let config = Config::read()?;
     let trust = trust(&config, &args)?;
     let (built_in, digest) = (trust.root().built_in_date(), trust.root().digest());
-    let image = pull_by(&config, trust.anew(), &args.registry, reach, args.platform)?;
+    let image = pull_by(
+        "verify",
+        &config,
+        trust.anew(),
+        &args.registry,
+        reach,
+        args.platform,
+    )?;
     let nothing = |why| Error::NothingProven {
-        image: image.reference.to_string(),
+        image: args.registry.image_url.typed.clone(),
         why,
     };
     match &image.verdict {
@@ -64,11 +71,15 @@ fn trust(config: &Config, args: &VerifyArgs) -> Result<Trust, Error> {
             None => config.trust()?,
         });
     }
+    let config = Config::read()?;
     let root: TrustRoot = match root {
         Some(root) => root,
         None => config.trust_root()?,
     };
-    let policy = Policy::new(Scope::EVERYTHING, keys, identities).map_err(Error::Policy)?;
+    let signatures = config.signatures(&args.registry.image_url.reference);
+    let policy = Policy::new(Scope::EVERYTHING, keys, identities)
+        .map_err(Error::Policy)?
+        .with_signatures(signatures);
     let signing = Signing::new(true, false, vec![policy]).map_err(Error::Policy)?;
     Ok(Trust::new(signing, root))
 }

@@ -41,7 +41,7 @@ fn image(args: LoadImageArgs) -> Result<(), Error> {
     let config = Config::read()?;
     let loader = loader(&config);
     asked.check(&loader)?;
-    let image = pull(&config, &args.registry, reach, None)?;
+    let image = pull("load", &config, &args.registry, reach, None)?;
     let url = args.registry.image_url.typed.clone();
     check_programs(&url, &image.labels, &asked.programs)?;
     let source = Source::Image {
@@ -50,7 +50,9 @@ fn image(args: LoadImageArgs) -> Result<(), Error> {
         pull_policy: args.registry.pull_policy.as_str().to_owned(),
     };
     let request = asked.of(image.object, source);
-    let programs = loader.load(&mut lock(&loader)?, request)?;
+    let programs = loader
+        .load(&mut lock(&loader)?, request)
+        .map_err(Error::to("load", &args.registry.image_url.typed))?;
     Printer::new(args.output).loaded(&programs)
 }
 

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use bytecode_image::host::open_regular;
 use bytecode_image::pull::Trust;
+use bytecode_image::reference::Reference;
 use bytecode_image::verify::limits::{MAX_KEY_BYTES, MAX_TRUSTED_ROOT_BYTES};
 use bytecode_image::verify::{
-    Identity, IdentityError, KeyError, Policy, PolicyError, PublicKey, Scope, ScopeError, Signing,
-    TrustRoot, TrustRootError,
+    Identity, IdentityError, KeyError, Policy, PolicyError, PublicKey, Scope, ScopeError,
+    SignatureRepository, SignatureRepositoryError, Signing, TrustRoot, TrustRootError,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -44,6 +45,7 @@ struct PolicyTable {
     keys: Vec<Spanned<PathBuf>>,
     #[serde(default)]
     identities: Vec<Spanned<IdentityTable>>,
+    signatures: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,6 +65,8 @@ pub(crate) enum Problem {
     Policy(#[from] PolicyError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Signatures(#[from] SignatureRepositoryError),
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -133,12 +137,42 @@ impl SigningTable {
         .map_err(|problem| at(0..0, "signing.policy", problem))
     }
 
+    /// Where the policy that covers an image says that its signatures are. No file is read, and a policy that is broken
+    /// says nothing.
+    pub(super) fn signatures(&self, image: &Reference) -> Option<SignatureRepository> {
+        let tables = self.policy.iter().map(Spanned::as_ref);
+        let covering = tables.filter_map(|table| {
+            let scope = Scope::parse(table.scope.as_ref()).ok()?;
+            Some((scope.fit(image)?, table))
+        });
+        let (_, table) = covering.max_by_key(|(fit, _)| *fit)?;
+        table.signatures.as_ref()?.as_ref().parse().ok()
+    }
+
     /// Whose certificates, logs and time stamps count.
     pub(super) fn trust_root(&self, folder: &Path) -> Result<TrustRoot, Misplaced> {
         match &self.trusted_root {
             Some(file) => trust_root(&folder.join(file.as_ref()))
                 .map_err(|problem| at(file.span(), "signing.trusted_root", problem)),
             None => Ok(TrustRoot::built_in()),
+        }
+    }
+}
+
+impl FileError {
+    /// What to do, where that is known.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Key { file, source } => source.hint(file),
+            Self::Read { file, source } => {
+                let text = file.to_string_lossy();
+                let (scheme, _) = text.split_once(":/")?;
+                let is_url = source.kind() == io::ErrorKind::NotFound && !scheme.is_empty();
+                is_url.then(|| {
+                    format!("print the key into a file, and name that: cosign public-key --key {text} > KEY.pem")
+                })
+            }
+            Self::TrustRoot { .. } => None,
         }
     }
 }
@@ -166,7 +200,20 @@ impl PolicyTable {
                     .map_err(|problem| at(table.span(), &key, problem))?,
             );
         }
-        Policy::new(scope, keys, identities).map_err(|problem| at(whole, key, problem))
+        let signatures = self
+            .signatures
+            .as_ref()
+            .map(|text| {
+                text.as_ref()
+                    .parse()
+                    .map_err(|problem: SignatureRepositoryError| {
+                        at(text.span(), &format!("{key}.signatures"), problem)
+                    })
+            })
+            .transpose()?;
+        let policy =
+            Policy::new(scope, keys, identities).map_err(|problem| at(whole, key, problem))?;
+        Ok(policy.with_signatures(signatures))
     }
 }
 
@@ -293,6 +340,29 @@ mod tests {
     }
 
     #[test]
+    fn places_of_signatures_are_those_of_the_policy_that_covers() {
+        let text = r#"
+            [[signing.policy]]
+            scope = "quay.io"
+            keys = ["gone.pub"]
+            signatures = "quay.io/all/signatures"
+            [[signing.policy]]
+            scope = "quay.io/acme"
+            keys = ["gone.pub"]
+        "#;
+        let config = Config::parse(Path::new("bpfman.toml"), text).unwrap();
+        for (image, expected) in [
+            ("quay.io/other/app", Some("quay.io/all/signatures")),
+            ("quay.io/acme/app", None),
+            ("ghcr.io/acme/app", None),
+        ] {
+            let found = config.signatures(&image.parse().unwrap());
+            let found = found.map(|repository| repository.to_string());
+            assert_eq!(found.as_deref(), expected, "{image}");
+        }
+    }
+
+    #[test]
     fn broken_policies_name_line_and_key() {
         let policy = "[[signing.policy]]\nscope = \"quay.io/a\"\nkeys = [\"good.pub\"]\n";
         let with = |rest: &str| format!("[[signing.policy]]\nscope = \"quay.io/a\"\n{rest}");
@@ -325,6 +395,10 @@ mod tests {
             (
                 with("keys = [\n  \"good.pub\",\n  \"gone.pub\",\n]\n"),
                 "line 5, key `signing.policy[0].keys[1]`: reading gone.pub: No such file",
+            ),
+            (
+                with("keys = [\"good.pub\"]\nsignatures = \"sigs\"\n"),
+                "line 4, key `signing.policy[0].signatures`: `sigs` is not a repository: expected REGISTRY/PATH",
             ),
             (
                 with("keys = [\"good.key\"]\n"),

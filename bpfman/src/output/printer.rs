@@ -5,6 +5,7 @@ use bytecode_image::archive::{Exported, Imported};
 use bytecode_image::digest::Digest;
 use bytecode_image::printable::{escaped, escaped_json, escaped_lines};
 use bytecode_image::pull::BytecodeImage;
+use bytecode_image::redact::redact;
 use bytecode_image::reference::Reference;
 use bytecode_image::store::Freed;
 use loader::{Diagnosis, Link, Program, ProgramSummary};
@@ -313,7 +314,9 @@ impl Stderr {
         }
     }
 
+    /// Everything that is written to stderr goes through here, and leaves the secrets that are known behind.
     fn write(text: &str) {
+        let text = redact(text);
         without_bar(|| {
             let _ = io::stderr().lock().write_all(text.as_bytes());
         });

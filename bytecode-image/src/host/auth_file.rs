@@ -12,6 +12,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::redact;
 use crate::reference::Reference;
 use crate::registry::auth::{Credentials, CredentialsError};
 
@@ -28,7 +29,9 @@ pub struct Secret(String);
 impl Secret {
     /// Keeps a text from being shown.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        let text = text.into();
+        redact::add(&text);
+        Self(text)
     }
 
     /// The text itself, for a request alone.
@@ -123,6 +126,26 @@ pub enum AuthFileError {
     },
 }
 
+/// Most entries of a file whose secrets are kept out of messages when they are not used: 256.
+const MAX_REMEMBERED: usize = 256;
+
+/// Keeps the secrets of all entries out of messages: an engine or a helper may read the same file.
+fn remember(auths: &Map<String, Value>) {
+    let fields = auths
+        .values()
+        .take(MAX_REMEMBERED)
+        .filter_map(Value::as_object)
+        .flatten();
+    for (field, value) in fields {
+        match (field.as_str(), value.as_str()) {
+            // What is wrong with it is said when it is used.
+            ("auth", Some(text)) => drop(Credentials::from_base64(text)),
+            ("username" | "email", _) | (_, None) => {}
+            (_, Some(secret)) => redact::add(secret),
+        }
+    }
+}
+
 impl AuthFile {
     /// Reads the bytes of a file. Keys that are not known are passed over: `config.json` has many other settings.
     ///
@@ -142,7 +165,9 @@ impl AuthFile {
                 expected: "an object",
             });
         };
-        let auths = object(&mut whole, "auths")?
+        let auths = object(&mut whole, "auths")?;
+        remember(&auths);
+        let auths = auths
             .into_iter()
             .map(|(key, value)| (key, Entry(value)))
             .collect();

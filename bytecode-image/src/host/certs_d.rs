@@ -122,6 +122,20 @@ pub fn read(
     Ok(Certificates::default())
 }
 
+/// The folder that decides about a registry; where there is none, the one that its certificates belong in.
+pub(crate) fn folder(environment: &Environment, reference: &Reference) -> PathBuf {
+    let folders = environment.certificates(reference.registry());
+    let there = folders.iter().find(|folder| folder.is_dir());
+    // Of the user, then of the system.
+    let usual = match environment.uid {
+        0 => folders
+            .iter()
+            .find(|folder| folder.starts_with(environment.root.join("etc"))),
+        _ => folders.first(),
+    };
+    there.or(usual).cloned().unwrap_or_default()
+}
+
 fn gather(files: &[PathBuf]) -> Result<Certificates, CertificatesError> {
     let mut certificates = Certificates::default();
     for path in files {

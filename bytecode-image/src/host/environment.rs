@@ -161,6 +161,23 @@ impl Environment {
         }
     }
 
+    /// The `registries.conf` that counts, or where there is none, the one that this user may make.
+    pub(crate) fn registries_file(&self) -> PathBuf {
+        let main: Vec<PathBuf> = self
+            .registries()
+            .main
+            .into_iter()
+            .map(|place| place.file)
+            .collect();
+        let there = main.iter().find(|file| file.is_file());
+        let usual = if self.uid == 0 {
+            main.last()
+        } else {
+            main.first()
+        };
+        there.or(usual).cloned().unwrap_or_default()
+    }
+
     /// Folders of certificates for a registry (containers-certs.d(5), docker's `certs.d`); the first that is there
     /// decides alone.
     ///

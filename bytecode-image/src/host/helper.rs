@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::host::auth_file::{Login, Secret};
+use crate::printable::printable;
 use crate::registry::auth::Credentials;
 
 /// Longest answer of a helper that is read, in bytes: 64 KiB. Tokens have 1 to 8 KiB.
@@ -259,13 +260,7 @@ fn message(printed: &[u8]) -> Option<String> {
     if text.contains('{') || text.to_ascii_lowercase().contains("secret") {
         return None;
     }
-    let line = text.trim().lines().next()?;
-    Some(
-        line.chars()
-            .filter(|c| !c.is_control())
-            .take(MAX_MESSAGE)
-            .collect(),
-    )
+    Some(printable(text.trim().lines().next()?, MAX_MESSAGE))
 }
 
 #[cfg(test)]

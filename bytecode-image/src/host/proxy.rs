@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use reqwest::Url;
 
+use crate::redact;
 use crate::reference::is_loopback_host;
 
 /// The proxies of this process.
@@ -163,6 +164,7 @@ fn proxy_url(variable: &'static str, value: &str) -> Result<ProxyUrl, ProxyError
     } else {
         format!("http://{value}")
     };
+    remember_password(&text);
     let url = Url::parse(&text).map_err(|_| ProxyError::NotAUrl { variable })?;
     if !matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h") {
         return Err(ProxyError::Scheme {
@@ -174,6 +176,27 @@ fn proxy_url(variable: &'static str, value: &str) -> Result<ProxyUrl, ProxyError
         return Err(ProxyError::NotAUrl { variable });
     }
     Ok(ProxyUrl(url))
+}
+
+/// The password of an address, whether or not the whole of it can be used.
+fn remember_password(text: &str) {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    if let Some((userinfo, _)) = rest.rsplit_once('@') {
+        match userinfo.split_once(':') {
+            Some((user, password)) => {
+                redact::add_login(user, password);
+                // A proxy is shown what the escapes stand for.
+                if let Ok(url) =
+                    Url::parse(&format!("form:?{}={}", user, password.replace('+', "%2B")))
+                {
+                    for (user, password) in url.query_pairs() {
+                        redact::add_login(&user, &password);
+                    }
+                }
+            }
+            None => redact::add(userinfo),
+        }
+    }
 }
 
 impl Direct {

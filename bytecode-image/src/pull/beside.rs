@@ -327,7 +327,7 @@ impl Beside {
             ),
             None => {}
         }
-        Err(unproven(reference, error))
+        Err(unproven(reference, policy, error))
     }
 
     /// Blobs and names to be committed, so that the signatures lie in the store as they do in the registry: with the

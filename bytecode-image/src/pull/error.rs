@@ -63,6 +63,8 @@ pub enum PullError {
     Unproven {
         /// What was asked for.
         reference: Box<Reference>,
+        /// The repository that the policy names for signatures.
+        signatures: Option<String>,
         /// Which signatures there are, and why each was refused.
         #[source]
         source: Box<VerifyError>,
@@ -155,6 +157,13 @@ impl PullError {
             Self::NotCovered { reference } => Some(format!(
                 "add a [[signing.policy]] with a scope that covers {}",
                 reference.name()
+            )),
+            Self::Unproven {
+                signatures: Some(repository),
+                source,
+                ..
+            } if !matches!(**source, VerifyError::NoneGood { .. }) => Some(format!(
+                "sign it into the repository of the policy: `COSIGN_REPOSITORY={repository} cosign sign --key cosign.key IMAGE@DIGEST`"
             )),
             Self::Unproven { source, .. } => source.hint(),
             Self::Subject { .. } | Self::Runtime(_) => None,

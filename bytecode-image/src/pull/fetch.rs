@@ -167,7 +167,11 @@ async fn fetch_from(
     };
     let writer = Writer::holding(store, lock);
     let mut pending: Vec<NewBlob> = Vec::new();
-    let search = Search::new(client, reference, &needed);
+    let elsewhere = signatures::elsewhere(&needed, request)?;
+    let search = match &elsewhere {
+        Some((client, reference)) => Search::new(client, reference, &needed),
+        None => Search::new(client, reference, &needed),
+    };
     let mut begun = None;
     let (manifest_digest, manifest) = match &named.document {
         Document::Image(manifest) => (named.digest, manifest.clone()),

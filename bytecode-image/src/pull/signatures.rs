@@ -101,7 +101,7 @@ pub(super) fn of_kept(
     let verdict = match verify::verify(&subject, &here, policy, &trust.root) {
         Ok(proof) => Verdict::Proven(Box::new(proof)),
         Err(error) if request.policy == PullPolicy::Never => {
-            return Err(unproven(reference, error));
+            return Err(unproven(reference, policy, error));
         }
         // It may have been signed since it was pulled.
         Err(error) => {
@@ -113,7 +113,7 @@ pub(super) fn of_kept(
                         "its registry was not asked for other signatures of {reference}: {}",
                         told(&failure)
                     );
-                    return Err(unproven(reference, error));
+                    return Err(unproven(reference, policy, error));
                 }
                 Err(error) => return Err(error),
             }
@@ -123,6 +123,34 @@ pub(super) fn of_kept(
         trust.admit(store, policy, proof);
     }
     Ok(verdict)
+}
+
+/// A client for the repository that a policy names for signatures, and a reference into it; `None` where they are beside
+/// the image. The location of `registries.conf` is asked, no mirror.
+pub(super) fn elsewhere(
+    needed: &Needed<'_>,
+    request: &PullRequest,
+) -> Result<Option<(Client, Reference)>, PullError> {
+    let Needed::Proof(policy) = needed else {
+        return Ok(None);
+    };
+    let Some(repository) = policy.signatures() else {
+        return Ok(None);
+    };
+    let registries = request.reach.registries()?;
+    let named = repository.reference();
+    let plan = registries.plan(named, None).map_err(ReachError::from)?;
+    let Some(endpoint) = plan.into_iter().find(|endpoint| !endpoint.mirror) else {
+        return Ok(None);
+    };
+    let mut reach = request.reach.clone();
+    if named.registry() != request.reference.registry() {
+        // The login of the command line is for the image's registry.
+        reach = reach.with_credentials(None);
+    }
+    let reference = endpoint.reference.clone();
+    let client = Client::of(endpoint, &Arc::new(reach), &registries)?;
+    Ok(Some((client, reference)))
 }
 
 /// Looks for the signatures of an image of the store at its servers, and keeps them when they prove something. The last
@@ -135,24 +163,31 @@ async fn ask(
     policy: &Policy,
 ) -> Result<Verdict, PullError> {
     let registries = request.reach.registries()?;
-    let plan = registries.plan(name, None).map_err(ReachError::from)?;
     let reach = Arc::new(request.reach.clone());
     let needed = Needed::Proof(policy);
-    let mut servers = plan.into_iter().peekable();
-    let (beside, verdict) = loop {
-        let Some(endpoint) = servers.next() else {
-            // A plan has servers.
-            return Err(local::absent(store, name, request)?);
-        };
-        let reference = endpoint.reference.clone();
-        let client = Client::of(endpoint, &reach, &registries)?;
-        let patience = request.reach.patience();
+    let patience = request.reach.patience();
+    let (beside, verdict) = if let Some((client, reference)) = elsewhere(&needed, request)? {
         let search = Search::new(&client, &reference, &needed);
         let mut beside = search.fetch(subject, None, patience).await;
-        match beside.judge(name, subject, &needed, &request.trust) {
-            Ok(verdict) => break (beside, verdict),
-            Err(error) if servers.peek().is_some() => log::info!("{error}"),
-            Err(error) => return Err(error),
+        let verdict = beside.judge(name, subject, &needed, &request.trust)?;
+        (beside, verdict)
+    } else {
+        let plan = registries.plan(name, None).map_err(ReachError::from)?;
+        let mut servers = plan.into_iter().peekable();
+        loop {
+            let Some(endpoint) = servers.next() else {
+                // A plan has servers.
+                return Err(local::absent(store, name, request)?);
+            };
+            let reference = endpoint.reference.clone();
+            let client = Client::of(endpoint, &reach, &registries)?;
+            let search = Search::new(&client, &reference, &needed);
+            let mut beside = search.fetch(subject, None, patience).await;
+            match beside.judge(name, subject, &needed, &request.trust) {
+                Ok(verdict) => break (beside, verdict),
+                Err(error) if servers.peek().is_some() => log::info!("{error}"),
+                Err(error) => return Err(error),
+            }
         }
     };
     let writer = store.writer()?;
@@ -174,9 +209,10 @@ pub(super) fn told(error: &dyn std::error::Error) -> String {
     text
 }
 
-pub(super) fn unproven(reference: &Reference, source: VerifyError) -> PullError {
+pub(super) fn unproven(reference: &Reference, policy: &Policy, source: VerifyError) -> PullError {
     PullError::Unproven {
         reference: Box::new(reference.clone()),
+        signatures: policy.signatures().map(ToString::to_string),
         source: Box::new(source),
     }
 }

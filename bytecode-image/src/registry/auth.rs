@@ -4,14 +4,15 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_auth::ChallengeParser;
-use oci_client::token_cache::RegistryToken;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Url};
 
+use crate::base64 as go_base64;
 use crate::host::auth_file::Login;
 use crate::printable::printable;
+use crate::redact;
 use crate::registry::Reason;
+use crate::registry::challenge;
 use crate::registry::http::{Request, may_lead};
 
 /// User name and password for one registry. `Debug` never shows the password.
@@ -51,21 +52,25 @@ impl Credentials {
     ///
     /// When it is not base64 of a UTF-8 text with a user name and a colon.
     pub fn from_base64(text: &str) -> Result<Self, CredentialsError> {
-        let bytes = STANDARD
-            .decode(text.trim())
-            .map_err(|_| CredentialsError::Base64)?;
+        // Whatever it turns out to be, it was meant as a secret.
+        redact::add(text.trim());
+        let bytes = go_base64::decode(text.trim()).map_err(|_| CredentialsError::Base64)?;
         let text = String::from_utf8(bytes).map_err(|_| CredentialsError::Utf8)?;
         match text.split_once(':') {
-            Some((username, password)) if !username.is_empty() => Ok(Self {
-                username: username.to_owned(),
-                password: password.to_owned(),
-            }),
+            Some((username, password)) if !username.is_empty() => {
+                redact::add_login(username, password);
+                Ok(Self {
+                    username: username.to_owned(),
+                    password: password.to_owned(),
+                })
+            }
             _ => Err(CredentialsError::UserName),
         }
     }
 
     /// The `Authorization` header of the Basic scheme (RFC 7617).
     pub(super) fn basic(&self) -> HeaderValue {
+        redact::add_login(&self.username, &self.password);
         let text = format!(
             "Basic {}",
             STANDARD.encode(format!("{}:{}", self.username, self.password))
@@ -74,8 +79,9 @@ impl Credentials {
     }
 }
 
-/// A header that `Debug` does not show.
+/// A header that `Debug` does not show, and no message.
 fn secret(text: &str) -> Result<HeaderValue, reqwest::header::InvalidHeaderValue> {
+    redact::add(text.split_once(' ').map_or(text, |(_, secret)| secret));
     let mut value = HeaderValue::from_str(text)?;
     value.set_sensitive(true);
     Ok(value)
@@ -132,28 +138,19 @@ impl Challenge {
     /// Reads `WWW-Authenticate` headers. Bearer is taken before Basic: it shows the password to fewer.
     pub(super) fn read(headers: &[&str]) -> Result<Self, Reason> {
         let mut basic = false;
-        for challenge in headers
-            .iter()
-            .flat_map(|header| ChallengeParser::new(header).map_while(Result::ok))
-        {
-            let parameter = |name: &str| {
-                let found = challenge
-                    .params
-                    .iter()
-                    .find(|(key, _)| key.eq_ignore_ascii_case(name));
-                found.map(|(_, value)| value.to_unescaped())
-            };
-            if challenge.scheme.eq_ignore_ascii_case("bearer")
+        for challenge in headers.iter().flat_map(|header| challenge::parse(header)) {
+            let parameter = |name| challenge.parameter(name).filter(|value| !value.is_empty());
+            if challenge.is("bearer")
                 && let Some(realm) = parameter("realm")
             {
-                let (service, scope) = (parameter("service"), parameter("scope"));
+                let owned = |name| parameter(name).map(str::to_owned);
                 return Ok(Self::Bearer(Bearer {
-                    realm,
-                    service,
-                    scope,
+                    realm: realm.to_owned(),
+                    service: owned("service"),
+                    scope: owned("scope"),
                 }));
             }
-            basic |= challenge.scheme.eq_ignore_ascii_case("basic");
+            basic |= challenge.is("basic");
         }
         if basic {
             return Ok(Self::Basic);
@@ -229,10 +226,27 @@ impl Bearer {
     }
 }
 
-/// The `Authorization` header of a token service's answer.
+/// The `Authorization` header of a token service's answer: `token`, or where that is missing, null or empty,
+/// `access_token` (distribution, "Token Authentication Specification"). Go, which most services are written in, reads
+/// names in any case.
 pub(super) fn bearer(answer: &[u8]) -> Result<HeaderValue, Reason> {
-    let token: RegistryToken = serde_json::from_slice(answer).map_err(Reason::Token)?;
-    secret(&token.bearer_token()).map_err(|_| Reason::Header { name: "token" })
+    let members: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(answer).map_err(|_| Reason::Token)?;
+    let texts = || {
+        members
+            .iter()
+            .filter_map(|(name, value)| Some((name, value.as_str()?.trim())))
+            .filter(|(_, value)| !value.is_empty())
+    };
+    // A refresh token is a secret, too.
+    for (_, value) in texts().filter(|(name, _)| name.to_ascii_lowercase().contains("token")) {
+        redact::add(value);
+    }
+    let token = ["token", "access_token"]
+        .into_iter()
+        .find_map(|wanted| texts().find(|(name, _)| name.eq_ignore_ascii_case(wanted)))
+        .ok_or(Reason::Token)?;
+    secret(&format!("Bearer {}", token.1)).map_err(|_| Reason::Header { name: "token" })
 }
 
 #[cfg(test)]
@@ -390,7 +404,33 @@ mod tests {
             header(r#"{"access_token":"a"}"#).as_deref(),
             Some("Bearer a")
         );
-        for answer in ["", "{}", r#"{"token":1}"#, r#"{"token":"a\r\nX: y"}"#] {
+        for answer in [
+            r#"{"token":"","access_token":"a"}"#,
+            r#"{"token":null,"access_token":"a"}"#,
+            r#"{"token":" ","access_token":"a\n"}"#,
+            r#"{"token":1,"access_token":"a"}"#,
+            r#"{"access_token":"a","token":""}"#,
+            r#"{"access_token":"b","token":"a"}"#,
+            r#"{"token":"a","access_token":""}"#,
+            r#"{"token":"a","access_token":null,"refresh_token":"r"}"#,
+            r#"{"token":"b","token":"a"}"#,
+            r#"{"Token":"a"}"#,
+            r#"{"ACCESS_TOKEN":"a"}"#,
+        ] {
+            assert_eq!(header(answer).as_deref(), Some("Bearer a"), "{answer}");
+        }
+        for answer in [
+            "",
+            "{}",
+            "null",
+            "[]",
+            r#""a""#,
+            r#"{"token":1}"#,
+            r#"{"token":""}"#,
+            r#"{"token":null,"access_token":""}"#,
+            r#"{"token":["a"]}"#,
+            r#"{"token":"a\r\nX: y"}"#,
+        ] {
             assert_eq!(header(answer), None, "{answer}");
         }
     }

@@ -1,7 +1,9 @@
 mod access;
+mod scheme;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,8 +19,10 @@ use crate::limits::{MAX_ANSWER_BYTES, MAX_MANIFEST_BYTES};
 use crate::manifest::{self, Descriptor, Document};
 use crate::printable::printable;
 use crate::reference::Reference;
+use crate::registry::advice;
 use crate::registry::auth::Access;
-use crate::registry::http::{Request, Transport, body, header, may_lead, origin};
+use crate::registry::error::Context;
+use crate::registry::http::{Request, Transport, body, header, may_lead, origin, remember_secrets};
 use crate::registry::patience::{Patience, retry_after};
 use crate::registry::reach::{Known, Reach};
 use crate::registry::{Action, Reason, RegistryError};
@@ -40,6 +44,10 @@ pub struct Client {
     settling: futures_util::lock::Mutex<()>,
     /// Looked up when the registry asks.
     login: OnceCell<Option<Known>>,
+    /// Whether nothing comes of showing who we are without being asked.
+    is_stranger: AtomicBool,
+    /// Whether uploads go in two requests, as one was refused.
+    pub(super) uploads_by_patch: AtomicBool,
     /// When nobody waits for an answer any more.
     until: Option<Instant>,
     /// What a registry has accepted, by repository and access.
@@ -143,6 +151,8 @@ impl Client {
             }),
             settling: futures_util::lock::Mutex::default(),
             login: OnceCell::new(),
+            is_stranger: AtomicBool::new(false),
+            uploads_by_patch: AtomicBool::new(false),
             until: None,
             accepted: Mutex::default(),
             asking: futures_util::lock::Mutex::default(),
@@ -252,7 +262,15 @@ impl Client {
     }
 
     pub(super) fn error(&self, action: &Action, reason: Reason) -> RegistryError {
-        RegistryError::new(&self.registry, action.clone(), reason)
+        let advice = advice::of(action, &reason, &self.endpoint, &self.reach);
+        let login = self.login.get().and_then(Option::as_ref);
+        RegistryError {
+            context: Box::new(Context {
+                login: login.map(|known| known.source.clone()),
+                advice,
+            }),
+            ..RegistryError::new(&self.registry, action.clone(), reason)
+        }
     }
 
     /// `<base>/<repository>/<rest>`.
@@ -277,6 +295,7 @@ impl Client {
         let location = header(response, "location")
             .and_then(|location| response.url().join(location).ok())
             .ok_or_else(|| self.error(action, Reason::Header { name: "Location" }))?;
+        remember_secrets(&location);
         if !may_lead(&self.base().url, &location) {
             return Err(self.error(
                 action,
@@ -335,61 +354,6 @@ impl Client {
             .await
     }
 
-    /// The request that settles the scheme, in whichever way it ends.
-    async fn first(
-        &self,
-        action: &Action,
-        reference: &Reference,
-        access: Access,
-        request: &Request,
-        scheme: &'static str,
-        attempt: &mut u32,
-    ) -> Result<Response, RegistryError> {
-        let result = self
-            .authorized(action, reference, access.clone(), request, attempt)
-            .await;
-        self.base().other = None;
-        let Err(error) = &result else {
-            return result;
-        };
-        let wrong_scheme = match &*error.reason {
-            Reason::Connect(_) => scheme == "http",
-            Reason::Status {
-                status: 400,
-                message: Some(message),
-            } => scheme == "https" && TLS_EXPECTED.iter().any(|text| message.contains(text)),
-            _ => false,
-        };
-        if !wrong_scheme {
-            return result;
-        }
-        let registry = &self.registry;
-        log::debug!("{error}: trying {scheme}");
-        let Ok(url) = Url::parse(&format!("{scheme}://{}/v2/", reference.api_host())) else {
-            return result;
-        };
-        let moved = {
-            let mut base = self.base();
-            base.before = Some(std::mem::replace(&mut base.url, url));
-            base.rebased(request)
-        };
-        let again = self
-            .authorized(action, reference, access, &moved, &mut 1)
-            .await;
-        match again {
-            // A server that said itself that it speaks TLS is told about by what TLS says.
-            Err(error) if scheme == "http" && matches!(*error.reason, Reason::Connect(_)) => {
-                log::debug!("{registry} speaks neither https nor plain http");
-                let mut base = self.base();
-                if let Some(before) = base.before.take() {
-                    base.url = before;
-                }
-                result
-            }
-            again => again,
-        }
-    }
-
     /// Sends a request until there is an answer that stands, as [`Patience`] has it.
     async fn send(
         &self,
@@ -400,7 +364,13 @@ impl Client {
     ) -> Result<Response, RegistryError> {
         loop {
             let sent = self.transport.send(request, authorization).await;
+            let is_settling = {
+                let base = self.base();
+                base.other.is_some() && base.url.origin() == request.url.origin()
+            };
             let pause = match &sent {
+                // The other scheme is tried before this one is tried again.
+                Err(_) if is_settling => None,
                 Ok(response) => {
                     let wait = header(response, RETRY_AFTER.as_str())
                         .and_then(|header| retry_after(header, crate::clock::now()));
@@ -477,7 +447,7 @@ pub(super) fn check_digest_header(header: Option<&str>, found: Digest) -> Result
     match header {
         Some(header) if header.starts_with("sha256:") && header != found.to_string() => {
             Err(Reason::DigestHeader {
-                header: header.chars().take(80).collect(),
+                header: printable(header, 80),
                 found,
             })
         }

@@ -16,6 +16,17 @@ pub struct RegistryError {
     /// Why it failed.
     #[source]
     pub reason: Box<Reason>,
+    /// What a hint needs to know; boxed, as errors are moved a lot.
+    pub(super) context: Box<Context>,
+}
+
+/// What a client knows about this host that a hint needs.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    /// Where the login is from that was looked up.
+    pub(super) login: Option<String>,
+    /// What to do on this host, by its files.
+    pub(super) advice: Option<String>,
 }
 
 /// What is asked of a registry.
@@ -68,6 +79,9 @@ pub enum Reason {
     /// No connection: refused, no route, unknown name, TLS handshake.
     #[error("no connection to the registry")]
     Connect(#[source] reqwest::Error),
+    /// A certificate of the registry that is not trusted.
+    #[error("the registry's certificate is refused")]
+    Certificate(#[source] rustls::Error),
     /// Nothing came for longer than a documented time.
     #[error("the registry did not answer in time")]
     Timeout(#[source] reqwest::Error),
@@ -86,6 +100,15 @@ pub enum Reason {
         /// Scheme, host and port.
         to: String,
     },
+    /// A redirect to where the request was before.
+    #[error("a redirect to {to} leads back to where the request was already")]
+    RedirectLoop {
+        /// Scheme, host and port.
+        to: String,
+    },
+    /// A redirect from plain http to https of the same host and port.
+    #[error("the registry speaks https only")]
+    Upgrade,
     /// One redirect after the other.
     #[error("more than {limit} redirects")]
     Redirects {
@@ -117,7 +140,7 @@ pub enum Reason {
     },
     /// A token answer without a token.
     #[error("the token service's answer has no token in it")]
-    Token(#[source] serde_json::Error),
+    Token,
     /// 403.
     #[error("access denied{}", described(.message))]
     Denied {
@@ -170,6 +193,12 @@ pub enum Reason {
         /// The digest of what came.
         found: Digest,
     },
+    /// A push that was answered with success, and is not there.
+    #[error("the registry answered HTTP status {status}, but does not have what was sent")]
+    NotStored {
+        /// HTTP status of the push.
+        status: u16,
+    },
     /// A manifest that is refused.
     #[error("its manifest is refused")]
     Manifest(#[source] ManifestError),
@@ -205,34 +234,86 @@ impl RegistryError {
             registry: registry.to_owned(),
             action,
             reason: Box::new(reason),
+            context: Box::default(),
         }
     }
 
     /// What to do, where that is known.
     pub fn hint(&self) -> Option<String> {
+        let Context { login, advice } = &*self.context;
+        if advice.is_some() {
+            return advice.clone();
+        }
         let registry = &self.registry;
-        Some(match &*self.reason {
-            Reason::Connect(_) => format!("check that {registry} is the right host and port, and that it is reachable from here"),
-            Reason::Timeout(_) | Reason::Silent { .. } => format!("check the network between here and {registry}, then try again"),
-            Reason::Reach(error) => return error.hint(),
-            Reason::Unauthorized { with: None } => format!(
+        if let (Action::Token(realm), Reason::Connect(_) | Reason::Timeout(_)) =
+            (&self.action, &*self.reason)
+        {
+            return Some(format!(
+                "check that {realm}, the token service of {registry}, is reachable from here"
+            ));
+        }
+        let log_in = || {
+            format!(
                 "log in with `podman login {registry}`, `docker login` or `skopeo login`, or give --registry-auth the base64 form of USERNAME:PASSWORD"
+            )
+        };
+        let is_push = matches!(self.action, Action::PushBlob(..) | Action::PushManifest(_));
+        Some(match &*self.reason {
+            Reason::Connect(_) | Reason::Certificate(_) => format!(
+                "check that {registry} is the right host and port, and that it is reachable from here"
             ),
+            Reason::Timeout(_) | Reason::Silent { .. } => {
+                format!("check the network between here and {registry}, then try again")
+            }
+            Reason::Reach(error) => return error.hint(),
+            Reason::Unauthorized { with: None } => log_in(),
             Reason::Unauthorized { with: Some(source) } => {
-                format!("check user name and password of {source}, and that they are for {registry}")
+                format!(
+                    "check user name and password of {source}, and that they are for {registry}"
+                )
             }
-            Reason::Denied { .. } => "check that these credentials may do this in this repository".to_owned(),
-            Reason::NotFound { .. } => match &self.action {
-                Action::FetchManifest(_) => {
-                    "check the spelling of repository and tag; some registries answer so when credentials are needed".to_owned()
+            Reason::Denied { .. } => match login {
+                None => log_in(),
+                Some(source) => {
+                    format!("check that the user of {source} may do this in this repository")
                 }
-                _ => format!("the image is incomplete at {registry}: push it again"),
             },
-            Reason::Digest { .. } | Reason::Length { .. } | Reason::DigestHeader { .. } => {
-                format!("the content was changed at {registry} or on the way here: nothing of it was kept")
+            Reason::NotFound { .. } => match (&self.action, login) {
+                (Action::FetchManifest(_), None) => format!(
+                    "check the spelling of repository and tag; if the repository is private, {}",
+                    log_in()
+                ),
+                (Action::FetchManifest(_), Some(source)) => format!(
+                    "check the spelling of repository and tag, and that the user of {source} may read it"
+                ),
+                (Action::PushBlob(..) | Action::PushManifest(_), _) => {
+                    format!(
+                        "check that the repository exists at {registry}, or may be created by a push"
+                    )
+                }
+                (Action::FetchBlob(..), _) => {
+                    format!("the image is incomplete at {registry}: push it again")
+                }
+                _ => return None,
+            },
+            Reason::Digest { .. } | Reason::Length { .. } | Reason::DigestHeader { .. }
+                if is_push =>
+            {
+                format!("the content was changed at {registry} or on the way there: push it again")
             }
-            Reason::Status { status: 429, .. } => "too many requests: wait a while, or give credentials".to_owned(),
-            Reason::Status { status: 500.., .. } => format!("{registry} has a problem of its own: try again later"),
+            Reason::Digest { .. } | Reason::Length { .. } | Reason::DigestHeader { .. } => {
+                format!(
+                    "the content was changed at {registry} or on the way here: nothing of it was kept"
+                )
+            }
+            Reason::NotStored { .. } => "push it again".to_owned(),
+            Reason::Status { status: 429, .. } => match login {
+                None => format!("wait a while, or {}", log_in()),
+                Some(_) => "wait a while, then try again".to_owned(),
+            },
+            Reason::Status { status: 500.., .. } => {
+                format!("{registry} has a problem of its own: try again later")
+            }
             _ => return None,
         })
     }

@@ -2,15 +2,18 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Certificate, ClientBuilder, Identity, Method, Response, Url};
+use reqwest::{ClientBuilder, Method, Response, Url};
 
 use crate::host::registries_conf::Endpoint;
+use crate::redact;
 use crate::reference::is_loopback_host;
 use crate::registry::Reason;
-use crate::registry::reach::{Reach, ReachError};
+use crate::registry::patience::tls_error;
+use crate::registry::reach::Reach;
+use crate::registry::tls;
 
-/// How many redirects of one request are followed: 5. Registries send one, to where their blobs are.
-pub const MAX_REDIRECTS: usize = 5;
+/// How many redirects of one request are followed: 10, as Go's library does. Registries send one, to where their blobs are.
+pub const MAX_REDIRECTS: usize = 10;
 
 /// One request, kept whole so that it can be sent again with credentials.
 #[derive(Debug, Clone)]
@@ -109,57 +112,32 @@ impl Transport {
         })
     }
 
-    fn secure(&self, mut builder: ClientBuilder, registry: bool) -> Result<ClientBuilder, Reason> {
+    fn secure(&self, builder: ClientBuilder, registry: bool) -> Result<ClientBuilder, Reason> {
         let found = self.reach.certificates(&self.endpoint.reference)?;
-        for authority in &found.authorities {
-            let certificates =
-                Certificate::from_pem_bundle(&authority.pem).map_err(|source| ReachError::Pem {
-                    file: authority.file.clone(),
-                    source,
-                })?;
-            builder = builder.tls_certs_merge(certificates);
-        }
-        if self.endpoint.insecure {
-            builder = builder.tls_danger_accept_invalid_certs(true);
-        }
-        if !registry {
-            return Ok(builder);
-        }
         let mut clients = found.clients.iter();
-        if let Some(pair) = clients.next() {
-            let mut pem = pair.certificate.pem.clone();
-            pem.push(b'\n');
-            pem.extend_from_slice(&pair.key_pem);
-            let identity = Identity::from_pem(&pem).map_err(|source| ReachError::Pem {
-                file: pair.certificate.file.clone(),
-                source,
-            })?;
-            builder = builder.identity(identity);
-        }
-        if let Some(other) = clients.next() {
+        let identity = clients.next().filter(|_| registry);
+        let config = tls::config(&found, self.endpoint.insecure, identity)?;
+        if let (Some(used), Some(other)) = (identity, clients.next()) {
             log::warn!(
                 "{} has more than one client certificate: {} is used, {} is not",
                 self.endpoint.reference.registry(),
-                found
-                    .clients
-                    .first()
-                    .map(|pair| pair.certificate.file.display().to_string())
-                    .unwrap_or_default(),
+                used.certificate.file.display(),
                 other.certificate.file.display()
             );
         }
-        Ok(builder)
+        Ok(builder.tls_backend_preconfigured(config))
     }
 
-    /// Sends a request and follows redirects of GET and HEAD. `authorization` goes to the origin of the request's URL
-    /// and to no other.
+    /// Sends a request and follows its redirects: all of GET and HEAD, those of other methods that keep the method
+    /// (307 and 308). `authorization` goes to the origin of the request's URL and to no other.
     pub(super) async fn send(
         &self,
         request: &Request,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Reason> {
         let mut url = request.url.clone();
-        for _ in 0..=MAX_REDIRECTS {
+        let mut visited = vec![url.clone()];
+        loop {
             let client = self.client(&url)?;
             let mut sent = client
                 .request(request.method.clone(), url.clone())
@@ -173,8 +151,11 @@ impl Transport {
                 sent = sent.body(body.clone());
             }
             let response = sent.send().await.map_err(failed)?;
-            let followed = matches!(request.method, Method::GET | Method::HEAD)
-                && [301, 302, 303, 307, 308].contains(&response.status().as_u16());
+            let followed = match response.status().as_u16() {
+                307 | 308 => true,
+                301..=303 => matches!(request.method, Method::GET | Method::HEAD),
+                _ => false,
+            };
             if !followed {
                 return Ok(response);
             }
@@ -184,11 +165,47 @@ impl Transport {
             if !may_lead(&url, &next) {
                 return Err(Reason::Redirect { to: origin(&next) });
             }
+            let upgrade = url.scheme() == "http"
+                && next.scheme() == "https"
+                && url.host_str() == next.host_str()
+                && url.port() == next.port();
+            if upgrade {
+                return Err(Reason::Upgrade);
+            }
+            if visited.contains(&next) {
+                return Err(Reason::RedirectLoop { to: origin(&next) });
+            }
+            if visited.len() > MAX_REDIRECTS {
+                return Err(Reason::Redirects {
+                    limit: MAX_REDIRECTS,
+                });
+            }
+            remember_secrets(&next);
+            visited.push(next.clone());
             url = next;
         }
-        Err(Reason::Redirects {
-            limit: MAX_REDIRECTS,
-        })
+    }
+}
+
+/// Keeps what a URL grants out of messages: the server that it leads to may echo it.
+pub(super) fn remember_secrets(url: &Url) {
+    const GRANTS: [&str; 7] = [
+        "sig",
+        "token",
+        "secret",
+        "credential",
+        "key",
+        "auth",
+        "pass",
+    ];
+    if let Some(password) = url.password() {
+        redact::add_login(url.username(), password);
+    }
+    for (key, value) in url.query_pairs() {
+        let key = key.to_ascii_lowercase();
+        if value.len() >= 8 && GRANTS.iter().any(|word| key.contains(word)) {
+            redact::add(&value);
+        }
     }
 }
 
@@ -221,6 +238,15 @@ pub(super) fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> 
 /// The reason behind an error of the transport, without the URL: it can hold a signature.
 pub(super) fn failed(error: reqwest::Error) -> Reason {
     let error = error.without_url();
+    if let Some(source) = tls_error(&error)
+        && matches!(
+            source,
+            rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
+        )
+    {
+        let source = source.clone();
+        return Reason::Certificate(source);
+    }
     // A connection that took too long to be made is none, and is tried again as such.
     if error.is_connect() {
         Reason::Connect(error)

@@ -2,15 +2,16 @@
 //!
 //! # What comes from oci-client, and what does not
 //!
-//! `oci-client` gives the vocabulary: the error envelope of registries ([`oci_client::errors`]), the token answer
-//! that never shows itself ([`oci_client::token_cache::RegistryToken`]) and the media types. The requests are ours,
+//! `oci-client` gives the vocabulary: the error envelope of registries ([`oci_client::errors`]) and the media types. The requests are ours,
 //! over the HTTP library that it uses too. Its own client (0.18) sends `GET /v2/` before the first request of each
 //! repository, keeps the first credential per registry, compiles regular expressions for each reference type (70 ms
 //! at the first parse), buffers manifests of any size, accepts a manifest with both `layers` and `manifests` and a
 //! `Content-Type` that differs from `mediaType`, checks no lengths, and follows a descriptor's `urls`.
 
+mod advice;
 pub mod auth;
 mod blob;
+mod challenge;
 mod client;
 mod error;
 mod http;
@@ -20,6 +21,7 @@ pub mod push;
 pub mod push_stored;
 mod reach;
 mod referrers;
+mod tls;
 
 pub use client::{Client, Fetched};
 pub use error::{Action, Reason, RegistryError};
@@ -30,3 +32,4 @@ pub use patience::{
 };
 pub use reach::{Reach, ReachError};
 pub use referrers::{MAX_REFERRER_PAGES, RawDocument};
+pub use tls::PemProblem;

@@ -165,9 +165,14 @@ pub(super) fn is_reset(reason: &Reason) -> bool {
     })
 }
 
-/// Whether it was TLS that failed: a certificate does not get better by being looked at again.
+/// Whether it was TLS that failed: a handshake does not get better by being repeated.
 pub(super) fn is_tls(error: &reqwest::Error) -> bool {
-    causes(error).any(|cause| {
+    tls_error(error).is_some()
+}
+
+/// What the TLS library says, where it was TLS that failed.
+pub(super) fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+    causes(error).find_map(|cause| {
         // An I/O error's own `source` passes over what it wraps.
         let mut cause = cause;
         while let Some(inner) = cause
@@ -176,8 +181,13 @@ pub(super) fn is_tls(error: &reqwest::Error) -> bool {
         {
             cause = inner;
         }
-        cause.is::<rustls::Error>()
+        cause.downcast_ref()
     })
+}
+
+/// What the system says, where it was the system that failed.
+pub(super) fn io_error(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    causes(error).find_map(|cause| cause.downcast_ref::<io::Error>().map(io::Error::kind))
 }
 
 fn causes<'a>(

@@ -1,21 +1,23 @@
 //! Pushing images that are whole in memory.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
 use oci_client::manifest::OCI_IMAGE_INDEX_MEDIA_TYPE;
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 
 use crate::digest::{Digest, VerifiedBytes};
+use crate::limits::MAX_MANIFEST_BYTES;
 use crate::manifest;
 use crate::progress::{Progress, Transfer};
 use crate::reference::Reference;
 use crate::registry::auth::Access;
 use crate::registry::client::{DIGEST_HEADER, check_digest_header};
-use crate::registry::http::{Request, header};
+use crate::registry::http::{Request, body, header};
 use crate::registry::mount::{Mounted, Sources};
 use crate::registry::{Action, Client, Reach, Reason, RegistryError};
 use crate::store::Store;
@@ -183,24 +185,99 @@ impl Client {
             Err(error) if matches!(*error.reason, Reason::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        let mut location = match self.mount(&action, reference, digest, sources).await? {
+        let location = match self.mount(&action, reference, digest, sources).await? {
             Mounted::Here => return Ok(()),
             Mounted::Upload(location) => location,
             Mounted::No => self.upload(&action, reference).await?,
         };
-        location
-            .query_pairs_mut()
-            .append_pair("digest", &digest.to_string());
-        let upload = Request::new(Method::PUT, location)
-            .header(
-                CONTENT_TYPE,
-                HeaderValue::from_static("application/octet-stream"),
-            )
-            .body(Bytes::copy_from_slice(bytes));
+        let blob = Blob {
+            action: &action,
+            reference,
+            digest,
+            bytes,
+        };
+        if self.uploads_by_patch.load(Ordering::Relaxed) && !bytes.is_empty() {
+            return self.put_in_parts(&blob, location).await;
+        }
+        let refused = match self.put_whole(&blob, location).await {
+            Err(error) if takes_parts_only(&error.reason) && !bytes.is_empty() => error,
+            done => return done,
+        };
+        log::debug!("{refused}: {}; trying PATCH", refused.reason);
+        let location = self.upload(&action, reference).await?;
+        match self.put_in_parts(&blob, location).await {
+            // It does not know PATCH: the first answer was about the blob.
+            Err(error) if is_unknown_method(&error.reason) => Err(refused),
+            Ok(()) => {
+                self.uploads_by_patch.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            failed => failed,
+        }
+    }
+
+    /// POST then PUT.
+    async fn put_whole(&self, blob: &Blob<'_>, location: Url) -> Result<(), RegistryError> {
+        let upload = Request::new(Method::PUT, finishing(location, blob.digest))
+            .header(CONTENT_TYPE, OCTETS)
+            .body(Bytes::copy_from_slice(blob.bytes));
         let answer = self
-            .request(&action, reference, Access::Push, &upload)
+            .request(blob.action, blob.reference, Access::Push, &upload)
             .await?;
-        self.stored(&action, &answer, digest)
+        self.stored_blob(blob, &answer).await
+    }
+
+    /// POST, PATCH, then PUT without a body (distribution-spec, "Pushing a blob in chunks"), with one chunk.
+    async fn put_in_parts(&self, blob: &Blob<'_>, location: Url) -> Result<(), RegistryError> {
+        let last = blob.bytes.len().saturating_sub(1);
+        let mut part = Request::new(Method::PATCH, location)
+            .header(CONTENT_TYPE, OCTETS)
+            .body(Bytes::copy_from_slice(blob.bytes));
+        if let Ok(range) = HeaderValue::from_str(&format!("0-{last}")) {
+            part = part.header(CONTENT_RANGE, range);
+        }
+        let taken = self
+            .request(blob.action, blob.reference, Access::Push, &part)
+            .await?;
+        let location = if taken.headers().contains_key(LOCATION) {
+            self.location(blob.action, &taken)?
+        } else {
+            // The upload stays where it is.
+            part.url
+        };
+        let finish = Request::new(Method::PUT, finishing(location, blob.digest))
+            .header(CONTENT_TYPE, OCTETS)
+            .body(Bytes::new());
+        let answer = self
+            .request(blob.action, blob.reference, Access::Push, &finish)
+            .await?;
+        self.stored_blob(blob, &answer).await
+    }
+
+    /// 201 says that a blob is stored. After another success the registry is asked.
+    async fn stored_blob(
+        &self,
+        blob: &Blob<'_>,
+        answer: &reqwest::Response,
+    ) -> Result<(), RegistryError> {
+        let refused = |reason| self.error(blob.action, reason);
+        check_digest_header(header(answer, DIGEST_HEADER), blob.digest).map_err(refused)?;
+        if answer.status() == StatusCode::CREATED {
+            return Ok(());
+        }
+        let path = format!("blobs/{}", blob.digest);
+        let asked = Request::new(Method::HEAD, self.url(blob.action, blob.reference, &path)?);
+        match self
+            .request(blob.action, blob.reference, Access::Push, &asked)
+            .await
+        {
+            Err(error) if matches!(*error.reason, Reason::NotFound { .. }) => {
+                Err(refused(Reason::NotStored {
+                    status: answer.status().as_u16(),
+                }))
+            }
+            found => found.map(|_| ()),
+        }
     }
 
     /// Begins an upload: where the registry wants it.
@@ -242,23 +319,111 @@ impl Client {
         let answer = self
             .request(&action, reference, Access::Push, &request)
             .await?;
-        self.stored(&action, &answer, Digest::of(bytes))
+        self.stored_manifest(&action, reference, name, &answer, Digest::of(bytes))
+            .await
     }
 
-    /// 201 says that the content is stored, and `Docker-Content-Digest` as what.
-    fn stored(
+    /// Whether the registry has what was sent: `Docker-Content-Digest` says so, after any success, else the registry
+    /// is asked.
+    async fn stored_manifest(
         &self,
         action: &Action,
+        reference: &Reference,
+        name: &str,
         answer: &reqwest::Response,
         sent: Digest,
     ) -> Result<(), RegistryError> {
         let refused = |reason| self.error(action, reason);
-        if answer.status() != StatusCode::CREATED {
-            return Err(refused(Reason::Status {
-                status: answer.status().as_u16(),
-                message: None,
-            }));
+        if let Some(named) = header(answer, DIGEST_HEADER) {
+            return check_digest_header(Some(named), sent).map_err(refused);
         }
-        check_digest_header(header(answer, DIGEST_HEADER), sent).map_err(refused)
+        let not_stored = || {
+            refused(Reason::NotStored {
+                status: answer.status().as_u16(),
+            })
+        };
+        for method in [Method::HEAD, Method::GET] {
+            let mut asked = Request::new(
+                method.clone(),
+                self.url(action, reference, &format!("manifests/{name}"))?,
+            );
+            for media_type in manifest::MEDIA_TYPES {
+                asked = asked.header(ACCEPT, HeaderValue::from_static(media_type));
+            }
+            let found = match self.request(action, reference, Access::Push, &asked).await {
+                Ok(found) => found,
+                Err(error) if matches!(*error.reason, Reason::NotFound { .. }) => {
+                    return Err(not_stored());
+                }
+                Err(error) if method == Method::HEAD && is_unknown_method(&error.reason) => {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if method == Method::GET {
+                let bytes = body(found, MAX_MANIFEST_BYTES).await.map_err(refused)?;
+                let found = Digest::of(&bytes);
+                return if found == sent {
+                    Ok(())
+                } else {
+                    Err(not_stored())
+                };
+            }
+            if let Some(named) = header(&found, DIGEST_HEADER) {
+                return check_digest_header(Some(named), sent).map_err(refused);
+            }
+        }
+        Err(not_stored())
+    }
+}
+
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// A blob on its way to a repository.
+struct Blob<'a> {
+    action: &'a Action,
+    reference: &'a Reference,
+    digest: Digest,
+    bytes: &'a [u8],
+}
+
+/// The address of an upload, with the digest that ends it.
+fn finishing(mut location: Url, digest: Digest) -> Url {
+    location
+        .query_pairs_mut()
+        .append_pair("digest", &digest.to_string());
+    location
+}
+
+/// Whether an upload in one request may have been refused for that alone. Registries that read the body of a PATCH only
+/// find the wrong digest, or no upload.
+fn takes_parts_only(reason: &Reason) -> bool {
+    match reason {
+        Reason::NotFound { .. } | Reason::NotStored { .. } | Reason::DigestHeader { .. } => true,
+        Reason::Status { status, .. } => {
+            matches!(status, 400 | 405 | 409 | 411 | 413 | 415 | 416 | 422 | 501)
+        }
+        _ => false,
+    }
+}
+
+fn is_unknown_method(reason: &Reason) -> bool {
+    match reason {
+        Reason::NotFound { .. } => true,
+        Reason::Status { status, .. } => matches!(status, 405 | 501),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finishing_keeps_the_query_of_the_upload() {
+        let digest = Digest::of(b"x");
+        let url = finishing("https://a/u?_state=a%2Bb".parse().unwrap(), digest);
+        let expected = format!("_state=a%2Bb&digest=sha256%3A{}", digest.hex());
+        assert_eq!(url.query(), Some(expected.as_str()));
     }
 }

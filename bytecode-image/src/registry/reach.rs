@@ -1,5 +1,6 @@
 //! How this process reaches registries: the user's own login, what the host's files say, and how long is waited.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::host::auth_file::Login;
@@ -8,9 +9,11 @@ use crate::host::environment::Environment;
 use crate::host::logins::{self, LoginError};
 use crate::host::proxy::{Proxies, ProxyError};
 use crate::host::registries_conf::{Endpoint, PlanError, Registries, RegistriesError};
+use crate::redact;
 use crate::reference::Reference;
 use crate::registry::auth::Credentials;
 use crate::registry::patience::Patience;
+use crate::registry::tls::PemProblem;
 
 /// What decides how registries are reached. [`Default`] reads no file and no variable: registries are asked where
 /// names say, directly and without a login.
@@ -45,10 +48,10 @@ pub enum ReachError {
     #[error("{} cannot be used", .file.display())]
     Pem {
         /// The file.
-        file: std::path::PathBuf,
-        /// What the TLS library says.
+        file: PathBuf,
+        /// What is wrong with it.
         #[source]
-        source: reqwest::Error,
+        source: PemProblem,
     },
 }
 
@@ -62,6 +65,21 @@ impl ReachError {
             Self::Plan(PlanError::Ambiguous { candidates, .. }) => {
                 format!("write one of {}", candidates.join(", "))
             }
+            Self::Pem { file, source } => match source {
+                PemProblem::Encrypted => format!(
+                    "decrypt it: openssl pkey -in {0} -out {0}.plain, then name that one *.key",
+                    file.display()
+                ),
+                PemProblem::OtherKey(certificate) => format!(
+                    "put the certificate and the key of one pair at {} and {}",
+                    certificate.display(),
+                    file.display()
+                ),
+                PemProblem::NoAuthority(_) => {
+                    "install the package ca-certificates, or name the registry's authority in certs.d".to_owned()
+                }
+                _ => format!("replace {} by a PEM file that openssl reads", file.display()),
+            },
             _ => return None,
         })
     }
@@ -148,15 +166,14 @@ impl Reach {
         registries: &Registries,
         image: &Reference,
     ) -> Result<Endpoint, ReachError> {
-        let insecure = registries
-            .plan(image, None)?
-            .iter()
-            .any(|endpoint| !endpoint.mirror && endpoint.insecure);
+        let plan = registries.plan(image, None)?;
+        let own = plan.iter().find(|endpoint| !endpoint.mirror);
         Ok(Endpoint {
             image: image.clone(),
             reference: image.clone(),
-            insecure,
+            insecure: own.is_some_and(|own| own.insecure),
             mirror: false,
+            at: own.and_then(|own| own.at.clone()),
         })
     }
 
@@ -168,6 +185,7 @@ impl Reach {
     ) -> Result<Option<Known>, ReachError> {
         let own = endpoint.reference.registry() == endpoint.image.registry();
         if let (Some(credentials), true) = (&self.credentials, own || !endpoint.mirror) {
+            redact::add_login(&credentials.username, &credentials.password);
             return Ok(Some(Known {
                 login: Login::Password(credentials.clone()),
                 source: "--registry-auth".to_owned(),
@@ -178,10 +196,24 @@ impl Reach {
         };
         let helpers = registries.credential_helpers();
         let found = logins::find(environment, helpers, &endpoint.reference)?;
+        if let Some(Login::Password(credentials)) = found.as_ref().map(|found| &found.login) {
+            redact::add_login(&credentials.username, &credentials.password);
+        }
         Ok(found.map(|found| Known {
             source: found.source.to_string(),
             login: found.login,
         }))
+    }
+
+    /// Where this host keeps the certificates of a registry: the folder that is there, else the one to be made.
+    pub(super) fn certificates_folder(&self, reference: &Reference) -> Option<PathBuf> {
+        let environment = self.environment.as_ref()?;
+        Some(certs_d::folder(environment, reference))
+    }
+
+    /// The `registries.conf` that counts, or the one to be made.
+    pub(super) fn registries_file(&self) -> Option<PathBuf> {
+        Some(self.environment.as_ref()?.registries_file())
     }
 
     /// The certificates for the registry of a reference.

@@ -20,6 +20,7 @@ use sigstore_verify::types::{
 use super::candidate::annotation;
 use super::claim::shortened;
 use super::limits::{MAX_ANNOTATION_BYTES, MAX_CHAIN};
+use crate::base64::{self, DecodeError};
 
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
@@ -65,6 +66,15 @@ pub enum AnnotationError {
         /// What is wrong with it.
         #[source]
         source: Arc<TypesError>,
+    },
+    /// Base64 that Go does not take either.
+    #[error("the annotation `{name}` is not base64")]
+    Base64 {
+        /// The annotation.
+        name: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
     },
     /// JSON that is none, or without what it must have.
     #[error("the annotation `{name}` cannot be read")]
@@ -141,7 +151,7 @@ impl SimpleSignature {
         annotations: &BTreeMap<String, String>,
     ) -> Result<Self, AnnotationError> {
         let signature = annotation(annotations, SIGNATURE)?.ok_or(AnnotationError::NoSignature)?;
-        let signature = SignatureBytes::from_base64(signature).map_err(encoding(SIGNATURE))?;
+        let signature = decoded(signature, SIGNATURE).map(SignatureBytes::from)?;
         let certificate = match annotation(annotations, CERTIFICATE)? {
             Some(text) => certificates(text, CERTIFICATE, 1)?.pop(),
             None => None,
@@ -210,6 +220,12 @@ impl SimpleSignature {
     }
 }
 
+/// The bytes of an annotation. cosign stores the text of `cosign attach signature` as it is, often with the line ends of
+/// `openssl base64`.
+fn decoded(text: &str, name: &'static str) -> Result<Vec<u8>, AnnotationError> {
+    base64::decode(text).map_err(|source| AnnotationError::Base64 { name, source })
+}
+
 fn encoding(name: &'static str) -> impl Fn(TypesError) -> AnnotationError {
     move |source| AnnotationError::Encoding {
         name,
@@ -247,7 +263,7 @@ fn log_entry(text: &str) -> Result<TransparencyLogEntry, AnnotationError> {
         signed_entry_timestamp,
         payload,
     } = json(text, LOG_ENTRY)?;
-    let body = CanonicalizedBody::from_base64(&payload.body).map_err(&encoding)?;
+    let body = decoded(&payload.body, LOG_ENTRY).map(CanonicalizedBody::from)?;
     let RekorBody { api_version, kind } =
         serde_json::from_slice(body.as_bytes()).map_err(|source| AnnotationError::Json {
             name: LOG_ENTRY,
@@ -264,7 +280,7 @@ fn log_entry(text: &str) -> Result<TransparencyLogEntry, AnnotationError> {
             name: LOG_ENTRY,
             seconds: payload.integrated_time,
         })?;
-    let promise = SignedTimestamp::from_base64(&signed_entry_timestamp).map_err(&encoding)?;
+    let promise = decoded(&signed_entry_timestamp, LOG_ENTRY).map(SignedTimestamp::from)?;
     let index = LogIndex::try_from(payload.log_index).map_err(&encoding)?;
     let log = LogId::new(LogKeyId::from_bytes(log.as_slice()));
     Ok(
@@ -276,5 +292,5 @@ fn log_entry(text: &str) -> Result<TransparencyLogEntry, AnnotationError> {
 
 fn time_stamp(text: &str) -> Result<TimestampToken, AnnotationError> {
     let TimeStampBundle { token } = json(text, TIME_STAMP)?;
-    TimestampToken::from_base64(&token).map_err(encoding(TIME_STAMP))
+    decoded(&token, TIME_STAMP).map(TimestampToken::from)
 }

@@ -1,6 +1,7 @@
 //! Public keys of policies, and signatures by them.
 
 use std::fmt;
+use std::path::Path;
 
 use sigstore_verify::crypto::{
     Error as CryptoError, KeyAlgorithm, SigningScheme, VerificationKey, validate_raw_public_key,
@@ -44,7 +45,10 @@ pub enum KeyError {
     },
     /// No PEM block, or bytes that are no text.
     #[error("there is no PEM block: expected `-----BEGIN PUBLIC KEY-----`")]
-    NotPem,
+    NotPem {
+        /// What it looks like instead.
+        form: Option<OtherForm>,
+    },
     /// Several blocks: which of them counts would be a guess.
     #[error("there are {found} PEM blocks: expected one public key a file")]
     Several {
@@ -60,7 +64,7 @@ pub enum KeyError {
         label: String,
     },
     /// A PEM block of something else.
-    #[error("the PEM block is a `{label}`: expected `PUBLIC KEY`")]
+    #[error("the PEM block is a `{label}`: expected `PUBLIC KEY` or `RSA PUBLIC KEY`")]
     Label {
         /// What the block is called, shortened.
         label: String,
@@ -78,9 +82,68 @@ pub enum KeyError {
     Kind,
 }
 
+/// Another form of a public key, which a tool can turn into PEM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OtherForm {
+    /// ASN.1 in DER.
+    Der,
+    /// OpenSSH's.
+    Ssh,
+}
+
+impl OtherForm {
+    fn guess(bytes: &[u8]) -> Option<Self> {
+        let ssh: [&[u8]; 4] = [b"ssh-", b"ecdsa-sha2-", b"sk-", b"---- BEGIN SSH2"];
+        match bytes {
+            // A SEQUENCE longer than 127 bytes, or the algorithm inside a shorter one.
+            [0x30, 0x81..=0x83, ..] | [0x30, _, 0x30, ..] => Some(Self::Der),
+            _ if ssh.iter().any(|prefix| bytes.starts_with(prefix)) => Some(Self::Ssh),
+            _ => None,
+        }
+    }
+}
+
+impl KeyError {
+    /// The command that turns `file` into a public key, where there is one.
+    pub fn hint(&self, file: &Path) -> Option<String> {
+        let file = file.display();
+        Some(match self {
+            Self::NotPem {
+                form: Some(OtherForm::Der),
+            } => {
+                format!("convert it: openssl pkey -pubin -inform DER -in {file} -out KEY.pem")
+            }
+            Self::NotPem {
+                form: Some(OtherForm::Ssh),
+            } => {
+                format!("convert it: ssh-keygen -e -m PKCS8 -f {file} > KEY.pem")
+            }
+            Self::Label { label } if label.ends_with("CERTIFICATE") => {
+                format!(
+                    "extract the key of the certificate: openssl x509 -in {file} -noout -pubkey > KEY.pem"
+                )
+            }
+            Self::Private { label } if label.contains("COSIGN") || label.contains("SIGSTORE") => {
+                format!("print the public key: cosign public-key --key {file} > KEY.pem")
+            }
+            Self::Private { label } if label.contains("OPENSSH") => {
+                format!("print the public key: ssh-keygen -e -m PKCS8 -f {file} > KEY.pem")
+            }
+            Self::Private { .. } => {
+                format!("print the public key: openssl pkey -in {file} -pubout -out KEY.pem")
+            }
+            Self::Several { .. } => {
+                "put each key into a file of its own, and name all of them".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
 impl PublicKey {
-    /// Reads a PEM file (`-----BEGIN PUBLIC KEY-----`, SubjectPublicKeyInfo of RFC 5280): what cosign writes to
-    /// `cosign.pub`.
+    /// Reads a PEM file: `-----BEGIN PUBLIC KEY-----` (SubjectPublicKeyInfo of RFC 5280), which cosign writes to
+    /// `cosign.pub`, or `-----BEGIN RSA PUBLIC KEY-----` (PKCS #1, RFC 8017, A.1.1).
     ///
     /// # Errors
     ///
@@ -90,9 +153,12 @@ impl PublicKey {
         if bytes.len() > MAX_KEY_BYTES {
             return Err(KeyError::TooLong { found: bytes.len() });
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| KeyError::NotPem)?;
+        let not_pem = || KeyError::NotPem {
+            form: OtherForm::guess(bytes),
+        };
+        let text = std::str::from_utf8(bytes).map_err(|_| not_pem())?;
         match text.matches(BEGIN).count() {
-            0 => return Err(KeyError::NotPem),
+            0 => return Err(not_pem()),
             1 => {}
             found => return Err(KeyError::Several { found }),
         }
@@ -104,10 +170,15 @@ impl PublicKey {
         if label.ends_with("PRIVATE KEY") {
             return Err(KeyError::Private { label: shown() });
         }
-        if label != "PUBLIC KEY" {
-            return Err(KeyError::Label { label: shown() });
-        }
-        let der = DerPublicKey::from_pem(text).map_err(KeyError::Body)?;
+        let der = match label {
+            "PUBLIC KEY" => DerPublicKey::from_pem(text).map_err(KeyError::Body)?,
+            PKCS1 => {
+                let renamed = text.replace(PKCS1, "PUBLIC KEY");
+                let key = DerPublicKey::from_pem(&renamed).map_err(KeyError::Body)?;
+                DerPublicKey::new(rsa_spki(key.as_bytes()))
+            }
+            _ => return Err(KeyError::Label { label: shown() }),
+        };
         let algorithm = match KeyAlgorithm::from_spki(&der).map_err(KeyError::Unsupported)? {
             KeyAlgorithm::EcdsaP256 => Algorithm::EcdsaP256,
             KeyAlgorithm::EcdsaP384 => Algorithm::EcdsaP384,
@@ -154,6 +225,41 @@ impl PublicKey {
         };
         self.algorithm.schemes().iter().copied().find(good)
     }
+}
+
+/// The label of an RSA key by PKCS #1.
+const PKCS1: &str = "RSA PUBLIC KEY";
+
+/// The SubjectPublicKeyInfo of an RSA key by PKCS #1: its algorithm is `rsaEncryption` with NULL (RFC 3279, 2.3.1).
+fn rsa_spki(key: &[u8]) -> Vec<u8> {
+    const ALGORITHM: [u8; 15] = [
+        0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+    ];
+    let mut bits = vec![0];
+    bits.extend_from_slice(key);
+    let mut parts = ALGORITHM.to_vec();
+    parts.extend(element(0x03, &bits));
+    element(0x30, &parts)
+}
+
+/// An ASN.1 element in DER.
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length: Vec<u8> = (content.len() as u64)
+        .to_be_bytes()
+        .into_iter()
+        .skip_while(|byte| *byte == 0)
+        .collect();
+    let mut out = vec![tag];
+    match (length.as_slice(), u8::try_from(length.len())) {
+        ([], _) => out.push(0),
+        ([short @ 0..=0x7f], _) => out.push(*short),
+        (long, count) => {
+            out.push(0x80 | count.unwrap_or_default());
+            out.extend_from_slice(long);
+        }
+    }
+    out.extend_from_slice(content);
+    out
 }
 
 impl Algorithm {

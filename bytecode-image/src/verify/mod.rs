@@ -32,8 +32,10 @@ pub use claim::{ClaimError, SIGN_PREDICATE_TYPE};
 pub use cosign2::AnnotationError;
 pub use error::{Reason, Refusal, VerifyError};
 pub use identity::{Identity, IdentityError};
-pub use key::{Algorithm, KeyError, PublicKey};
-pub use policy::{Policy, PolicyError, Requirement, Signing};
+pub use key::{Algorithm, KeyError, OtherForm, PublicKey};
+pub use policy::{
+    Policy, PolicyError, Requirement, SignatureRepository, SignatureRepositoryError, Signing,
+};
 pub use proof::{LogEntry, NotCounted, Proof, Signer, TimeSource, TrustedTime};
 pub use scope::{Scope, ScopeError};
 pub use subject::{Covered, Subject, SubjectError};

@@ -1,13 +1,15 @@
 //! Who may sign what: the `[signing]` part of the configuration, as values.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
 
 use super::identity::Identity;
 use super::key::PublicKey;
 use super::scope::{Scope, normal};
 use super::trust_root::TrustRoot;
 use crate::digest::{Digest, Hasher};
-use crate::reference::Reference;
+use crate::reference::{Reference, short_name};
 
 /// Goes into every [`Policy::id`]: raised when what is checked becomes stricter, so that older admissions do not count.
 const RULES: &[u8] = b"bpfman signature rules 1\n";
@@ -39,6 +41,50 @@ pub struct Policy {
     scope: Scope,
     keys: Vec<PublicKey>,
     identities: Vec<Identity>,
+    signatures: Option<SignatureRepository>,
+}
+
+/// The repository that holds the signatures of a policy's images, in place of each image's own: cosign's
+/// `COSIGN_REPOSITORY`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignatureRepository(Reference);
+
+/// Why a text is not the name of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a repository: expected REGISTRY/PATH without tag and digest")]
+pub struct SignatureRepositoryError {
+    /// The text.
+    pub text: String,
+}
+
+impl SignatureRepository {
+    /// Any reference into the repository.
+    pub fn reference(&self) -> &Reference {
+        &self.0
+    }
+}
+
+impl FromStr for SignatureRepository {
+    type Err = SignatureRepositoryError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = || SignatureRepositoryError {
+            text: text.to_owned(),
+        };
+        let reference: Reference = text.parse().map_err(|_| refused())?;
+        let path = text.split_once('/').map_or("", |(_, path)| path);
+        // A short name would mean something else on each host.
+        if short_name(text).is_some() || path.contains([':', '@']) {
+            return Err(refused());
+        }
+        Ok(Self(reference))
+    }
+}
+
+impl fmt::Display for SignatureRepository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.name())
+    }
 }
 
 /// Why values are no policy.
@@ -140,7 +186,20 @@ impl Policy {
             scope,
             keys,
             identities,
+            signatures: None,
         })
+    }
+
+    /// With signatures in another repository than the image's own.
+    #[must_use]
+    pub fn with_signatures(mut self, signatures: Option<SignatureRepository>) -> Self {
+        self.signatures = signatures;
+        self
+    }
+
+    /// Where the signatures are; `None`: beside the image.
+    pub fn signatures(&self) -> Option<&SignatureRepository> {
+        self.signatures.as_ref()
     }
 
     /// The images it is about.
@@ -160,7 +219,7 @@ impl Policy {
 
     /// Names what this policy accepts: the same for the same keys (by content, not by file), identities and trust
     /// root, in any order, and another one whenever one of them changes. An admission is worth something only for the
-    /// policy id it was given under. The scope is not part of it, because it does not change what a signature proves.
+    /// policy id it was given under. Scope and place of the signatures are not part of it, because they do not change what a signature proves.
     pub fn id(&self, trust_root: &TrustRoot) -> Digest {
         let keys: BTreeSet<Digest> = self.keys.iter().map(PublicKey::fingerprint).collect();
         let identities: BTreeSet<_> = self.identities.iter().map(Identity::parts).collect();
@@ -330,6 +389,31 @@ mod tests {
             ["warning", "refused", "off"]
         );
         assert_eq!(Signing::default().requirement(&image), Requirement::Warning);
+    }
+
+    #[test]
+    fn repositories_of_signatures() {
+        for (text, expected) in [
+            ("quay.io/acme/sigs", Some("quay.io/acme/sigs")),
+            ("localhost:5000/sigs", Some("localhost:5000/sigs")),
+            ("[::1]:5000/sigs", Some("[::1]:5000/sigs")),
+            ("docker.io/acme/sigs", Some("docker.io/acme/sigs")),
+            ("quay.io", None),
+            ("acme/sigs", None),
+            ("sigs", None),
+            ("quay.io/acme/sigs:v1", None),
+            (
+                "quay.io/acme/sigs@sha256:22b1e994d24a27e055a677fa2db87d3dc78adb8a469813d170033ffe0fbc415c",
+                None,
+            ),
+            ("https://quay.io/acme/sigs", None),
+            ("quay.io/acme/", None),
+            ("", None),
+        ] {
+            let found = text.parse::<SignatureRepository>().ok();
+            let found = found.map(|repository| repository.to_string());
+            assert_eq!(found.as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -58,6 +58,11 @@ impl Scope {
         )))))
     }
 
+    /// How narrowly it covers an image: of two scopes that do, the greater fit decides. `None` where it does not.
+    pub fn fit(&self, image: &Reference) -> Option<(usize, bool)> {
+        self.covers(&normal(&image.name()))
+    }
+
     /// How narrowly it covers a [`normal`] name: the length of what it says of the name, and whether it says so in full;
     /// of two that cover a name, the greater one decides. `None` when it does not cover the name: what it says must be
     /// all of it, or end before a `/`.

@@ -226,7 +226,10 @@ fn redirects_that_are_not_followed() {
             "a redirect to http://example.org is refused",
         ),
         ("ftp://127.0.0.1/x", "is refused"),
-        (layer.as_str(), "more than 5 redirects"),
+        (
+            layer.as_str(),
+            "leads back to where the request was already",
+        ),
     ] {
         registry.route(
             "GET",
@@ -237,4 +240,130 @@ fn redirects_that_are_not_followed() {
         assert!(error.contains(message), "{location}: {error}");
         assert!(!error.contains("hidden"), "{error}");
     }
+}
+
+/// Serves a layer behind so many redirects.
+fn redirect(registry: &Registry, hops: usize) {
+    let layer = Parts::new("pass").image().layers[0].1.clone();
+    let path = |hop: usize| match hop {
+        0 => blob_path(&layer),
+        hop => format!("/hop/{hop}"),
+    };
+    for hop in 0..hops {
+        let location = Answer::status(307).header("Location", path(hop + 1));
+        registry.route("GET", &path(hop), location);
+    }
+    registry.route("GET", &path(hops), Answer::ok(layer.clone()));
+}
+
+#[test]
+fn redirects_are_followed_ten_times() {
+    for (hops, followed) in [(1, true), (6, true), (10, true), (11, false)] {
+        let registry = registry();
+        redirect(&registry, hops);
+        let pulled = pull_as(&reference(&registry, ":v1"), None);
+        match pulled {
+            Ok(_) => assert!(followed, "{hops}"),
+            Err(error) => {
+                let error = chain(&error);
+                assert!(
+                    !followed && error.contains("more than 10 redirects"),
+                    "{hops}: {error}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn challenges_of_any_spacing_and_order_are_answered() {
+    for challenges in [
+        &["Basic realm=x"][..],
+        &["basic  realm = \"x\" "],
+        &["Negotiate, NTLM TlRM==, Basic realm=\"a, b\",charset=\"UTF-8\""],
+        &["Digest realm=\"x\", nonce=\"y=\"", "Basic"],
+        &[",,Basic"],
+    ] {
+        let registry = registry();
+        let mut answer = Answer::status(401);
+        for challenge in challenges {
+            answer = answer.header("WWW-Authenticate", *challenge);
+        }
+        registry.need(BASIC, answer);
+        pull_as(&reference(&registry, ":v1"), credentials())
+            .unwrap_or_else(|error| panic!("{challenges:?}: {}", chain(&error)));
+    }
+}
+
+#[test]
+fn tokens_of_every_answer_are_used() {
+    for answer in [
+        r#"{"token":"","access_token":"T"}"#,
+        r#"{"token":null,"access_token":"T"}"#,
+        r#"{"token":"T","access_token":""}"#,
+        r#"{"access_token":"T","expires_in":60}"#,
+    ] {
+        let registry = registry();
+        let realm = format!("http://{}/token", registry.address);
+        registry.route("GET", "/token", Answer::ok(answer));
+        let text = format!("bearer service = s ,\trealm = \"{realm}\"");
+        registry.need("Bearer T", challenge(text));
+        pull_as(&reference(&registry, ":v1"), None)
+            .unwrap_or_else(|error| panic!("{answer}: {}", chain(&error)));
+    }
+}
+
+#[test]
+fn refusals_of_strangers_are_not_believed_while_there_is_a_login() {
+    for refusal in [403, 404] {
+        let registry = registry();
+        registry.need(BASIC, Answer::status(refusal));
+        let name = reference(&registry, ":v1");
+        pull_as(&name, credentials())
+            .unwrap_or_else(|error| panic!("{refusal}: {}", chain(&error)));
+        let asked = registry.asked();
+        assert_eq!(asked[0].authorization, None, "{refusal}");
+        // Once it is known, it is shown at once.
+        assert!(
+            asked[2..].iter().all(|asked| asked.authorization.is_some()),
+            "{asked:?}"
+        );
+
+        let error = pull_as(&name, None).unwrap_err();
+        assert!(
+            error.hint().unwrap().contains("podman login"),
+            "{refusal}: {:?}",
+            error.hint()
+        );
+        assert_eq!(registry.asked().len(), 1, "{refusal}");
+
+        // Who is not known either is told what a stranger was.
+        registry.need("Basic other", Answer::status(refusal));
+        let error = pull_as(&name, credentials()).unwrap_err();
+        let hint = error.hint().unwrap();
+        assert!(
+            !hint.contains("podman login") && hint.contains("--registry-auth"),
+            "{hint}"
+        );
+    }
+}
+
+/// A registry that answers strangers with 404 and asks at `/v2/` only.
+#[test]
+fn a_challenge_of_the_base_is_answered() {
+    let registry = registry();
+    let realm = format!("http://{}/token", registry.address);
+    registry.route("GET", "/token", Answer::ok(r#"{"token":"T"}"#));
+    registry.need("Bearer T", Answer::status(404));
+    registry.first_of_all(
+        "/v2/",
+        challenge(format!("Bearer realm=\"{realm}\",service=\"s\"")),
+    );
+    pull_as(&reference(&registry, ":v1"), credentials()).unwrap();
+    let asked = registry.asked();
+    let token = asked
+        .iter()
+        .find(|asked| asked.path.starts_with("/token"))
+        .unwrap();
+    assert_eq!(token.authorization.as_deref(), Some(BASIC));
 }

@@ -211,8 +211,8 @@ fn silence_ends_a_pull() {
         .parse()
         .unwrap();
     let thread = std::thread::spawn(move || {
-        // Two pulls, each of which goes away.
-        for _ in 0..2 {
+        // A pull, its question whether TLS is spoken, and another pull; each goes away.
+        for _ in 0..3 {
             let (mut stream, _) = silent.accept().unwrap();
             let _ = stream.read_to_end(&mut Vec::new());
         }

@@ -245,3 +245,137 @@ fn rsa_1024() -> Vec<u8> {
     key.extend([0x02, 0x03, 0x01, 0x00, 0x01]);
     key
 }
+
+/// What RSA keys look like by PKCS #1 (`openssl rsa -RSAPublicKey_out`), and what hints at other forms.
+#[test]
+fn rsa_keys_by_pkcs_1_are_the_same_keys() {
+    for (_, signer) in Signer::rsa() {
+        let spki = STANDARD
+            .decode(
+                signer
+                    .pem
+                    .lines()
+                    .filter(|line| !line.starts_with('-'))
+                    .collect::<String>(),
+            )
+            .unwrap();
+        // The bit string's content follows 24 bytes: two headers of four and three bytes more, and the algorithm.
+        let start = spki
+            .windows(4)
+            .position(|part| part[..2] == [0x03, 0x82])
+            .unwrap()
+            + 5;
+        let pem = |label: &str, body: &[u8]| {
+            format!(
+                "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+                STANDARD.encode(body)
+            )
+        };
+        let key = PublicKey::from_pem(pem("RSA PUBLIC KEY", &spki[start..]).as_bytes()).unwrap();
+        assert_eq!(key, signer.key());
+        for (label, body) in [
+            ("RSA PUBLIC KEY", &spki[..]),
+            ("PUBLIC KEY", &spki[start..]),
+        ] {
+            assert!(
+                PublicKey::from_pem(pem(label, body).as_bytes()).is_err(),
+                "{label}"
+            );
+        }
+    }
+    let short = "-----BEGIN RSA PUBLIC KEY-----\nAAAA\n-----END RSA PUBLIC KEY-----\n";
+    assert!(PublicKey::from_pem(short.as_bytes()).is_err());
+}
+
+#[test]
+fn other_forms_of_keys_have_a_hint() {
+    let pem = |label: &str| {
+        format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n").into_bytes()
+    };
+    let cases: [(Vec<u8>, Option<&str>); 10] = [
+        (
+            pem("CERTIFICATE"),
+            Some("openssl x509 -in k -noout -pubkey"),
+        ),
+        (
+            pem("TRUSTED CERTIFICATE"),
+            Some("openssl x509 -in k -noout -pubkey"),
+        ),
+        (
+            pem("ENCRYPTED SIGSTORE PRIVATE KEY"),
+            Some("cosign public-key --key k"),
+        ),
+        (
+            pem("ENCRYPTED COSIGN PRIVATE KEY"),
+            Some("cosign public-key --key k"),
+        ),
+        (
+            pem("OPENSSH PRIVATE KEY"),
+            Some("ssh-keygen -e -m PKCS8 -f k"),
+        ),
+        (pem("EC PRIVATE KEY"), Some("openssl pkey -in k -pubout")),
+        (
+            b"ssh-rsa AAAA x".to_vec(),
+            Some("ssh-keygen -e -m PKCS8 -f k"),
+        ),
+        (
+            vec![0x30, 0x59, 0x30, 0x13, 0x06],
+            Some("openssl pkey -pubin -inform DER -in k"),
+        ),
+        (
+            [pem("PUBLIC KEY"), pem("PUBLIC KEY")].concat(),
+            Some("a file of its own"),
+        ),
+        (b"no key".to_vec(), None),
+    ];
+    for (bytes, expected) in cases {
+        let hint = PublicKey::from_pem(&bytes)
+            .unwrap_err()
+            .hint(std::path::Path::new("k"));
+        let text = String::from_utf8_lossy(&bytes);
+        assert_eq!(hint.is_some(), expected.is_some(), "{text}");
+        assert!(
+            hint.unwrap_or_default()
+                .contains(expected.unwrap_or_default()),
+            "{text}"
+        );
+    }
+}
+
+/// Base64 of an annotation, as `cosign attach signature` stores what it is given, and as Go reads it.
+#[test]
+fn signatures_in_lines_are_read_as_go_reads_them() {
+    let signer = Signer::p256();
+    let payload = Simple::payload_for(image());
+    let text = STANDARD.encode(signer.sign(&payload));
+    let lines = |end: &str| {
+        let (first, rest) = text.split_at(64);
+        format!("{first}{end}{rest}{end}")
+    };
+    for (written, taken) in [
+        (text.clone(), true),
+        (lines("\n"), true),
+        (lines("\r\n"), true),
+        (format!("\n{text}"), true),
+        (format!("{text} "), false),
+        (lines(" "), false),
+        (lines("\t"), false),
+        (format!("{text}="), false),
+    ] {
+        let mut simple = Simple::new(&payload, b"");
+        simple.set("dev.cosignproject.cosign/signature", &written);
+        let candidates = simple_candidates(std::slice::from_ref(&simple));
+        let policy = policy(&[signer.key()], &[]);
+        let found = verdict(
+            &Subject::of(image()),
+            &candidates,
+            &policy,
+            &root("builtin"),
+        );
+        match (found, taken) {
+            (Ok(_), true) => {}
+            (found, false) => refused(&written, found, "is not base64"),
+            (Err(error), true) => panic!("{written:?}: {error:?}"),
+        }
+    }
+}

@@ -22,6 +22,8 @@ pub struct Endpoint {
     pub insecure: bool,
     /// Whether it is a mirror: one that fails, or has no such image, is passed over.
     pub mirror: bool,
+    /// The table of `registries.conf` that says so.
+    pub at: Option<Setting>,
 }
 
 /// Why nobody can be asked for an image.
@@ -179,6 +181,7 @@ impl Registries {
                 reference,
                 insecure: false,
                 mirror: false,
+                at: None,
             }]);
         };
         if registry.blocked {
@@ -204,6 +207,7 @@ impl Registries {
                     reference: rewrite(&mirror.location, rest, &text)?,
                     insecure: mirror.insecure,
                     mirror: true,
+                    at: Some(mirror.location.at.clone()),
                 });
             }
         }
@@ -216,6 +220,7 @@ impl Registries {
             reference,
             insecure: registry.insecure,
             mirror: false,
+            at: Some(registry.at.clone()),
         });
         Ok(endpoints)
     }

@@ -1,10 +1,11 @@
 //! What a client shows a registry of who it is: the answer to a 401, and what was accepted before.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use reqwest::header::{HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 
 use super::Client;
 use crate::host::auth_file::Login;
@@ -25,7 +26,7 @@ pub(super) struct Granted {
 }
 
 impl Client {
-    /// Sends a request; answers a 401 once.
+    /// Sends a request; answers a 401 once, and shows who we are before a 403 or 404 to a stranger is believed.
     pub(super) async fn authorized(
         &self,
         action: &Action,
@@ -61,8 +62,72 @@ impl Client {
             if response.status() != StatusCode::UNAUTHORIZED {
                 self.lock().insert(key, granted);
             }
+        } else if matches!(
+            response.status(),
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND
+        ) && ours
+            && accepted.is_none()
+            && let Some(granted) = self.introduce(&response, &key).await
+        {
+            let known = self
+                .send(action, request, Some(&granted.authorization), attempt)
+                .await?;
+            if known.status() == StatusCode::UNAUTHORIZED {
+                self.is_stranger.store(true, Ordering::Relaxed);
+            } else {
+                self.lock().insert(key, granted);
+                response = known;
+            }
         }
         self.successful(action, response).await
+    }
+
+    /// Who we are, for a registry that says to a stranger that something is not there, or forbidden, instead of asking.
+    /// `None` where nothing is known that it could be shown.
+    async fn introduce(&self, response: &Response, key: &(String, Access)) -> Option<Granted> {
+        if self.is_stranger.load(Ordering::Relaxed) {
+            return None;
+        }
+        let granted = self.introduced(response, key).await;
+        let granted = granted.unwrap_or_else(|error| {
+            log::debug!("{error}: {}", error.reason);
+            None
+        });
+        if granted.is_none() {
+            self.is_stranger.store(true, Ordering::Relaxed);
+        }
+        granted
+    }
+
+    async fn introduced(
+        &self,
+        response: &Response,
+        key: &(String, Access),
+    ) -> Result<Option<Granted>, RegistryError> {
+        let action = Action::Prepare;
+        let login = self
+            .login()
+            .await
+            .map_err(|reason| self.error(&action, reason))?;
+        let Some(known) = login else {
+            return Ok(None);
+        };
+        if response.headers().contains_key(WWW_AUTHENTICATE) {
+            return self.answer(&action, response, key, None).await.map(Some);
+        }
+        let base = Request::new(Method::GET, self.base().url.clone());
+        let asked = self.send(&action, &base, None, &mut 1).await?;
+        if asked.status() == StatusCode::UNAUTHORIZED {
+            return self.answer(&action, &asked, key, None).await.map(Some);
+        }
+        // It asks nobody. A password may be shown all the same; an identity token is for token services only.
+        Ok(match &known.login {
+            Login::Password(credentials) => Some(Granted {
+                authorization: credentials.basic(),
+                bearer: None,
+            }),
+            Login::IdentityToken(_) => None,
+        })
     }
 
     /// What is shown without being asked for it. A mount is shown what a push was, where that is no token; a token for both
@@ -125,8 +190,9 @@ impl Client {
             .headers()
             .get_all(WWW_AUTHENTICATE)
             .iter()
-            .filter_map(|value| value.to_str().ok())
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
             .collect();
+        let challenges: Vec<_> = challenges.iter().map(AsRef::as_ref).collect();
         let failed = |reason| self.error(action, reason);
         let bearer = match Challenge::read(&challenges).map_err(failed)? {
             Challenge::Bearer(bearer) => bearer,
