@@ -438,7 +438,7 @@ fn held(programs: &[(&str, &str)]) -> State {
         descriptor("config.v1+json", 300),
         descriptor("layer.v1.tar+gzip", 20_000)
     );
-    let Ok((Document::Image(manifest), _)) = parse(&VerifiedBytes::hash(text), None) else {
+    let Ok((Document::Image(manifest), _)) = parse(&VerifiedBytes::hash(text.clone()), None) else {
         panic!("{text}")
     };
     State::Whole(Box::new(Held {
