@@ -3,7 +3,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -183,6 +183,25 @@ impl Dir {
                 Ok(None)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a file without a name, for [`Dir::link`].
+    pub(super) fn unnamed_file(&self) -> io::Result<File> {
+        check(Operation::Create)?;
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(FILE_MODE);
+        Ok(rustix::fs::openat(&self.fd, ".", flags, mode)?.into())
+    }
+
+    /// Gives it a name; whether that was free.
+    pub(super) fn link(&self, file: &File, name: &str) -> io::Result<bool> {
+        let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let flags = AtFlags::SYMLINK_FOLLOW;
+        match rustix::fs::linkat(rustix::fs::CWD, from, &self.fd, name, flags) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(errno.into()),
         }
     }
 
