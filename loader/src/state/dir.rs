@@ -3,7 +3,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,8 @@ const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// Longest file that is read: the records of programs with the largest globals are a few megabytes.
 const MAX_FILE: u64 = 256 << 20;
+/// A file that is read into a buffer on the stack.
+pub(super) const SHORT: usize = 16 << 10;
 /// Folders in folders that are removed.
 const MAX_DEPTH: usize = 8;
 
@@ -184,6 +186,25 @@ impl Dir {
         }
     }
 
+    /// Makes a file without a name, for [`Dir::link`].
+    pub(super) fn unnamed_file(&self) -> io::Result<File> {
+        check(Operation::Create)?;
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(FILE_MODE);
+        Ok(rustix::fs::openat(&self.fd, ".", flags, mode)?.into())
+    }
+
+    /// Gives it a name; whether that was free.
+    pub(super) fn link(&self, file: &File, name: &str) -> io::Result<bool> {
+        let from = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let flags = AtFlags::SYMLINK_FOLLOW;
+        match rustix::fs::linkat(rustix::fs::CWD, from, &self.fd, name, flags) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Opens a file for reading and writing; `None` when there is none.
     pub(super) fn file(&self, name: &str) -> Result<Option<(File, Stat)>, StateError> {
         self.open_file(name, OFlags::RDWR, Operation::Open)
@@ -207,6 +228,24 @@ impl Dir {
         });
         read.map_err(|error| StateError::io("reading", &self.join(name))(error))?;
         Ok(Some(bytes))
+    }
+
+    /// The bytes of a short file by three system calls, where `read` takes five: a list reads hundreds. `None` when it is
+    /// gone, long or odd: `read` tells which.
+    pub(super) fn read_short<'a>(
+        &self,
+        name: &str,
+        buffer: &'a mut [u8; SHORT],
+    ) -> Option<&'a [u8]> {
+        let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let read = check(Operation::Read).and_then(|()| {
+            let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty())?;
+            Ok(rustix::io::read(&fd, buffer.as_mut_slice())?)
+        });
+        match read {
+            Ok(length) if length < SHORT => buffer.get(..length),
+            _ => None,
+        }
     }
 
     fn open_file(

@@ -43,14 +43,9 @@ impl Ticket {
         for _ in 0..ATTEMPTS {
             let last = numbers(&folder)?.last().copied().unwrap_or(0);
             let number = last + 1;
-            let Some(mut file) = folder.new_file(&number.to_string())? else {
+            let Some(mut file) = locked_file(&folder, &number.to_string())? else {
                 continue;
             };
-            // Whoever looks before it is locked takes it for one of a process that died.
-            let locked = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-            if !locked || is_removed(&file) {
-                continue;
-            }
             // Who waits, for `Ticket::is_stopped`.
             let _ = write!(file, "{}", std::process::id());
             return Ok(Self {
@@ -108,6 +103,21 @@ impl Drop for Ticket {
             let _ = self.folder.remove(&self.number.to_string());
         }
     }
+}
+
+/// A file of that name, locked; `None` when another process has it.
+fn locked_file(folder: &Dir, name: &str) -> Result<Option<File>, StateError> {
+    let lock = |file: &File| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    // Locked before it has a name: nobody takes it for one of a process that died.
+    if let Ok(file) = folder.unnamed_file()
+        && lock(&file)
+        && let Ok(linked) = folder.link(&file, name)
+    {
+        return Ok(linked.then_some(file));
+    }
+    // File systems without O_TMPFILE: whoever looks before it is locked may remove it.
+    let file = folder.new_file(name)?;
+    Ok(file.filter(|file| lock(file) && !is_removed(file)))
 }
 
 /// In ascending order.

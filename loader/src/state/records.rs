@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::StateError;
-use super::dir::Dir;
+use super::dir::{Dir, SHORT};
 use super::record::{
     CLSACTS, ChainKey, ChainRecord, ClsactRecord, Hook, Key, LINKS, LinkRecord, PROGRAMS,
     ProgramRecord,
@@ -55,7 +55,14 @@ impl Records {
         folder: &Dir,
         key: Key,
     ) -> Result<Option<T>, StateError> {
-        let bytes = folder.read(&file_name(key))?;
+        let name = file_name(key);
+        let mut buffer = [0; SHORT];
+        if let Some(bytes) = folder.read_short(&name, &mut buffer)
+            && let Ok(value) = serde_json::from_slice(bytes)
+        {
+            return Ok(Some(value));
+        }
+        let bytes = folder.read(&name)?;
         let value = bytes.map(|bytes| serde_json::from_slice(&bytes));
         value.transpose().map_err(self.spoiled(key))
     }
