@@ -16,7 +16,8 @@ use super::{KernelError, LinuxKernel, externs, failed, links, maps, needs, probe
 use crate::globals;
 use crate::kernel::{LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProgramSpec};
 use crate::object::{
-    CONFIG_SECTION, Entry, Jump, KernelTypes, Object, Results, Target, function_id, results, subset,
+    CONFIG_SECTION, Entry, Jump, KernelTypes, Object, Results, Target, data_sections, function_id,
+    results, subset,
 };
 
 /// The running kernel's types.
@@ -123,11 +124,14 @@ pub(super) fn load_with(
         }
     }
     let entries = object.entries()?;
-    let (map_btf, sections) = btf.of_maps()?.unzip();
+    let (map_btf, sections) = match btf.of_maps() {
+        Some((map_btf, bytes)) => (Some(map_btf), data_sections(bytes)?),
+        None => (None, BTreeMap::new()),
+    };
     let making = maps::Making {
         shared: &spec.shared_maps,
         btf: map_btf,
-        sections: &sections.unwrap_or_default(),
+        sections: &sections,
         used: &needs.maps,
         extra: &object.map_extra()?,
         version: kernel.version,
