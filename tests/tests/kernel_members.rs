@@ -176,20 +176,20 @@ left_behind | sed 's/^/LEFT /'
     };
     let output = outcome.ok();
     let loaded = |name: &str| output.lines().any(|line| line == format!("LOADED={name}"));
-    assert!(loaded("locks") && loaded("starts_timer"), "{output}");
-    for (name, value) in [
-        ("GUARDED", "yes"),
-        ("STATIC", "0"),
-        ("INITIAL", "yes"),
-        ("FIRED", "yes"),
-    ] {
-        assert_eq!(outcome.value(name), value, "{name}: {output}");
-    }
+    assert!(loaded("starts_timer"), "{output}");
+    assert_eq!(outcome.value("FIRED"), "yes", "{output}");
     // 6.1 has neither `kptr` without RCU, nor lists, nor exceptions.
     if outcome.value("RELEASE").starts_with("6.1.") {
         let refused = outcome.value("REFUSED_throws");
         assert!(refused.contains("bpf_throw"), "{refused}");
+        // Its verifier takes each address of a global variable for another lock, whoever loads the program.
+        let refused = outcome.value("REFUSED_locks");
+        assert!(refused.contains("different lock"), "{refused}");
     } else {
+        assert!(loaded("locks"), "{output}");
+        for (name, value) in [("GUARDED", "yes"), ("STATIC", "0"), ("INITIAL", "yes")] {
+            assert_eq!(outcome.value(name), value, "{name}: {output}");
+        }
         assert!(loaded("exchanges_pointer"), "{output}");
         assert!(loaded("pops_list"), "{output}");
         assert_eq!(outcome.value("THROWN_throws"), "ext yes 77");

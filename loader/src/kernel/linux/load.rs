@@ -19,7 +19,9 @@ use super::{
 };
 use crate::globals;
 use crate::kernel::{LoadAs, LoadSpec, Loaded, LoadedMap, LoadedProgram, ProgramSpec};
-use crate::object::{CONFIG_SECTION, Entry, Jump, Object, Results, Target, Unfit, results};
+use crate::object::{
+    CONFIG_SECTION, Entry, Jump, Object, Results, Target, Unfit, data_sections, results,
+};
 
 /// The running kernel's types.
 pub(super) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -118,11 +120,14 @@ pub(super) fn load_with(
     // The kernel finds an exception callback by the object's BTF only.
     let btf = ProgramBtf::load(kernel, &mut parsed, &joining, !needs.callbacks.is_empty())?;
     let entries = object.entries()?;
-    let (map_btf, sections) = btf.of_maps()?.unzip();
+    let (map_btf, sections) = match btf.of_maps() {
+        Some((map_btf, bytes)) => (Some(map_btf), data_sections(bytes)?),
+        None => (None, BTreeMap::new()),
+    };
     let making = maps::Making {
         shared: &spec.shared_maps,
         btf: map_btf,
-        sections: &sections.unwrap_or_default(),
+        sections: &sections,
         used: &needs.maps,
         extra: &object.map_extra()?,
         version: kernel.version,

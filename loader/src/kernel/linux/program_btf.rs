@@ -8,7 +8,7 @@ use aya_obj::generated::bpf_insn;
 
 use super::parsed::Parsed;
 use super::{KernelError, LinuxKernel, failed, sys};
-use crate::object::{Member, MemberTypes, data_sections, member_types};
+use crate::object::{Member, MemberTypes, member_types};
 
 /// `BPF_JMP | BPF_CALL` of a function of the program.
 const CALL: u8 = 0x85;
@@ -121,14 +121,10 @@ impl ProgramBtf {
         self.subprogram = types.subprogram;
     }
 
-    /// For maps: the object's own, and the numbers of its data sections.
-    pub(super) fn of_maps(
-        &self,
-    ) -> Result<Option<(BorrowedFd<'_>, BTreeMap<String, u32>)>, KernelError> {
-        match &self.object {
-            Some((btf, bytes)) => Ok(Some((btf.as_fd(), data_sections(bytes)?))),
-            None => Ok(None),
-        }
+    /// The object's own BTF, for maps, and its bytes.
+    pub(super) fn of_maps(&self) -> Option<(BorrowedFd<'_>, &[u8])> {
+        let object = self.object.as_ref();
+        object.map(|(btf, bytes)| (btf.as_fd(), bytes.as_slice()))
     }
 
     /// The object's own BTF as the kernel has it.
