@@ -268,6 +268,6 @@ mod tests {
         let swapped = header(&[32, 0, 0, 0, 0, 0, 0], ByteOrder::Little);
         let btf = strings(names, ByteOrder::Big);
         let btf = Btf::parse(&btf, ByteOrder::Big).unwrap();
-        assert!(CoreRelocations::parse(&swapped, ByteOrder::Big, &btf).is_err());
+        assert!(Records::parse(&swapped, ByteOrder::Big, &btf).is_err());
     }
 }
