@@ -252,9 +252,10 @@ impl<'a> Btf<'a> {
     ) -> Result<Self, ObjectError> {
         let (types, strings) = parts(bytes, order)?;
         let mut places = Vec::new();
-        let mut scan = Scan { types, at: 0 };
-        while let Some((at, _)) = scan.next()? {
+        let mut at = 0;
+        while at < types.len() {
             places.push(u32::try_from(at).unwrap_or(u32::MAX));
+            at = after(types, at)?;
         }
         let (first_id, first_string) = base.map_or((1, 0), |base| {
             (base.end_id(), base.first_string + base.strings.len() as u32)
@@ -283,7 +284,13 @@ impl<'a> Btf<'a> {
         &self,
     ) -> impl Iterator<Item = (u32, Result<Type<'a>, ObjectError>)> + '_ {
         let types = (self.first_id..).zip(&self.places);
-        types.map(|(id, &at)| (id, type_at(self.types, at as usize).map(|(found, _)| found)))
+        types.map(|(id, &at)| (id, type_at(self.types, at as usize)))
+    }
+
+    /// Ids of its types with the offsets of their names, without those of its base.
+    pub(crate) fn own_names(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let types = (self.first_id..).zip(&self.places);
+        types.map(|(id, &at)| (id, self.types.u32(at as usize).unwrap_or_default()))
     }
 
     /// The type of that id.
@@ -302,7 +309,7 @@ impl<'a> Btf<'a> {
         }
         match (self.base, id.checked_sub(self.first_id)) {
             (_, Some(index)) => match self.places.get(index as usize) {
-                Some(&at) => Ok(type_at(self.types, at as usize)?.0),
+                Some(&at) => type_at(self.types, at as usize),
                 None => Err(self.damaged(&format!("type {id} of {}", self.end_id() - 1))),
             },
             (Some(base), None) => base.get(id),
@@ -416,55 +423,50 @@ pub fn find(
     name: &str,
 ) -> Result<Option<u32>, ObjectError> {
     let (types, strings) = parts(bytes, order)?;
-    let mut scan = Scan { types, at: 0 };
-    let mut id = 0_u32;
-    while let Some((_, found)) = scan.next()? {
+    let (mut at, mut id) = (0, 0_u32);
+    while at < types.len() {
         id = id.saturating_add(1);
-        if found.kind() == kind && strings.has_string(found.name as usize, name)? {
+        let found = (types.u32(at.saturating_add(4))? >> 24) & 0x1f;
+        if found == kind && strings.has_string(types.size(at)?, name)? {
             return Ok(Some(id));
         }
+        at = after(types, at)?;
     }
     Ok(None)
 }
 
-/// One type after the other.
-struct Scan<'a> {
-    types: Reader<'a>,
-    at: usize,
-}
-
-impl<'a> Scan<'a> {
-    fn next(&mut self) -> Result<Option<(usize, Type<'a>)>, ObjectError> {
-        if self.at >= self.types.len() {
-            return Ok(None);
-        }
-        let at = self.at;
-        let (found, after) = type_at(self.types, at)?;
-        self.at = after;
-        Ok(Some((at, found)))
-    }
-}
-
-/// The type at a place, and the place after it.
-fn type_at(types: Reader<'_>, at: usize) -> Result<(Type<'_>, usize), ObjectError> {
+/// The type at a place.
+fn type_at(types: Reader<'_>, at: usize) -> Result<Type<'_>, ObjectError> {
     let info = types.u32(at.saturating_add(4))?;
+    Ok(Type {
+        name: types.u32(at)?,
+        info,
+        target: types.u32(at.saturating_add(8))?,
+        data: types.range(at.saturating_add(TYPE_BYTES), data_bytes(types, info)?)?,
+    })
+}
+
+/// The place after the type at a place. A kernel has some 150 000 types: this reads no more than it needs.
+fn after(types: Reader<'_>, at: usize) -> Result<usize, ObjectError> {
+    let info = types.u32(at.saturating_add(4))?;
+    let end = at.saturating_add(TYPE_BYTES + data_bytes(types, info)?);
+    if end > types.len() {
+        return Err(types.damaged("the last type goes past the end"));
+    }
+    Ok(end)
+}
+
+/// Bytes of the data that follows a type, by its `info` field.
+fn data_bytes(types: Reader<'_>, info: u32) -> Result<usize, ObjectError> {
     let length = (info & 0xffff) as usize;
-    let own = match (info >> 24) & 0x1f {
+    Ok(match (info >> 24) & 0x1f {
         kind::INT | kind::VAR | kind::DECL_TAG => 4,
         kind::ARRAY => 12,
         kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => length * 12,
         kind::ENUM | kind::FUNC_PROTO => length * 8,
         1..=kind::ENUM64 => 0,
         other => return Err(types.damaged(&format!("type of unknown kind {other}"))),
-    };
-    let start = at.saturating_add(TYPE_BYTES);
-    let found = Type {
-        name: types.u32(at)?,
-        info,
-        target: types.u32(at.saturating_add(8))?,
-        data: types.range(start, own)?,
-    };
-    Ok((found, start + own))
+    })
 }
 
 /// Types and strings of a BTF section.

@@ -138,7 +138,7 @@ kill -0 $$
 echo "GUARDED=$(value "$id" out 0)"
 "#
         ));
-    outcome.ok();
+    assert_eq!(outcome.status, Some(0), "{outcome:#?}");
     let pid = outcome.value("PID");
     assert_eq!(outcome.value("FLEXIBLE0"), "1");
     assert_eq!(outcome.value("FLEXIBLE1"), "0");
@@ -222,9 +222,13 @@ const TOOLS: [(&str, &str, &str, &str, &str); 5] = [
 
 #[test]
 fn tools_of_libbpf_load_and_count() {
+    let packages: Vec<_> = packages::TRIXIE
+        .into_iter()
+        .filter(|(_, package)| *package == "libbpf-tools")
+        .collect();
     let (Some(mut vm), Some(objects)) = (
         Vm::new().and_then(|vm| vm.tool("bpftool")),
-        packages::objects(&[("trixie", "libbpf-tools")]),
+        packages::objects(&packages),
     ) else {
         return;
     };
@@ -254,7 +258,7 @@ echo "{tool}=$(bpftool map dump pinned "/run/bpfman/fs/maps/$id/{map}" | sed -n 
         );
     }
     let outcome = vm.option("--limit", "200").run(&script);
-    outcome.ok();
+    assert_eq!(outcome.status, Some(0), "{outcome:#?}");
     for (tool, ..) in TOOLS {
         let entries = outcome.value(tool);
         assert!(

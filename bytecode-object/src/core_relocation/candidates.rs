@@ -96,14 +96,14 @@ impl<'k> Candidates<'k> {
                 }
             }
         }
-        for (id, candidate) in target.own_types() {
-            let candidate = candidate?;
-            if begins.get(index(target.begin(candidate.name))) != Some(&true) {
+        for (id, name) in target.own_names() {
+            if begins.get(index(target.begin(name))) != Some(&true) {
                 continue;
             }
-            let Some(types) = wanted.get(essential(target.string(candidate.name)?)) else {
+            let Some(types) = wanted.get(essential(target.string(name)?)) else {
                 continue;
             };
+            let candidate = target.get(id)?;
             for &(local, kind) in types {
                 if same_kind(kind, candidate.kind()) {
                     self.found.entry(local).or_default().push((target, id));
