@@ -48,8 +48,6 @@ pub(crate) enum Error {
     /// Of commands that go on after a failure: each is shown by itself.
     #[error("{} failures", .0.len())]
     Several(Vec<Self>),
-    #[error("the options between `list` and the command that follows are of `list` alone")]
-    OptionsOfList,
     #[error("no {what} of the application `{application}`")]
     NoSuchApplication {
         what: &'static str,
@@ -196,8 +194,7 @@ impl Error {
             | Self::RegistryAuth(_)
             | Self::TagWithDigest { .. }
             | Self::Identity(_)
-            | Self::NoContainerFile
-            | Self::OptionsOfList => 2,
+            | Self::NoContainerFile => 2,
             _ => 1,
         }
     }
@@ -255,7 +252,6 @@ impl Error {
             Self::NothingProven { .. } => {
                 Some("name a signer with --key, or with --certificate-identity and --certificate-oidc-issuer".to_owned())
             }
-            Self::OptionsOfList => Some("write them after the command, as in `bpfman list links -o json`".to_owned()),
             Self::NoSuchApplication { .. } => Some(
                 "`bpfman list programs` shows the applications there are; --ignore-missing takes none for no error"
                     .to_owned(),
