@@ -58,8 +58,6 @@ pub(crate) enum Error {
     /// Of commands that go on after a failure: each is shown by itself.
     #[error("{} failures", .0.len())]
     Several(Vec<Self>),
-    #[error("the options between `list` and the command that follows are of `list` alone")]
-    OptionsOfList,
     #[error("no {what} of the application `{application}`")]
     NoSuchApplication {
         what: &'static str,
@@ -256,8 +254,7 @@ impl Error {
             | Self::Identity(_)
             | Self::Terminal { .. }
             | Self::NoTag
-            | Self::NoContainerFile
-            | Self::OptionsOfList => 2,
+            | Self::NoContainerFile => 2,
             _ => 1,
         }
     }
@@ -344,7 +341,6 @@ impl Error {
             Self::NothingProven { .. } => {
                 Some("name a signer with --key, or with --certificate-identity and --certificate-oidc-issuer".to_owned())
             }
-            Self::OptionsOfList => Some("write them after the command, as in `bpfman list links -o json`".to_owned()),
             Self::NoSuchApplication { .. } => Some(
                 "`bpfman list programs` shows the applications there are; --ignore-missing takes none for no error"
                     .to_owned(),

@@ -302,7 +302,11 @@ fn who_is_not_root_is_told_to_be() {
     std::fs::set_permissions(home.0.path(), open.clone()).unwrap();
     // Where `target` is closed to others.
     let binary = home.path("bpfman");
-    std::fs::copy(env!("CARGO_BIN_EXE_bpfman"), &binary).unwrap();
+    // By another process: a copy that this one has open for writing cannot be run while another test forks.
+    let copied = Command::new("cp")
+        .args([Path::new(env!("CARGO_BIN_EXE_bpfman")), &binary])
+        .status();
+    assert!(copied.unwrap().success());
     std::fs::set_permissions(&binary, open).unwrap();
     for args in [
         "load file -p x.o --programs xdp:f",

@@ -166,7 +166,7 @@ fn wrong_usage_is_status_2() {
         ),
         ("unload -1", "unexpected argument"),
         ("list frobs", "the commands here are programs, links"),
-        ("list --all links", "write them after the command"),
+        ("list --all links", "unexpected argument 'links'"),
         (
             "list programs -p socket_filter",
             "invalid value 'socket_filter'",

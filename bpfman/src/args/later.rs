@@ -29,7 +29,19 @@ impl<T: Args> Args for Later<T> {
         if AT_ONCE.get() {
             return T::augment_args(command);
         }
-        command.defer(|command| hide_verbose(T::augment_args(command)))
+        command.defer(|command| {
+            // A flattened struct's own description would take the place of the command's.
+            let about = command.get_about().cloned();
+            let long_about = command.get_long_about().cloned();
+            let mut command = T::augment_args(command);
+            if let Some(about) = about {
+                command = command.about(about);
+            }
+            if let Some(about) = long_about {
+                command = command.long_about(about);
+            }
+            hide_verbose(command)
+        })
     }
 
     fn augment_args_for_update(command: Command) -> Command {

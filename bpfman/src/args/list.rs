@@ -1,38 +1,25 @@
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
+use super::later::Later;
 use super::result::ResultArgs;
 use super::values::KeyValue;
 
 #[derive(Debug, Args)]
-#[command(override_usage = "bpfman list [OPTIONS]\n       bpfman list <COMMAND>")]
+/// Without a command `programs` is meant: `with_list_command`.
+#[command(override_usage = "bpfman list [COMMAND]")]
 pub(crate) struct ListArgs {
     #[command(subcommand)]
-    pub(crate) command: Option<ListCommand>,
-
-    /// Of `list` alone, which lists programs.
-    #[command(flatten)]
-    pub(crate) programs: ListProgramsArgs,
-}
-
-impl ListProgramsArgs {
-    /// Whether any option was given that says which programs, or how they are printed.
-    pub(crate) fn is_used(&self) -> bool {
-        self.program_type.program_type.is_some()
-            || self.application.is_some()
-            || !self.metadata_selector.is_empty()
-            || self.all
-            || self.output.is_used()
-    }
+    pub(crate) command: ListCommand,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ListCommand {
     /// List loaded eBPF programs; `list` alone does the same
     #[command(visible_alias = "program")]
-    Programs(ListProgramsArgs),
+    Programs(Later<ListProgramsArgs>),
     /// List the links that attach programs to hook points
     #[command(visible_alias = "link")]
-    Links(ListLinksArgs),
+    Links(Later<ListLinksArgs>),
 }
 
 #[derive(Debug, Args)]

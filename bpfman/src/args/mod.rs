@@ -74,11 +74,11 @@ pub(crate) enum TopCommand {
     Load(Later<LoadArgs>),
     /// Unload eBPF programs by their Program Ids
     #[command(visible_alias = "rm")]
-    Unload(UnloadArgs),
+    Unload(Later<UnloadArgs>),
     /// Attach a loaded eBPF program to a hook point by its Program Id
     Attach(Later<AttachArgs>),
     /// Detach eBPF programs from hook points by their Link Ids
-    Detach(DetachArgs),
+    Detach(Later<DetachArgs>),
     /// List loaded eBPF programs or the links that attach them
     #[command(visible_aliases = ["ls", "ps"])]
     List(Later<ListArgs>),
@@ -117,11 +117,42 @@ pub(crate) fn parse_from(
     words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<Cli, clap::Error> {
     let mut command = definition();
-    let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    let words = with_list_command(words.into_iter().map(Into::into).collect());
     let mut matches = command
         .try_get_matches_from_mut(&words)
         .map_err(|error| suggest::explain(error, &words))?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// `list` alone is `list programs`. In words, so that the options of `list programs` are described once.
+fn with_list_command(mut words: Vec<OsString>) -> Vec<OsString> {
+    let is_verbose = |word: &OsString| {
+        let word = word.to_string_lossy();
+        word == "--verbose"
+            || word
+                .strip_prefix('-')
+                .is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c == 'v'))
+    };
+    let mut others = words
+        .iter()
+        .enumerate()
+        .skip(1)
+        .filter(|(_, word)| !is_verbose(word));
+    let command = others.next();
+    let Some((at, _)) = command.filter(|(_, word)| {
+        ["list", "ls", "ps"]
+            .iter()
+            .any(|name| word.as_os_str() == *name)
+    }) else {
+        return words;
+    };
+    let is_alone = others.next().is_none_or(|(_, next)| {
+        next.as_encoded_bytes().starts_with(b"-") && next != "-h" && next != "--help"
+    });
+    if is_alone {
+        words.insert(at + 1, "programs".into());
+    }
+    words
 }
 
 /// `-v` goes with every command but is described once, by `bpfman --help`: a hidden twin with the same id takes the
@@ -164,6 +195,37 @@ mod tests {
         ];
         for (line, verbose) in cases {
             assert_eq!(parse(line).verbose, verbose, "{line}");
+        }
+    }
+
+    #[test]
+    fn list_alone_lists_programs() {
+        for line in [
+            "bpfman list",
+            "bpfman ls",
+            "bpfman -v ps",
+            "bpfman list -v",
+            "bpfman --verbose list -vv --all",
+            "bpfman ps -q --application list",
+        ] {
+            let TopCommand::List(Later(ListArgs {
+                command: ListCommand::Programs(_),
+            })) = parse(line).command
+            else {
+                panic!("{line}");
+            };
+        }
+        for line in ["bpfman list links", "bpfman ls -v link -q"] {
+            let TopCommand::List(Later(ListArgs {
+                command: ListCommand::Links(_),
+            })) = parse(line).command
+            else {
+                panic!("{line}");
+            };
+        }
+        for line in ["bpfman list -h", "bpfman ls --help"] {
+            let help = parse_from(line.split(' ')).unwrap_err().to_string();
+            assert!(help.contains("Commands:"), "{line}: {help}");
         }
     }
 

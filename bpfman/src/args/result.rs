@@ -55,15 +55,6 @@ pub(crate) struct TemplateArgs {
     pub(crate) format: Option<Template>,
 }
 
-impl ResultArgs {
-    /// Whether any of the options says something else than the default.
-    pub(crate) fn is_used(&self) -> bool {
-        self.output.output != OutputFormat::default()
-            || self.script.quiet
-            || self.script.template.format.is_some()
-    }
-}
-
 impl From<OutputFormat> for Shape {
     fn from(format: OutputFormat) -> Self {
         match format {

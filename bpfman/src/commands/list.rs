@@ -1,7 +1,7 @@
 use loader::{LinkFilter, ProgramFilter};
 
 use super::capabilities::{READ, check, loader, lock_to_read};
-use crate::args::{KernelTypeWord, ListArgs, ListCommand, ListLinksArgs, ListProgramsArgs};
+use crate::args::{KernelTypeWord, Later, ListArgs, ListCommand, ListLinksArgs, ListProgramsArgs};
 use crate::config::Config;
 use crate::error::Error;
 use crate::metadata;
@@ -9,14 +9,9 @@ use crate::output::Printer;
 
 /// `list programs`, which `list` alone is too, and `list links`.
 pub(super) fn run(args: ListArgs) -> Result<(), Error> {
-    // clap's own check would refuse `list -v links`, too.
-    if args.command.is_some() && args.programs.is_used() {
-        return Err(Error::OptionsOfList);
-    }
     match args.command {
-        None => programs(args.programs),
-        Some(ListCommand::Programs(args)) => programs(args),
-        Some(ListCommand::Links(args)) => links(args),
+        ListCommand::Programs(Later(args)) => programs(args),
+        ListCommand::Links(Later(args)) => links(args),
     }
 }
 

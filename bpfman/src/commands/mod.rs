@@ -28,9 +28,9 @@ use crate::error::Error;
 pub(crate) fn run(command: TopCommand) -> Result<(), Error> {
     match command {
         TopCommand::Load(Later(args)) => load::run(args.command),
-        TopCommand::Unload(args) => unload::run(args),
+        TopCommand::Unload(Later(args)) => unload::run(args),
         TopCommand::Attach(Later(args)) => attach::run(args),
-        TopCommand::Detach(args) => detach::run(args),
+        TopCommand::Detach(Later(args)) => detach::run(args),
         TopCommand::List(Later(args)) => list::run(args),
         TopCommand::Get(Later(args)) => get::run(args.command),
         TopCommand::Image(Later(args)) => image(args.command),
