@@ -2,6 +2,7 @@
 //! address space. On this machine's own kernel, as root.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[allow(dead_code, reason = "other tests use the rest of it")]
 mod wire;
 
 use std::path::{Path, PathBuf};

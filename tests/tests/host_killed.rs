@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod syscalls;
+#[allow(dead_code, reason = "other tests use the rest of it")]
 mod wire;
 
 use bpfman_tests::cli::Bpfman;
