@@ -41,7 +41,7 @@ fn an_image_without_proof_is_warned_of_once_and_the_warning_can_be_ended() {
     let file = bpfman.home().join("bpfman.toml");
     let warning = format!(
         "warning: {name}: signatures not verified, no signing policy matches\n\
-         hint: these lines of {} accept such images without this warning, or with `false` refuse them\n  \
+         hint: these lines of {} accept what no policy covers without this warning, or with `false` refuse it\n  \
          [signing]\n  allow_unsigned = true\n",
         file.display()
     );
@@ -80,7 +80,7 @@ fn an_image_without_proof_is_warned_of_once_and_the_warning_can_be_ended() {
     let _ = disabled.ok();
     assert!(
         disabled.stderr.starts_with(&format!(
-            "warning: {name}: signature verification is disabled\n"
+            "warning: {name}: signature verification is disabled, the configuration says `verify_enabled = false`\n"
         )) && disabled
             .stderr
             .ends_with("  [signing]\n  verify_enabled = true\n"),

@@ -39,7 +39,9 @@ pub(super) fn pull(
     match &image.verdict {
         Verdict::Proven(_) => {}
         Verdict::NotLookedAt => Stderr::warning(
-            &format!("{name}: signature verification is disabled"),
+            &format!(
+                "{name}: signature verification is disabled, the configuration says `verify_enabled = false`"
+            ),
             &format!("these lines of {file} enable it"),
             &["[signing]", "verify_enabled = true"],
         ),
@@ -49,7 +51,7 @@ pub(super) fn pull(
         Verdict::NotCovered => Stderr::warning(
             &format!("{name}: signatures not verified, no signing policy matches"),
             &format!(
-                "these lines of {file} accept such images without this warning, or with `false` refuse them"
+                "these lines of {file} accept what no policy covers without this warning, or with `false` refuse it"
             ),
             &["[signing]", "allow_unsigned = true"],
         ),
