@@ -215,7 +215,7 @@ fn passwords_of_proxies_are_not_shown() {
 fn helpers_that_talk_are_not_quoted_with_a_password() {
     for script in [
         format!("echo '{LOGIN} is refused'; exit 1"),
-        format!("echo 'S3CRET pw+/\"x is refused' >&2; echo no; exit 1"),
+        "echo 'S3CRET pw+/\"x is refused' >&2; echo no; exit 1".to_owned(),
         "echo '{\"Username\":\"u\",\"Secret\":\"S3CRETpw\"'".to_owned(),
         "echo '{\"Username\":\"u\",\"Secret\":\"S3CRETpw\"}'; exit 3".to_owned(),
     ] {
