@@ -79,7 +79,7 @@ pub(super) fn remove(images: Vec<ImageUrl>) -> Result<(), Error> {
 
 /// `image prune`.
 pub(super) fn prune(all: bool) -> Result<(), Error> {
-    Printer::default().freed(&store(&Config::read()?).prune(all)?)
+    Printer::default().freed(&store(&Config::read_or_default()).prune(all)?)
 }
 
 /// `image export`.
