@@ -108,9 +108,8 @@ fn with_things(mut command: Command) -> Command {
         .map(|arg| arg.get_id().clone())
         .collect();
     for id in ids {
-        if let Some(complete) = thing(id.as_str()) {
-            command = command.mut_arg(&id, complete);
-        }
+        // `mut_arg` moves an argument behind the others: done for each, positional ones keep their order.
+        command = command.mut_arg(&id, thing(id.as_str()).unwrap_or(|arg| arg));
     }
     for below in command.get_subcommands_mut() {
         *below = with_things(std::mem::take(below));

@@ -71,7 +71,7 @@ fn broken(file: &Path) -> Vec<Broken<'_>> {
         ),
         ("not UTF-8", written(b"\xff\xfe")),
         (
-            "Is a directory",
+            "it is a directory, not a regular file",
             Box::new(move || {
                 let _ = std::fs::remove_file(file);
                 std::fs::create_dir(file).unwrap();

@@ -1,7 +1,7 @@
 //! Secrets that this process knows, and their removal from texts that leave it.
 //!
 //! A server may echo what it was sent, in any form. A secret is found plain, in base64 (also as part of a longer text),
-//! in hex, behind percent-encoding, escapes of JSON, Rust and HTML, with white space, control or invisible characters
+//! in hex, behind percent-encoding (also that of forms), escapes of JSON, Rust and HTML, with white space, control or invisible characters
 //! in between, in another case, and cut off.
 
 use std::borrow::Cow;
@@ -141,6 +141,11 @@ impl Known {
             return;
         }
         self.form(secret, true);
+        if secret.contains(&b' ') {
+            // application/x-www-form-urlencoded writes a space as `+`.
+            let plus = |byte: &u8| if *byte == b' ' { b'+' } else { *byte };
+            self.form(&secret.iter().map(plus).collect::<Vec<_>>(), true);
+        }
         let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         let long = secret.len() >= WORD;
         if long {

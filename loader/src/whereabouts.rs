@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use log::debug;
+use log::{debug, warn};
 
 use crate::change::with_causes;
 use crate::dispatcher::chain;
@@ -192,22 +192,25 @@ impl<K: Kernel> Loader<K> {
         }
     }
 
-    /// A link that was just made, as [`Loader::links`] shows it.
-    pub(crate) fn located(
-        &self,
-        guard: &Guard,
-        mut link: Link,
-        record: &LinkRecord,
-    ) -> Result<Link, LoaderError> {
+    /// A link that was just made, as [`Loader::links`] shows it. It is attached: a record that cannot be read leaves out
+    /// its mode and does not fail the command.
+    pub(crate) fn located(&self, guard: &Guard, mut link: Link, record: &LinkRecord) -> Link {
         let pins = self.pins();
         let mut survey = Survey::new(&self.kernel, &pins);
-        let records = guard.records_of_change()?;
-        let found = survey.find(link.id, record, |key| Ok(records.chain(key)?));
-        let chain = record.chain().map(|key| records.chain(key)).transpose()?;
-        let mode = chain.flatten().and_then(|chain| chain.mode);
-        let found = known(link.id, found);
+        let chain = |key| Ok::<_, LoaderError>(guard.records_of_change()?.chain(key)?);
+        let found = known(link.id, survey.find(link.id, record, chain));
+        let recorded = record.chain().map(chain).transpose();
+        let recorded = recorded.map(Option::flatten).unwrap_or_else(|error| {
+            let error = with_causes(&error);
+            warn!(
+                "link {} is attached, but its chain cannot be read: {error}",
+                link.id
+            );
+            None
+        });
+        let mode = recorded.and_then(|chain| chain.mode);
         self.update(&mut link, found, mode.map(XdpMode::from), &mut survey);
-        Ok(link)
+        link
     }
 
     /// `recorded`: the mode that the link's chain was made with.

@@ -102,7 +102,7 @@ fn a_bearer_token_before_a_real_registry() {
         if let Some(entry) = entry.clone() {
             auth(&bpfman, &front, entry);
         }
-        assert_eq!(secretly(&bpfman, &name).ok(), DOWNLOADED, "{entry:?}");
+        secretly(&bpfman, &name).pulled();
         let asked = front.asked();
         let tokens: Vec<_> = asked
             .iter()
@@ -142,7 +142,7 @@ fn storage_elsewhere_is_reached_by_a_signed_address_that_nobody_reads() {
     let bytes = std::fs::read(registry.blob_file(layer)).unwrap();
     storage.route("GET", "/there", Answer::ok(bytes));
     let fresh = Bpfman::new();
-    assert_eq!(secretly(&fresh, &name).ok(), DOWNLOADED);
+    secretly(&fresh, &name).pulled();
     assert!(storage.asked()[0].path.contains(QUERY));
     for answer in [
         Answer::status(403),
@@ -177,7 +177,7 @@ fn a_proxy_on_the_way() {
         bpfman.env("HTTPS_PROXY", &proxy)
     };
     let bpfman = through("other.example");
-    assert_eq!(secretly(&bpfman, name).ok(), DOWNLOADED);
+    secretly(&bpfman, name).pulled();
     let asked = front.asked();
     let plain: Vec<_> = asked.iter().filter(|asked| asked.method == "GET").collect();
     assert!(plain.len() >= 3, "{asked:#?}");
@@ -250,7 +250,7 @@ fn a_store_of_logins_and_one_that_fails() {
 
     let answer = format!(r#"{{"Username":"tester","Secret":"{PASSWORD}"}}"#);
     let bpfman = helper(host(), &format!("read -r _; echo '{answer}'"));
-    assert_eq!(secretly(&bpfman, &name).ok(), DOWNLOADED);
+    secretly(&bpfman, &name).pulled();
 
     // What fails may have said the secret already: to stdout, to stderr, or in the middle of something broken.
     for script in [

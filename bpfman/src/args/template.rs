@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::suggest::nearest;
 
 /// Fields of programs and links at their first level, as JSON names them.
-pub(crate) const FIELDS: [&str; 41] = [
+pub(crate) const FIELDS: [&str; 45] = [
     "application",
     "attach_function",
     "attachment",
@@ -47,7 +47,11 @@ pub(crate) const FIELDS: [&str; 41] = [
     // Of attachments, for which `.attachment` may be left out.
     "direction",
     "function",
+    "ifindex",
     "interface",
+    "interface_at_attach",
+    "mode",
+    "network_namespace_inode",
     "network_namespace",
     "position",
     "priority",

@@ -57,6 +57,7 @@ fn forms(secret: &str) -> Vec<String> {
         percent(false),
         some.clone(),
         some.replace('%', "%25"),
+        some.replace("%20", "+"),
         unicode.clone(),
         unicode.replace('\\', "\\\\"),
         html,

@@ -143,7 +143,7 @@ impl<K: Kernel> Loader<K> {
             &attaching.program,
             position,
         );
-        self.located(guard, link, &record)
+        Ok(self.located(guard, link, &record))
     }
 
     /// The first program on a hook.

@@ -56,6 +56,6 @@ impl<K: Kernel> Loader<K> {
             change.record(vec![put])
         })?;
         let link = show::link(link_id, record.clone(), &program, position);
-        self.located(guard, link, &record)
+        Ok(self.located(guard, link, &record))
     }
 }
