@@ -363,7 +363,7 @@ fn simple_signatures_that_were_changed() {
         (
             "no base64",
             &|s| s.set(SIGNATURE, "*"),
-            "the annotation `dev.cosignproject.cosign/signature` cannot be decoded",
+            "the annotation `dev.cosignproject.cosign/signature` is not base64",
         ),
         (
             "long annotation",
