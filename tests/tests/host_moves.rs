@@ -305,7 +305,10 @@ fn deleted_namespace_stops_nothing() {
         let _ = sh(&format!("ip netns del {}", spaces.here)).ok();
         // The kernel ends a namespace some time later.
         for _ in 0..200 {
-            if shown(bpfman, &first.link).3 && shown(bpfman, &second.link).3 {
+            let gone = |link: &str| {
+                json(&bpfman.run(&["get", "link", link, "-o", "json"]))["gone"] == true
+            };
+            if gone(&first.link) && gone(&second.link) {
                 break;
             }
             let _ = sh("ip netns list-id >/dev/null; :");
