@@ -81,7 +81,8 @@ fn one_program_an_interface_works_where_ext_programs_are_refused() {
             let said = again.failure();
             for words in [
                 format!("attaching program {second} to veth0"),
-                format!("program {first} is attached there without a dispatcher"),
+                format!("program {second} was loaded without a dispatcher"),
+                format!("program {first} is attached there"),
                 "EXT programs".to_owned(),
                 format!("detach program {first} first"),
                 "lockdown".to_owned(),
