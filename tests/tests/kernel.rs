@@ -219,7 +219,7 @@ through() {
     echo "$passed $(($(value "$maps" seen) - before))"
 }
 ids() { # TYPE:NAME…: loads them together and prints their ids
-    bpfman load file --path program.o --programs "$@" --output json | sed -n 's/^ *"program_id": *\([0-9]*\).*/\1/p'
+    bpfman load file --path program.o --programs "$@" --quiet
 }
 alone() { # NAME ID OTHER HOOK OPTION…: what it is alone, beside another, and alone again
     name=$1 id=$2 other=$3 hook=$4
