@@ -6,7 +6,7 @@ use log::warn;
 
 use crate::dispatcher::action;
 use crate::error::Doing;
-use crate::kernel::{Kernel, ProgramBrief};
+use crate::kernel::{Kernel, ProgramBrief, kept_name};
 use crate::state::{
     ChainKey, Guard, Hook, LinkRecord, PlaceRecord, ProgramRecord, Records, SourceRecord,
 };
@@ -52,11 +52,9 @@ impl<K: Kernel> Loader<K> {
                         .as_deref()
                         .is_none_or(|wanted| wanted == kernel_type)
             });
-            for id in managed.keys().copied().collect::<Vec<_>>() {
-                if let Some(brief) = self.brief(id)? {
-                    programs.push(summary(brief, managed.remove(&id)));
-                }
-            }
+            let (living, gone) = self.split_by_kernel(managed)?;
+            programs.extend(living);
+            managed = gone;
         }
         for id in managed.keys() {
             warn!(
@@ -197,6 +195,34 @@ impl<K: Kernel> Loader<K> {
                 ..kernel
             },
         }
+    }
+
+    /// Programs that the kernel has, and those that it no longer has. Asks only whether it has the id, which is one
+    /// system call per program instead of three: name and type follow from the record.
+    fn split_by_kernel(
+        &self,
+        managed: BTreeMap<u32, ManagedSummary>,
+    ) -> Result<(Vec<ProgramSummary>, BTreeMap<u32, ManagedSummary>), LoaderError> {
+        let (mut living, mut gone) = (Vec::new(), BTreeMap::new());
+        // The kernel has no id from the last one that was asked about up to this one.
+        let mut next = Some(0);
+        for (id, managed) in managed {
+            if next.is_some_and(|next| next < id) {
+                let before = id.saturating_sub(1);
+                next = self.kernel.next_program_id(before).doing(listing)?;
+            }
+            if next == Some(id) {
+                living.push(ProgramSummary {
+                    id,
+                    name: kept_name(&managed.function),
+                    kernel_type: managed.program_type.kernel_type().to_owned(),
+                    managed: Some(managed),
+                });
+            } else {
+                gone.insert(id, managed);
+            }
+        }
+        Ok((living, gone))
     }
 
     fn brief(&self, id: u32) -> Result<Option<ProgramBrief>, LoaderError> {

@@ -272,30 +272,48 @@ fn failed_file_operation_leaves_before_or_after() {
     host.unloaded();
 }
 
+/// An image in a registry and the same in an archive.
+struct Source {
+    reference: String,
+    archive: String,
+    _registry: Registry,
+    _maker: Bpfman,
+}
+
+impl Source {
+    /// `None` after the test was skipped.
+    fn new(name: &str) -> Option<Self> {
+        let object = Object::counting(Packets::All)?;
+        let registry = Registry::start()?;
+        let layer = std::fs::read(object.path()).unwrap();
+        let image = Image::new("on_xdp", "xdp", gzip(&tar(&[("program.o", &layer)])));
+        image.push(&registry, &format!("{name}:v1"))?;
+        let reference = registry.reference(&format!("{name}:v1"));
+        let maker = Bpfman::new();
+        maker.run(&["image", "pull", "-i", &reference]).ok();
+        let archive = maker.home().join("image.tar");
+        let archive = archive.to_str().unwrap().to_owned();
+        maker
+            .run(&["image", "export", &reference, "-o", &archive])
+            .ok();
+        Some(Self {
+            reference,
+            archive,
+            _registry: registry,
+            _maker: maker,
+        })
+    }
+}
+
 #[test]
 fn killed_pull_and_import_leave_a_store_that_works() {
-    let (Some(object), Some(tracer)) = (Object::counting(Packets::All), Tracer::new()) else {
+    let (Some(source), Some(tracer)) = (Source::new("killed"), Tracer::new()) else {
         return;
     };
-    let Some(registry) = Registry::start() else {
-        return;
-    };
-    let layer = std::fs::read(object.path()).unwrap();
-    let image = Image::new("on_xdp", "xdp", gzip(&tar(&[("program.o", &layer)])));
-    if image.push(&registry, "killed:v1").is_none() {
-        return;
-    }
-    let reference = registry.reference("killed:v1");
-    let maker = Bpfman::new();
-    maker.run(&["image", "pull", "-i", &reference]).ok();
-    let archive = maker.home().join("image.tar");
-    let archive = archive.to_str().unwrap();
-    maker
-        .run(&["image", "export", &reference, "-o", archive])
-        .ok();
+    let (reference, archive) = (&source.reference, &source.archive);
     for command in [
         words(&["image", "import", archive]),
-        words(&["image", "pull", "-i", &reference]),
+        words(&["image", "pull", "-i", reference]),
     ] {
         let bpfman = Bpfman::new();
         let calls = tracer.calls(&bpfman, &command);
@@ -316,11 +334,127 @@ fn killed_pull_and_import_leave_a_store_that_works() {
                 "call {}",
                 place + 1
             );
-            run(&["image", "pull", "-p", "Never", "-i", &reference]);
+            run(&["image", "pull", "-p", "Never", "-i", reference]);
             run(&["image", "prune"]);
             run(&["doctor"]);
         }
         println!("{command:?}: {} calls, killed before {killed}", calls.len());
         assert!(killed > 20);
+    }
+}
+
+/// The case in which another name needs the same blobs.
+const SHARED: &str = "remove one of two names";
+/// That name.
+const OTHER: &str = "localhost/other:v1";
+
+/// A command on the store of images, and whether the image is in it before and after.
+struct StoreCase {
+    name: &'static str,
+    command: Vec<String>,
+    stored: [bool; 2],
+}
+
+impl StoreCase {
+    /// Runs the command with a call that fails, and those that use the store after it. Whether the command failed; in
+    /// the error, why the store is between before and after, or does not work.
+    fn fail(
+        &self,
+        tracer: &Tracer,
+        bpfman: &Bpfman,
+        source: &Source,
+        (n, errno): (usize, i32),
+    ) -> Result<bool, String> {
+        let outcome = tracer.fail(bpfman, n, errno, &self.command);
+        let context = format!("{}, call {n} failed with {errno}: {outcome:?}", self.name);
+        let run = |arguments: &[&str]| {
+            let then = bpfman.run(arguments);
+            match then.status {
+                Some(0) => Ok(then.stdout),
+                _ => Err(format!("{context}, then {arguments:?}: {then:?}")),
+            }
+        };
+        let stored = run(&["image", "list"])?.contains("failing");
+        let failed = outcome.status == Some(1) && outcome.stderr.contains("error: ");
+        // What was done stays done when it cannot be printed.
+        let done = !failed || outcome.stderr.contains("standard output");
+        if !(failed || outcome.status == Some(0))
+            || outcome.stderr.contains("panicked")
+            || stored != self.stored[usize::from(done)]
+        {
+            return Err(format!("{context}, stored: {stored}"));
+        }
+        let never = ["image", "pull", "-p", "Never", "-i", &source.reference];
+        if stored {
+            run(&never)?;
+        }
+        if stored || self.stored[1] {
+            let again: Vec<_> = self.command.iter().map(String::as_str).collect();
+            run(&again)?;
+        }
+        if self.stored[1] {
+            run(&never)?;
+        }
+        if self.name == SHARED {
+            run(&["image", "pull", "-p", "Never", "-i", OTHER])?;
+        }
+        run(&["image", "prune"])?;
+        let count = |folder: &str| {
+            std::fs::read_dir(bpfman.images().join(folder))
+                .unwrap()
+                .count()
+        };
+        let empty = !self.stored[1] && self.name != SHARED;
+        match (count(".bpfman/tmp"), count("blobs/sha256")) {
+            (0, blobs) if (blobs == 0) == empty => Ok(failed),
+            left => Err(format!("{context}, files left: {left:?}")),
+        }
+    }
+}
+
+#[test]
+fn failed_file_operation_leaves_the_store_before_or_after() {
+    let (Some(source), Some(tracer)) = (Source::new("failing"), Tracer::new()) else {
+        return;
+    };
+    let (reference, archive) = (&source.reference, &source.archive);
+    let cases: [(&str, &[&str], [bool; 2]); 6] = [
+        ("import", &["image", "import", archive], [false, true]),
+        ("pull", &["image", "pull", "-i", reference], [false, true]),
+        ("remove", &["image", "remove", reference], [true, false]),
+        (SHARED, &["image", "remove", reference], [true, false]),
+        ("prune", &["image", "prune"], [true, true]),
+        ("prune all", &["image", "prune", "--all"], [true, false]),
+    ];
+    for (name, command, stored) in cases {
+        let case = StoreCase {
+            name,
+            command: words(command),
+            stored,
+        };
+        let new = || {
+            let bpfman = Bpfman::new();
+            if stored[0] {
+                bpfman.run(&["image", "import", archive]).ok();
+            }
+            if name == SHARED {
+                bpfman.run(&["image", "tag", reference, OTHER]).ok();
+            }
+            bpfman
+        };
+        let calls = tracer.calls(&new(), &case.command);
+        let on_files = |kind: &&String| matches!(kind.as_str(), "file" | "read");
+        let on_files = calls.iter().filter(on_files).count();
+        let (mut failed, mut wrong) = (0, Vec::new());
+        for n in 1..=on_files {
+            let errno = ERRORS[n % ERRORS.len()];
+            match case.fail(&tracer, &new(), &source, (n, errno)) {
+                Ok(has_failed) => failed += usize::from(has_failed),
+                Err(why) => wrong.push(why),
+            }
+        }
+        println!("{name}: {on_files} calls on files, {failed} made it fail");
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert!(failed > 0, "{name}");
     }
 }

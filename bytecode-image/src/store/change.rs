@@ -80,21 +80,24 @@ impl Writer<'_> {
                 .map_err(|source| StoreError::io(StoreAction::Write, &path, source))?;
         }
         let index = self.place_index(prepared, &mut change)?;
-        self.sync_folders()?;
+        self.sync_folders();
         Ok(index)
     }
 
     /// Waits until what was renamed has its name on disk too.
-    pub(super) fn sync_folders(&self) -> Result<(), StoreError> {
+    ///
+    /// A failure is only warned of: the change is made and every reader sees it, so that an error would call something
+    /// undone that is done.
+    pub(super) fn sync_folders(&self) {
         let folders = self.folders();
-        std::thread::scope(|scope| {
-            let other = scope.spawn(|| folders.blobs.sync());
-            folders.root.sync()?;
-            other
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")))
-        })
-        .map_err(|source| StoreError::io(StoreAction::Write, self.store().dir(), source))
+        for folder in [&folders.blobs, &folders.root] {
+            if let Err(error) = folder.sync() {
+                log::warn!(
+                    "cannot flush {} to disk: {error}: the change is made, a crash of the host may undo it",
+                    folder.path().display()
+                );
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::near::near;
 use crate::reference::Reference;
 use crate::store::index::Index;
 use crate::store::links::Links;
-use crate::store::{DAMAGED, Entry, OWN, Store, StoreAction, StoreError};
+use crate::store::{DAMAGED, Entry, OWN, Store, StoreAction, StoreError, Writer};
 
 /// How old a blob of another tool must be before it is removed for want of a name: 10 minutes. Such tools write an
 /// image's blobs first and its name last, and hold no lock of ours between.
@@ -35,7 +35,7 @@ impl Store {
     ///
     /// A reference with a digest stands for every name of its repository with that digest. Waits until nobody reads or
     /// writes. The index is written first: a crash leaves blobs that [`prune`](Self::prune) removes. Where a manifest that
-    /// stays cannot be read, the names go and every blob stays.
+    /// stays cannot be read, the names go and every blob stays. A blob that cannot be removed then is warned of.
     ///
     /// # Errors
     ///
@@ -65,17 +65,30 @@ impl Store {
                 entries.extend(lonely);
             }
         })?;
-        let kept = self.reachable(index.roots())?;
-        self.warn_of_unknown(&index, &kept);
         let mut freed = Freed {
             entries,
             ..Freed::default()
         };
-        for digest in before.found.iter().filter(|digest| kept.lacks(digest)) {
-            freed.file(&writer.folders().blobs, &digest.hex())?;
-        }
+        let swept = self.remove_unneeded(&writer, &index, &before.found, &mut freed);
+        warn_of_leftovers(swept);
         self.forget_admissions();
         Ok(freed)
+    }
+
+    /// Removes those of these blobs that the index no longer leads to.
+    fn remove_unneeded(
+        &self,
+        writer: &Writer<'_>,
+        index: &Index,
+        blobs: &BTreeSet<Digest>,
+        freed: &mut Freed,
+    ) -> Result<(), StoreError> {
+        let kept = self.reachable(index.roots())?;
+        self.warn_of_unknown(index, &kept);
+        for digest in blobs.iter().filter(|digest| kept.lacks(digest)) {
+            freed.file(&writer.folders().blobs, &digest.hex())?;
+        }
+        Ok(())
     }
 
     /// Removes every blob that no entry of the index leads to, blobs that were damaged, and what writers left that were
@@ -103,8 +116,26 @@ impl Store {
                 Ok(!freed.entries.is_empty())
             })?;
         }
+        let swept = self.sweep(&writer, &index, &named, &mut freed);
+        if freed.entries.is_empty() {
+            swept?;
+        } else {
+            warn_of_leftovers(swept);
+        }
+        self.forget_admissions();
+        Ok(freed)
+    }
+
+    /// Removes every file that the index does not lead to; those that are `named` whatever their age.
+    fn sweep(
+        &self,
+        writer: &Writer<'_>,
+        index: &Index,
+        named: &BTreeSet<Digest>,
+        freed: &mut Freed,
+    ) -> Result<(), StoreError> {
         let kept = self.reachable(index.roots())?;
-        self.warn_of_unknown(&index, &kept);
+        self.warn_of_unknown(index, &kept);
         let blobs = &writer.folders().blobs;
         for name in files(blobs)? {
             let Ok(digest) = Digest::parse(&format!("sha256:{name}")) else {
@@ -126,8 +157,7 @@ impl Store {
                 }
             }
         }
-        self.forget_admissions();
-        Ok(freed)
+        Ok(())
     }
 
     fn damaged(&self) -> Result<Option<Folder>, StoreError> {
@@ -277,6 +307,16 @@ impl Freed {
         self.files += 1;
         self.bytes += bytes;
         Ok(())
+    }
+}
+
+/// Names that are gone stay gone when files that they led to cannot be removed: an error would call something undone
+/// that is done.
+fn warn_of_leftovers(swept: Result<(), StoreError>) {
+    if let Err(error) = swept {
+        let cause = std::error::Error::source(&error)
+            .map_or_else(String::new, |cause| format!(": {cause}"));
+        log::warn!("{error}{cause}: `bpfman image prune` removes what is left");
     }
 }
 

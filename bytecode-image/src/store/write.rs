@@ -243,7 +243,7 @@ impl Writer<'_> {
         }
         self.place_index(prepared, &mut change)?;
         if changed {
-            self.sync_folders()?;
+            self.sync_folders();
         }
         Ok(())
     }
@@ -254,10 +254,6 @@ impl Writer<'_> {
         let file = open_lock(folders, "index.lock")?;
         let path = folders.own.join("index.lock");
         Lock::wait(file, &path, Mode::Exclusive, self.store.lock_timeout)
-    }
-
-    pub(super) fn store(&self) -> &Store {
-        self.store
     }
 
     pub(super) fn folders(&self) -> &Folders {
@@ -305,13 +301,20 @@ fn sync(files: &[(NewFile, Target<'_>)], index: Option<&NewFile>) -> Result<(), 
         std::thread::scope(|scope| {
             let waiting: Vec<_> = others
                 .iter()
-                .map(|file| (file, scope.spawn(|| file.sync())))
+                .map(|file| {
+                    let thread = std::thread::Builder::new();
+                    (file, thread.spawn_scoped(scope, || file.sync()))
+                })
                 .collect();
             here.sync().map_err(failed(here))?;
             waiting.into_iter().try_for_each(|(file, thread)| {
-                let synced = thread
-                    .join()
-                    .unwrap_or_else(|_| Err(io::Error::other("the waiting thread died")));
+                let synced = match thread {
+                    Ok(thread) => thread
+                        .join()
+                        .unwrap_or_else(|_| Err(io::Error::other("the waiting thread died"))),
+                    // The host has no thread left.
+                    Err(_) => file.sync(),
+                };
                 synced.map_err(failed(file))
             })
         })?;

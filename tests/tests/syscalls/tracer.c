@@ -47,6 +47,21 @@ static const char *kind(const struct __ptrace_syscall_info *call)
     }
 }
 
+/* Whether a call works on an event counter or a socket, which is not a file. */
+static int not_on_a_file(pid_t thread, const struct __ptrace_syscall_info *call)
+{
+    char link[64], target[16];
+    switch (call->entry.nr) {
+    case SYS_write: case SYS_read: case SYS_fstat: case SYS_pread64: case SYS_pwrite64:
+        break;
+    default:
+        return 0;
+    }
+    snprintf(link, sizeof(link), "/proc/%d/fd/%d", thread, (int)call->entry.args[0]);
+    ssize_t length = readlink(link, target, sizeof(target));
+    return length > 7 && (!memcmp(target, "anon_in", 7) || !memcmp(target, "socket:", 7));
+}
+
 /* Lets the call that the thread is about to make be none. */
 static int skip(pid_t thread)
 {
@@ -140,7 +155,7 @@ int main(int argc, char **argv)
                 if (!began && call.entry.nr == SYS_sigaltstack)
                     began = 1;
                 if (began) {
-                    const char *what = kind(&call);
+                    const char *what = not_on_a_file(thread, &call) ? "other" : kind(&call);
                     if (log)
                         fprintf(log, "%s\n", what);
                     if (mode == FAIL && strcmp(what, "file") && strcmp(what, "read"))
