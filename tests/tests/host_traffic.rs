@@ -83,7 +83,7 @@ fn one_program_an_interface_works_where_ext_programs_are_refused() {
                 format!("attaching program {second} to veth0"),
                 format!("program {first} is attached there without a dispatcher"),
                 "EXT programs".to_owned(),
-                format!("detach program {first} first"),
+                format!("detach the link of program {first} first"),
                 "lockdown".to_owned(),
             ] {
                 assert!(said.contains(&words), "no {words:?} in {said}");
