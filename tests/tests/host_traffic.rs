@@ -84,7 +84,7 @@ fn one_program_an_interface_works_where_ext_programs_are_refused() {
                 format!("program {second} was loaded without a dispatcher"),
                 format!("program {first} is attached there"),
                 "EXT programs".to_owned(),
-                format!("detach program {first} first"),
+                format!("detach the link of program {first} first"),
                 "lockdown".to_owned(),
             ] {
                 assert!(said.contains(&words), "no {words:?} in {said}");

@@ -95,7 +95,7 @@ impl LoaderError {
             ),
             Self::FilterGone { .. } => Some("attach again".to_owned()),
             Self::NoChain { holder, alone, .. } => Some(format!(
-                "detach program {holder} first; programs share an interface where the kernel takes EXT programs: not in \
+                "detach the link of program {holder} first; programs share an interface where the kernel takes EXT programs: not in \
                  lockdown, 5.10 or newer, with BPF trampolines and the JIT (net.core.bpf_jit_enable); a warning gave the \
                  reason when program {alone} was loaded"
             )),
