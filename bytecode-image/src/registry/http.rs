@@ -159,10 +159,13 @@ impl Transport {
             if !followed {
                 return Ok(response);
             }
-            let next = header(&response, LOCATION.as_str())
+            let mut next = header(&response, LOCATION.as_str())
                 .and_then(|location| url.join(location).ok())
                 .ok_or(Reason::Header { name: "Location" })?;
-            if !may_lead(&url, &next) {
+            remember_secrets(&next);
+            // The client would send the user name and password of a URL, which a server has no say in.
+            let bare = next.set_username("").and_then(|()| next.set_password(None));
+            if bare.is_err() || !may_lead(&url, &next) {
                 return Err(Reason::Redirect { to: origin(&next) });
             }
             let upgrade = url.scheme() == "http"
@@ -180,7 +183,6 @@ impl Transport {
                     limit: MAX_REDIRECTS,
                 });
             }
-            remember_secrets(&next);
             visited.push(next.clone());
             url = next;
         }

@@ -183,17 +183,24 @@ fn redirects_to_another_host_carry_no_authorization() {
     let image = Parts::new("pass").image();
     registry.need(BASIC, challenge("Basic realm=\"x\"".to_owned()));
     let layer = &image.layers[0].1;
-    let location = format!("http://{}/there?signature=x", other.address);
-    registry.route(
-        "GET",
-        &blob_path(layer),
-        Answer::status(307).header("Location", location),
-    );
-    other.route("GET", "/there", Answer::ok(layer.clone()));
     let name = reference(&registry, ":v1");
-    pull_as(&name, credentials()).unwrap();
-    let asked = other.asked();
-    assert_eq!((asked.len(), asked[0].authorization.clone()), (1, None));
+    // Neither ours, nor one that the first server put into the address.
+    for userinfo in ["", "user:password@", "token@"] {
+        let location = format!("http://{userinfo}{}/there?signature=x", other.address);
+        registry.route(
+            "GET",
+            &blob_path(layer),
+            Answer::status(307).header("Location", location),
+        );
+        other.route("GET", "/there", Answer::ok(layer.clone()));
+        pull_as(&name, credentials()).unwrap();
+        let asked = other.asked();
+        assert!(!asked.is_empty(), "{userinfo}");
+        assert!(
+            asked.iter().all(|asked| asked.authorization.is_none()),
+            "{userinfo}"
+        );
+    }
 
     // A challenge from there is not answered either.
     other.route("GET", "/there", challenge("Basic realm=\"y\"".to_owned()));
