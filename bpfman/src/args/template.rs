@@ -5,6 +5,7 @@
 
 use std::str::FromStr;
 
+use bytecode_image::printable::{escaped, escaped_json};
 use serde_json::Value;
 
 use super::suggest::nearest;
@@ -120,8 +121,8 @@ impl Template {
                 Part::Field { path, json } => {
                     let found = look_up(result, path, id);
                     line.push_str(&match (found, json) {
-                        (Some(value), true) => value.to_string(),
-                        (Some(value), false) => plain(value),
+                        (Some(value), true) => escaped_json(&value.to_string()).into_owned(),
+                        (Some(value), false) => escaped(&plain(value)).into_owned(),
                         (None, true) => Value::Null.to_string(),
                         (None, false) => String::new(),
                     });
@@ -282,6 +283,13 @@ mod tests {
             assert_eq!(fill(template, &program), expected, "{template}");
         }
         assert_eq!(fill("{{json .}}", &json!({"a": 1})), "{\"a\":1}\n");
+        // What a terminal would obey is escaped, in JSON as JSON has it.
+        let hostile = json!({"metadata": {"k": "a\u{9b}\n\u{202e}b"}});
+        assert_eq!(fill("{{.metadata.k}}", &hostile), "a\\u{9b}\\n\\u{202e}b\n");
+        assert_eq!(
+            fill("{{json .metadata.k}}", &hostile),
+            "\"a\\u009b\\n\\u202eb\"\n"
+        );
         let link = json!({"link_id": 5, "attachment": {"interface": "eth0"}});
         let template: Template = "{{.ID}} {{.interface}}".parse().unwrap();
         assert_eq!(template.fill(&link, "link_id"), "5 eth0\n");
