@@ -26,7 +26,7 @@ use bytecode_image::pull::Progress;
 use bytecode_image::reference::Reference;
 use bytecode_image::registry::Reach;
 use bytecode_image::registry::push;
-use bytecode_image::store::Store;
+use bytecode_image::store::{Store, StoreError};
 
 use engine::Engine;
 use index::Packed;
@@ -134,6 +134,11 @@ pub fn build(request: &BuildRequest, progress: &dyn Progress) -> Result<Built, B
     })
 }
 
+fn is_denied(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
+}
+
 async fn run(
     request: &BuildRequest,
     plan: &BuildPlan,
@@ -168,7 +173,17 @@ async fn run(
             })?;
         }
     } else if let (None, Some(store)) = (&request.output, &request.store) {
-        keep::keep(store, request.tags(), &packed)?;
+        match keep::keep(store, request.tags(), &packed) {
+            // The digest is the result of a build without a push; the copy needs a store that this user may write.
+            Err(BuildError::Store(StoreError::Io { path, source, .. })) if is_denied(&source) => {
+                log::warn!(
+                    "{} is built, but not kept in the local store: {}: {source}",
+                    request.tag,
+                    path.display()
+                );
+            }
+            kept => kept?,
+        }
     }
     for tag in request.tags() {
         match engine.keep(tag).await {

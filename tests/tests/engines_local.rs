@@ -211,7 +211,7 @@ fn signalled(runtime: Runtime<'_>, signal: &str, status: i32) {
         assert_eq!(output.status.code(), Some(status), "{stop}: {output:?}");
         assert_eq!(output.stdout, b"");
         let message = said(&output);
-        let words = format!("stopped by SIG{} while building {TAG}", &signal[1..]);
+        let words = format!("stopped by SIG{signal} while building {TAG}");
         assert!(message.contains(&words), "{stop}: {message}");
         assert_eq!(runtime.0.images(), BTreeMap::new(), "{stop}");
     }
