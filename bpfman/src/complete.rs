@@ -1,5 +1,5 @@
-//! Completion of things: the shell's script calls this program, which offers what there is at this moment. Nothing is
-//! said and nobody is waited for: where something cannot be read, nothing is offered.
+//! Dynamic completion: the shell's script calls this program, which offers the ids, names and files that exist now.
+//! It prints no message and waits for no lock; a source that cannot be read offers nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -137,7 +137,7 @@ fn candidate(value: impl Into<OsString>, help: &str) -> CompletionCandidate {
     CompletionCandidate::new(value).help(help.map(|help| StyledStr::from(help.to_owned())))
 }
 
-/// Nobody who presses Tab waits for another command.
+/// Completion does not wait for a command that holds the lock.
 fn locked() -> Option<(Loader<LinuxKernel>, ReadGuard)> {
     let mut config = Config::read().unwrap_or_default().loader();
     config.lock_retries = 0;

@@ -222,7 +222,7 @@ impl Config {
             .map_err(|found| self.misplaced(found))
     }
 
-    /// Whether the file itself says that images may be unsigned: then nobody needs a warning that they are.
+    /// Whether the file sets `allow_unsigned = true`, which acknowledges the warning about unsigned images.
     pub(crate) fn accepts_unsigned(&self) -> bool {
         self.signing.accepts_unsigned()
     }

@@ -39,17 +39,16 @@ pub(super) fn run(args: DetachArgs) -> Result<(), Error> {
             to_remove(links, |link| link.id == *id)
         })?;
     }
-    let json = args.output.output == OutputFormat::Json;
+    // JSON names the program of each link.
+    let links = match args.output.output {
+        OutputFormat::Json => loader.links(&guard, &LinkFilter::default())?,
+        OutputFormat::Table => Vec::new(),
+    };
     let mut detached = Vec::new();
     let mut failed = Vec::new();
     for link_id in ids {
-        let program_id = if json {
-            let links = loader.links(&guard, &LinkFilter::default())?;
-            let own = links.iter().find(|link| link.id == link_id);
-            own.map(|link| link.program_id)
-        } else {
-            None
-        };
+        let own = links.iter().find(|link| link.id == link_id);
+        let program_id = own.map(|link| link.program_id);
         let missing = match loader.detach(&mut guard, link_id) {
             Ok(()) => false,
             Err(LoaderError::NoSuchLink { .. }) if args.ignore_missing => true,

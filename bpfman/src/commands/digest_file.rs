@@ -31,7 +31,7 @@ impl DigestFile {
     fn clear(path: &Path) -> io::Result<Option<File>> {
         match fs::symlink_metadata(path) {
             Ok(found) if !found.is_file() => {
-                // A pipe that nobody reads is refused (ENXIO) instead of waited for.
+                // A FIFO without a reader is refused (ENXIO) without waiting.
                 let mut options = File::options();
                 options.write(true).create(true).truncate(true);
                 options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());

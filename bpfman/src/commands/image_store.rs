@@ -149,7 +149,7 @@ pub(super) fn import(file: &Path, tag: Option<ImageUrl>) -> Result<(), Error> {
     Printer::default().imported(&imported)
 }
 
-/// The images that a name or a digest stands for in the store.
+/// The images of the store that a name or a digest denotes.
 pub(super) fn stored_images(store: &Store, image: &ImageUrl) -> Result<Vec<StoredImage>, Error> {
     let mut images = Vec::new();
     for reference in stored(store, image)? {
@@ -158,9 +158,8 @@ pub(super) fn stored_images(store: &Store, image: &ImageUrl) -> Result<Vec<Store
     Ok(images)
 }
 
-/// What was typed in the store: a name (a short one means the first of its full names that the store has), or the
-/// beginning of a digest, as `image list` prints it, which stands for every name of that digest. What the store does not
-/// have stands for itself.
+/// Resolves the argument against the store. A short name denotes the first of its full names that the store has; a
+/// shortened digest, as `image list` prints it, denotes every name of that digest. An unknown name is returned unchanged.
 pub(super) fn stored(store: &Store, image: &ImageUrl) -> Result<Vec<Reference>, Error> {
     let names = Reach::of_process()
         .full_names(&image.reference, image.short().as_deref())

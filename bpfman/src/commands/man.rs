@@ -8,7 +8,7 @@ use clap_mangen::Man;
 
 use crate::error::Error;
 
-/// Of the configuration, as it is installed.
+/// Manual page of the configuration file.
 const TOML_PAGE: &str = include_str!("../../man/bpfman.toml.5");
 
 /// What commands are used for, by the names of their pages: what it does, and the command.

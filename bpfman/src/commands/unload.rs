@@ -33,24 +33,23 @@ pub(super) fn run(args: UnloadArgs) -> Result<(), Error> {
     // All that may be lacking is known before anything is changed.
     for id in &ids {
         if !loader.is_managed(&guard, *id)? {
-            // Whether it is somebody else's only the kernel knows.
+            // Only the kernel tells whether another tool loaded it.
             check(&READ)?;
         }
         check_links(&loader, &guard, |links| {
             to_remove(links, |link| link.program_id == *id)
         })?;
     }
-    let json = args.output.output == OutputFormat::Json;
+    // JSON names the links of each program.
+    let links = match args.output.output {
+        OutputFormat::Json => loader.links(&guard, &LinkFilter::default())?,
+        OutputFormat::Table => Vec::new(),
+    };
     let mut unloaded = Vec::new();
     let mut failed = Vec::new();
     for program_id in ids {
-        let links = if json {
-            let links = loader.links(&guard, &LinkFilter::default())?;
-            let own = links.iter().filter(|link| link.program_id == program_id);
-            own.map(|link| link.id).collect()
-        } else {
-            Vec::new()
-        };
+        let own = links.iter().filter(|link| link.program_id == program_id);
+        let links = own.map(|link| link.id).collect();
         let missing = match loader.unload(&mut guard, program_id) {
             Ok(()) => false,
             Err(LoaderError::NoSuchProgram { .. }) if args.ignore_missing => true,
